@@ -1,0 +1,54 @@
+/** Who may import whom: the table of docs/architecture.md. `types.ts` and `base/` are free to all. */
+const rooms = {
+  base: [],
+  ir: [],
+  ops: ['ir'],
+  targets: ['ir'],
+  report: ['ir'],
+  data: ['ir'],
+  formats: ['ir', 'ops'],
+  runtime: ['ir', 'ops', 'formats'],
+  measure: ['ir', 'ops', 'data'],
+  passes: ['ir', 'ops', 'data'],
+  search: ['ir', 'ops', 'data', 'passes', 'measure', 'targets']
+}
+const core = Object.keys(rooms)
+const top = { node: core, cli: [...core, 'node'] }
+
+const rule = (room, allowed) => ({
+  name: `${room}-imports`,
+  comment: `${room}/ may import: types.ts, base/${allowed.map((r) => `, ${r}/`).join('')}`,
+  severity: 'error',
+  from: { path: `^src/${room}/`, pathNot: '\\.test\\.ts$' },
+  to: {
+    path: '^src/',
+    pathNot: `^src/(types\\.ts$|(${['base', room, ...allowed].join('|')})/${top[room] ? '|index\\.ts$' : ''})`
+  }
+})
+
+module.exports = {
+  forbidden: [
+    ...Object.entries({ ...rooms, ...top }).map(([room, allowed]) => rule(room, allowed)),
+    {
+      name: 'no-cycles',
+      severity: 'error',
+      from: { pathNot: '\\.test\\.ts$' },
+      to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } }
+    },
+    {
+      name: 'core-is-portable',
+      comment: 'only node/ and cli/ may import node:* or packages with native code',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/(node|cli)/|\\.test\\.ts$' },
+      to: {
+        path: '^(node:.*|fs|path|os|worker_threads|child_process|onnxruntime-node|onnxruntime-web|sharp)$|node_modules/(onnxruntime-|sharp)'
+      }
+    }
+  ],
+  options: {
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.json' },
+    doNotFollow: { path: 'node_modules' },
+    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'types', 'default'] }
+  }
+}

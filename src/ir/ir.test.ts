@@ -1,0 +1,82 @@
+import { describe, expect, it } from 'vitest'
+import { addDims, divDims, evaluateDim, mulDims, subDims } from '../base/dim.ts'
+import { check } from './check.ts'
+import { edit } from './edit.ts'
+import { consumers, producer } from './graph.ts'
+import { model, parse, print } from './text.ts'
+
+const small = model`
+  input x: f32[N,3,8,8]
+  y: f32[N,4,8,8] = Conv(x, W: f32[4,3,3,3], strides=[1,1], pads=[1,1,1,1])
+  z = Relu(y)
+  output z`
+
+describe('text', () => {
+  it('prints what it parses', () => {
+    const text = print(small)
+    expect(text).toBe(
+      'opset 21\ninput x: f32[N,3,8,8]\n' +
+        'y: f32[N,4,8,8] = Conv(x, W: f32[4,3,3,3], strides=[1,1], pads=[1,1,1,1])\nz = Relu(y)\noutput z\n'
+    )
+    expect(print(parse(text))).toBe(text)
+  })
+  it('carries subgraphs, literals, left-out inputs and other domains', () => {
+    const m = parse(`
+      opset 18
+      domain com.microsoft 1
+      input c: bool[]
+      input x: f32[2]
+      const k: f32[2] = 0.5, -3
+      a = Clip(x, _, k)
+      b, _ = com.microsoft:Foo(a, alpha=1.0, mode="x")
+      r = If(c, then_branch={ t = Relu(b); output t }, else_branch={ output x })
+      output r`)
+    expect(print(parse(print(m)))).toBe(print(m))
+    expect(consumers(m.graph, 'b').map((n) => n.op)).toEqual(['If'])
+    check(m)
+  })
+  it('names line and column of a mistake', () => {
+    expect(() => parse('input x f32[2]')).toThrow('expected a colon at line 1, column 9')
+  })
+})
+
+describe('edit', () => {
+  it('returns the same object when nothing changed', () => {
+    expect(edit(small, () => {})).toBe(small)
+  })
+  it('keeps the name of a graph output', () => {
+    const made = edit(small, (d) => {
+      const relu = d.producer('z')
+      if (relu) d.remove(relu)
+      d.rewire('z', 'y')
+    })
+    expect(made.graph.outputs).toEqual(['z'])
+    expect(producer(made.graph, 'z')?.op).toBe('Conv')
+    expect([...made.graph.values.keys()].sort()).toEqual(['W', 'x', 'z'])
+    check(made)
+  })
+  it('sorts, and sweeps what nothing reads', () => {
+    const made = edit(small, (d) => {
+      const s = d.add('Sigmoid', ['x'])
+      const t = d.add('Tanh', [s])
+      d.add('Abs', [t])
+      const relu = d.producer('z')
+      if (relu) d.replace(relu, { ...relu, inputs: [t] })
+      d.sweep()
+    })
+    expect(made.graph.nodes.map((n) => n.op)).toEqual(['Sigmoid', 'Tanh', 'Relu'])
+    check(made)
+  })
+})
+
+describe('dimensions', () => {
+  it('add, multiply and divide symbolically', () => {
+    expect(mulDims('N', 4)).toBe('4*N')
+    expect(divDims(mulDims('N', 12), 4)).toBe('3*N')
+    expect(divDims('4*N', 'N')).toBe(4)
+    expect(subDims(addDims('N', 2), 'N')).toBe(2)
+    expect(mulDims('?', 2)).toBe('?')
+    expect(evaluateDim(divDims(addDims('H', 1), 2), { H: 8 })).toBe(4)
+    expect(evaluateDim('2*H*W+1', { H: 3, W: 5 })).toBe(31)
+  })
+})

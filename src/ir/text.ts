@@ -1,0 +1,350 @@
+/**
+ * The text form of a model, for tests, snapshots and `pare inspect --graph`. One statement a line:
+ *
+ *   opset 21                                   domain com.microsoft 1
+ *   input x: f32[N,3,8,8]                      output y, z
+ *   const s: f32[2] = 0.5, 2                   (without values: small seeded numbers, or ones and zeros where asked)
+ *   y: f32[N,4,8,8] = Conv(x, W: f32[4,3,3,3], strides=[1,1])
+ *   z, _ = com.microsoft:Foo(y, _, alpha=0.5)
+ *   r = If(c, then_branch={ a = Relu(y); output a }, else_branch={ output y })
+ *
+ * A constant may be declared where it is first read. Whole numbers are int attributes, numbers with a point or an
+ * exponent floats. Printing leaves out the values of constants above 8 elements.
+ */
+import { PareError } from '../base/errors.ts'
+import { rng } from '../base/random.ts'
+import type { Attr, Dim, DType, Graph, Model, Node, Tensor, Value, ValueType } from '../types.ts'
+import { defaultOpset } from './build.ts'
+import { dtypeNames, elementCount, isFloat, tensor, toNumbers } from './tensor.ts'
+
+const short: Partial<Record<DType, string>> = {
+  float32: 'f32',
+  float64: 'f64',
+  float16: 'f16',
+  bfloat16: 'bf16',
+  int64: 'i64',
+  int32: 'i32',
+  int16: 'i16',
+  int8: 'i8',
+  int4: 'i4',
+  int2: 'i2',
+  uint64: 'u64',
+  uint32: 'u32',
+  uint16: 'u16',
+  uint8: 'u8',
+  uint4: 'u4',
+  uint2: 'u2'
+}
+const long = new Map<string, DType>(dtypeNames.flatMap((d) => [[d, d] as const, [short[d] ?? d, d] as const]))
+
+// ---------------------------------------------------------------- printing
+
+/** `f32[N,3]`, `seq(f32[?])`, `?` */
+export function printType(t: ValueType | undefined): string {
+  if (!t) return '?'
+  if (t.type === 'sequence') return `seq(${printType(t.of)})`
+  if (t.type === 'optional') return `opt(${printType(t.of)})`
+  if (t.type === 'opaque') return 'opaque'
+  if (!t.dtype) return '?'
+  return `${short[t.dtype] ?? t.dtype}${t.shape ? `[${t.shape.join(',')}]` : ''}`
+}
+
+/** The text form of a model. */
+export function print(model: Model): string {
+  const lines = [`opset ${model.opset}`]
+  for (const [name, version] of Object.entries(model.domains)) lines.push(`domain ${name} ${version}`)
+  return `${[...lines, ...printGraph(model.graph, '')].join('\n')}\n`
+}
+
+function printGraph(graph: Graph, indent: string): string[] {
+  const lines: string[] = []
+  const declared = new Set<string>()
+  const typed = (id: string): string => `${name(id)}: ${printType(graph.values.get(id))}`
+  for (const id of graph.inputs) lines.push(`${indent}input ${typed(id)}${literal(graph.values.get(id)?.data)}`)
+  for (const v of graph.values.values())
+    if (v.data && elementCount(v.data.shape) <= 8 && !graph.inputs.includes(v.id)) {
+      lines.push(`${indent}const ${typed(v.id)}${literal(v.data)}`)
+      declared.add(v.id)
+    }
+  for (const n of graph.nodes) {
+    const args = n.inputs.map((id) => {
+      if (id === null) return '_'
+      if (!graph.values.get(id)?.data || declared.has(id) || graph.inputs.includes(id)) return name(id)
+      declared.add(id)
+      return typed(id)
+    })
+    for (const [key, a] of Object.entries(n.attrs)) args.push(`${key}=${printAttr(a, indent)}`)
+    const outs = n.outputs.map((id) => (id ? (graph.values.get(id)?.dtype ? typed(id) : name(id)) : '_'))
+    lines.push(
+      `${indent}${outs.join(', ')} = ${n.domain === undefined ? '' : `${n.domain}:`}${n.op}(${args.join(', ')})`
+    )
+  }
+  lines.push(`${indent}output ${graph.outputs.map(name).join(', ')}`)
+  return lines
+}
+
+const name = (id: string): string => (/^[A-Za-z_][\w.]*$/.test(id) && id !== '_' ? id : JSON.stringify(id))
+
+function literal(t: Tensor | undefined): string {
+  if (!t || t.dtype.startsWith('complex')) return ''
+  if (t.strings) return ` = ${t.strings.map((s) => JSON.stringify(s)).join(', ')}`
+  return elementCount(t.shape) <= 8 ? ` = ${Array.from(toNumbers(t), spell).join(', ')}` : ''
+}
+
+const spell = (x: number): string => String(Number(x.toPrecision(7)))
+const spellFloat = (x: number): string => {
+  const s = spell(x)
+  return /[.eN]|Inf/.test(s) ? s : `${s}.0`
+}
+
+function printAttr(a: Attr, indent: string): string {
+  switch (a.kind) {
+    case 'int':
+      return String(a.value)
+    case 'float':
+      return spellFloat(a.value)
+    case 'string':
+      return JSON.stringify(a.value)
+    case 'ints':
+      return `[${a.value.join(',')}]`
+    case 'floats':
+      return `[${a.value.map(spellFloat).join(',')}]`
+    case 'strings':
+      return `[${a.value.map((s) => JSON.stringify(s)).join(',')}]`
+    case 'tensor':
+      return `${short[a.value.dtype] ?? a.value.dtype}[${a.value.shape.join(',')}]${literal(a.value)}`
+        .replace(' = ', '{')
+        .replace(/(\{.*)$/, '$1}')
+    case 'graph':
+      return `{\n${printGraph(a.value, `${indent}  `).join('\n')}\n${indent}}`
+    case 'type':
+      return `type(${printType(a.value)})`
+    default:
+      return `<${a.kind}>`
+  }
+}
+
+// ---------------------------------------------------------------- parsing
+
+/** Reads the text form. Throws `E_FORMAT` with line and column. Unnamed facts get defaults: opset 21, seeded constants. */
+export function parse(text: string): Model {
+  const p = new Parser(text)
+  const domains: Record<string, number> = {}
+  let opset = defaultOpset
+  while (p.word('opset') || p.word('domain')) {
+    if (p.last === 'opset') opset = p.integer()
+    else domains[p.take(/[\w.-]+/y, 'a domain')] = p.integer()
+  }
+  const graph = p.graph('graph')
+  p.end()
+  return { graph, opset, domains, meta: {} }
+}
+
+/** A template tag for models in tests. */
+export function model(strings: TemplateStringsArray, ...values: readonly unknown[]): Model {
+  return parse(String.raw({ raw: strings }, ...values))
+}
+
+class Parser {
+  last = ''
+  private at = 0
+  private readonly text: string
+  constructor(text: string) {
+    this.text = text
+  }
+
+  /** One graph's statements, up to the end or a closing brace. */
+  graph(graphName: string): Graph {
+    const inputs: string[] = []
+    const nodes: Node[] = []
+    const values = new Map<string, Value>()
+    let outputs: string[] = []
+    for (this.skip(); this.at < this.text.length && this.text[this.at] !== '}'; this.skip()) {
+      if (this.word('input')) inputs.push(this.declare(values, false))
+      else if (this.word('const')) this.declare(values, true)
+      else if (this.word('output')) outputs = this.list(() => this.id())
+      else nodes.push(this.node(values, nodes.length))
+    }
+    return { name: graphName, inputs, outputs, nodes, values }
+  }
+
+  end(): void {
+    this.skip()
+    if (this.at < this.text.length) this.fail('the end')
+  }
+
+  word(w: string): boolean {
+    this.skip()
+    if (!this.text.startsWith(`${w} `, this.at)) return false
+    this.at += w.length + 1
+    this.last = w
+    return true
+  }
+
+  integer(): number {
+    return Number(this.take(/-?\d+/y, 'a whole number'))
+  }
+
+  take(pattern: RegExp, what: string): string {
+    const found = this.maybe(pattern)
+    return found ?? this.fail(what)
+  }
+
+  private declare(values: Map<string, Value>, isConstant: boolean): string {
+    const id = this.id()
+    this.take(/:/y, 'a colon')
+    const type = this.type()
+    const given = this.maybe(/=/y) ? this.list(() => this.number()) : undefined
+    if (given || isConstant) values.set(id, { ...type, id, data: fill(id, type, given) })
+    else values.set(id, { ...type, id })
+    return id
+  }
+
+  private node(values: Map<string, Value>, count: number): Node {
+    const outputs = this.list(() => {
+      if (this.maybe(/_(?![\w.])/y)) return ''
+      const id = this.id()
+      const type: ValueType = this.maybe(/:/y) ? this.type() : { type: 'tensor' }
+      values.set(id, { ...type, id })
+      return id
+    })
+    this.take(/=/y, '=')
+    const called = this.take(/(?:[\w.-]+:)?\w+/y, 'an operator')
+    const [op, domain] = called.includes(':') ? (called.split(':').reverse() as [string, string]) : [called, undefined]
+    this.take(/\(/y, '(')
+    const inputs: (string | null)[] = []
+    const attrs: Record<string, Attr> = {}
+    while (!this.maybe(/\)/y)) {
+      const key = this.maybe(/\w+(?==)/y)
+      if (key !== undefined) {
+        this.take(/=/y, '=')
+        attrs[key] = this.attr()
+      } else inputs.push(this.argument(values))
+      this.maybe(/,/y)
+    }
+    return { name: `${op}_${count}`, op, ...(domain === undefined ? {} : { domain }), inputs, outputs, attrs }
+  }
+
+  private argument(values: Map<string, Value>): string | null {
+    if (this.maybe(/_(?![\w.])/y)) return null
+    const id = this.id()
+    if (!this.maybe(/:/y)) return id
+    const type = this.type()
+    const given = this.maybe(/\{/y) ? this.list(() => this.number()) : undefined
+    if (given) this.take(/\}/y, '}')
+    values.set(id, { ...type, id, data: fill(id, type, given) })
+    return id
+  }
+
+  private attr(): Attr {
+    if (this.maybe(/\{/y)) {
+      const value = this.graph('subgraph')
+      this.take(/\}/y, '}')
+      return { kind: 'graph', value }
+    }
+    if (this.maybe(/type\(/y)) {
+      const value = this.type()
+      this.take(/\)/y, ')')
+      return { kind: 'type', value }
+    }
+    if (this.maybe(/\[/y)) return this.attrList()
+    const text = this.maybe(/"(?:[^"\\]|\\.)*"/y)
+    if (text !== undefined) return { kind: 'string', value: JSON.parse(text) as string }
+    const dtype = this.maybe(/[a-z]\w*(?=\[)/y)
+    if (dtype !== undefined) {
+      this.at -= dtype.length
+      const type = this.type()
+      const given = this.maybe(/\{/y) ? this.list(() => this.number()) : undefined
+      if (given) this.take(/\}/y, '}')
+      return { kind: 'tensor', value: fill(dtype, type, given) }
+    }
+    const spelled = this.take(numberPattern, 'an attribute value')
+    return /^-?\d+$/.test(spelled) ? { kind: 'int', value: Number(spelled) } : { kind: 'float', value: Number(spelled) }
+  }
+
+  private attrList(): Attr {
+    const items: string[] = []
+    while (!this.maybe(/\]/y)) {
+      items.push(this.take(/"(?:[^"\\]|\\.)*"|-?(?:Infinity|[\d.]+(?:e[+-]?\d+)?)/y, 'an item'))
+      this.maybe(/,/y)
+    }
+    if (items[0]?.startsWith('"')) return { kind: 'strings', value: items.map((s) => JSON.parse(s) as string) }
+    const value = items.map(Number)
+    return items.every((s) => /^-?\d+$/.test(s)) ? { kind: 'ints', value } : { kind: 'floats', value }
+  }
+
+  private type(): ValueType {
+    const wrapped = this.maybe(/(?:seq|opt)\(/y)
+    if (wrapped !== undefined) {
+      const of = this.type()
+      this.take(/\)/y, ')')
+      return { type: wrapped === 'seq(' ? 'sequence' : 'optional', of }
+    }
+    if (this.maybe(/\?/y)) return { type: 'tensor' }
+    const dtype = long.get(this.take(/\w+/y, 'a type')) ?? this.fail('a type')
+    if (!this.maybe(/\[/y)) return { type: 'tensor', dtype }
+    const shape: Dim[] = []
+    while (!this.maybe(/\]/y)) {
+      const d = this.take(/[^,\]\s]+/y, 'a dimension')
+      shape.push(/^-?\d+$/.test(d) ? Number(d) : d)
+      this.maybe(/,/y)
+    }
+    return { type: 'tensor', dtype, shape }
+  }
+
+  private id(): string {
+    const quoted = this.maybe(/"(?:[^"\\]|\\.)*"/y)
+    return quoted === undefined ? this.take(/[A-Za-z_][\w.]*/y, 'a name') : (JSON.parse(quoted) as string)
+  }
+
+  private number(): number {
+    return Number(this.take(numberPattern, 'a number'))
+  }
+
+  private list<T>(item: () => T): T[] {
+    const out = [item()]
+    while (this.maybe(/,/y)) out.push(item())
+    return out
+  }
+
+  private maybe(pattern: RegExp): string | undefined {
+    this.skip()
+    pattern.lastIndex = this.at
+    const m = pattern.exec(this.text)
+    if (!m) return undefined
+    this.at += m[0].length
+    return m[0]
+  }
+
+  private skip(): void {
+    const space = /(?:[\s;]|#[^\n]*)*/y
+    space.lastIndex = this.at
+    this.at += space.exec(this.text)?.[0].length ?? 0
+  }
+
+  private fail(wanted: string): never {
+    const before = this.text.slice(0, this.at).split('\n')
+    throw new PareError(
+      'E_FORMAT',
+      `expected ${wanted} at line ${before.length}, column ${(before.at(-1)?.length ?? 0) + 1}`,
+      {
+        facts: { near: this.text.slice(this.at, this.at + 40) }
+      }
+    )
+  }
+}
+
+const numberPattern = /-?(?:Infinity|NaN|\d+(?:\.\d+)?(?:e[+-]?\d+)?)/y
+
+/** Given values, or seeded ones: normal/4 for floats, 0 … 9 for others. */
+function fill(id: string, type: ValueType, given: readonly number[] | undefined): Tensor {
+  if (!type.dtype || !type.shape?.every((d): d is number => typeof d === 'number'))
+    throw new PareError('E_FORMAT', `constant ${id} needs a type with a fixed shape`)
+  const n = elementCount(type.shape)
+  if (given && given.length !== n)
+    throw new PareError('E_FORMAT', `constant ${id} takes ${n} values, not ${given.length}`)
+  const random = rng(id)
+  const isReal = isFloat(type.dtype)
+  const values = given ?? Array.from({ length: n }, () => (isReal ? random.normal() / 4 : random.below(10)))
+  return tensor(type.dtype, type.shape, values)
+}
