@@ -4,6 +4,7 @@
  */
 import type { ZodType } from 'zod'
 import type { Rng } from './base/random.ts'
+import type { AttrInput } from './ir/attrs.ts'
 
 // ---------------------------------------------------------------- tensors and values
 
@@ -133,7 +134,7 @@ export interface Model {
 /** A type as inference sees it: with the value where it is constant, or symbolic where it is a small integer vector. */
 export interface Known extends ValueType {
   readonly data?: Tensor
-  /** Elements of an integer tensor of rank 0 or 1 as far as known (shape arithmetic). */
+  /** Elements of a small tensor in row-major order as far as known (shape arithmetic); bools are 0 and 1. */
   readonly content?: readonly Dim[]
 }
 
@@ -156,8 +157,8 @@ export interface Cost {
 }
 
 /**
- * How an operator is quantized. `inputs`: the positions that become integers. `weights`: the position of the weight
- * and its output-channel axis, per channel. `bias`: the position of an int32 bias. `output`: `own` range, `same` as the
+ * How an operator is quantized. `inputs`: the positions that become integers; none named: all of them. `weights`: the
+ * position of the weight and its output-channel axis, per channel. `bias`: the position of an int32 bias. `output`: `own` range, `same` as the
  * input's (data movement), or `fixed` scale and zero point. `clamp`: the operator only clamps, and saturation of its
  * producer's output can take its place.
  */
@@ -166,8 +167,52 @@ export interface QuantRule {
   readonly weights?: { readonly input: number; axis(node: Node): number }
   readonly bias?: number
   readonly output: 'own' | 'same' | { readonly scale: number; readonly zeroPoint: number }
+  /** Why this very node has no integer kernel, where its operator has one. */
+  declines?(node: Node): string | undefined
   /** Lower and upper bound of the output where the operator clamps (Relu, Clip); infinite where open. */
   clamp?(n: NodeView): { readonly low: number; readonly high: number } | undefined
+}
+
+/** A value of a training graph; there all sizes are numbers. */
+export interface Ref {
+  readonly id: string
+  readonly dtype: DType
+  readonly shape: readonly number[]
+}
+
+/** The training graph under construction, as a gradient rule sees it. */
+export interface GradBuilder {
+  /** A value of the graph by id, forward or made since. */
+  value(id: string): Ref
+  /** Does a gradient for this value lead to a parameter? What is made for others is removed again. */
+  wants(id: string): boolean
+  constant(data: Tensor): Ref
+  /** Adds a node with its type inferred; returns its first output. */
+  op(op: string, inputs: readonly (Ref | null)[], attrs?: Readonly<Record<string, AttrInput | undefined>>): Ref
+  /** The same for a node of `count` outputs. */
+  ops(
+    op: string,
+    inputs: readonly (Ref | null)[],
+    attrs: Readonly<Record<string, AttrInput | undefined>>,
+    count: number
+  ): readonly Ref[]
+  /** A graph input that every step fills with fresh uniform numbers in [0, 1). */
+  noise(shape: readonly number[]): Ref
+}
+
+/**
+ * The vector–Jacobian product of a node: from the gradients of the loss by its outputs (`null`: none flows) those by
+ * its inputs, each of its input's shape; `null` where none flows. A gradient by codes of integers is that by the real
+ * numbers they stand for.
+ */
+export type Grad = (g: GradBuilder, n: NodeView, dy: readonly (Ref | null)[]) => readonly (Ref | null)[]
+
+/** An operator's form while training, where that is another one than in inference. */
+export interface TrainForm {
+  readonly outputs: readonly Ref[]
+  /** Statistics of this batch, and the inputs (by position) whose running values they are to update. */
+  readonly statistics?: readonly { readonly batch: Ref; readonly running: number; readonly momentum: number }[]
+  grad(dy: readonly (Ref | null)[]): readonly (Ref | null)[]
 }
 
 /** Everything Pare knows about an operator. An absent facet means unknown, and is reported as such. */
@@ -179,6 +224,9 @@ export interface Op {
   infer(n: NodeView): readonly (Known | undefined)[]
   cost?(n: NodeView): Cost
   readonly quant?: QuantRule
+  readonly grad?: Grad
+  /** Absent or `undefined`: the same operator as in inference. */
+  train?(g: GradBuilder, n: NodeView): TrainForm | undefined
   /** Results are drawn or carried from outside: never folded, never merged. */
   readonly impure?: true
 }
@@ -194,6 +242,8 @@ export interface ExternalFile {
 export interface WriteOptions {
   /** Put weights above 1 kB into an external file of this name; by default only near protobuf's 2 GB limit. */
   readonly externalName?: string
+  /** Opset of the default domain to write at, 13 or newer; by default the model's own. */
+  readonly opset?: number
 }
 
 export interface Written {
@@ -312,31 +362,77 @@ export interface Refusal {
   readonly reason: string
 }
 
-export interface Progress {
-  /** `total` undefined: unknown. Called often; the receiver throttles. */
-  (stage: string, done: number, total: number | undefined): void
-}
+/** Told of progress; `total` undefined: unknown. Called often; the receiver throttles. */
+export type Progress = (stage: string, done: number, total: number | undefined) => void
 
 /** What a pass may use; everything it needs, it is given. */
 export interface Context {
   readonly runner: Runner
   readonly data: { readonly calibration?: Dataset; readonly train?: Dataset; readonly selection?: Dataset }
+  /** The last model of the recipe that was not rounded to codes: what a rounded one is compared with. */
+  readonly reference?: Model
   readonly target: Target
   readonly rng: Rng
   readonly signal: AbortSignal
   readonly progress: Progress
+  /** Opens another model, such as a student; absent where there are no files. */
+  load?(path: string): Promise<Model>
+  /** Keeps what a long pass has done so far; absent where there is no place for it. */
+  readonly checkpoints?: Checkpoints
+  /** Compares a model with the one it came from; absent where there are no samples to choose by. */
+  measure?(model: Model, what: MeasureOptions): Promise<Comparison>
   refuse(node: Pick<Node, 'name' | 'op'>, reason: string): void
   note(fact: string): void
   /** Plain data on what was decided; shown in the report. */
   plan(data: unknown): void
+  /** Passes that do again what this one found by measuring; they stand in its place in the recipe of the report. */
+  replay?(recipe: Recipe): void
 }
+
+/** States of long passes under keys that tell passes, options, models and data apart. */
+export interface Checkpoints {
+  /** What was written under a key, where the user asked to go on from it. */
+  read(key: string): Promise<Uint8Array | undefined>
+  /** All or nothing: at every moment there is the old state or the new one. */
+  write(key: string, bytes: Uint8Array): Promise<void>
+}
+
+export interface MeasureOptions {
+  /** What the model came from. */
+  readonly beside: Model
+  /** Samples to compare on, at most; all that may choose by default. */
+  readonly samples?: number
+  /** Time both, interleaved, for so long; by default they are not timed. */
+  readonly seconds?: number
+  /** Tell the time of every kernel of the model. */
+  readonly kernels?: boolean
+}
+
+/** A model beside the one it came from, on the samples that choose. */
+export interface Comparison {
+  readonly metric: string
+  /** How much worse the metric that counts became, paired; positive is worse. */
+  readonly drop: Interval
+  /** ‖y − r‖² / ‖r‖² of the outputs, mean over samples. */
+  readonly error: number
+  readonly latency?: Ratio
+  /** ms for one sample, by the node at the kernel's heart. */
+  readonly kernels?: ReadonlyMap<string, number>
+}
+
+/** A part of the data that passes are given. */
+export type DataPart = 'calibration' | 'train' | 'selection'
 
 /** A named, pure Model → Model. Returns the very same object when there was nothing to do. */
 export interface Pass<O = never> {
   readonly name: string
   readonly summary: string
-  /** What it needs of `ctx.data`. */
-  readonly needs: readonly ('calibration' | 'train' | 'selection')[]
+  /** What it cannot do without of `ctx.data`. */
+  readonly needs: readonly DataPart[]
+  /** What it makes use of where it is given, beside what it needs. */
+  readonly uses: readonly DataPart[]
+  /** Passes that its result is better after: the command of a single pass applies them first unless told not to. */
+  readonly after: readonly string[]
   readonly options: ZodType<O>
   run(model: Model, options: O, ctx: Context): Promise<Model>
 }
@@ -407,19 +503,109 @@ export interface Step {
   readonly after: { readonly nodes: number; readonly bytes: number }
 }
 
+/** Values of a tensor beside what its codes can stand for. Shares are of all values that were looked at. */
+export interface Coverage {
+  /** Type of the codes. */
+  readonly dtype: DType
+  /** Least and greatest value before rounding. */
+  readonly range: { readonly min: number; readonly max: number }
+  /** What the lowest and the highest code stand for; over all channels where each has its own. */
+  readonly covered: { readonly low: number; readonly high: number }
+  /** Share at the lowest and at the highest code. Behind a Relu the lowest is 0, and no loss. */
+  readonly saturation: { readonly low: number; readonly high: number }
+  /** Share cut off: outside of what is covered by more than half a step. */
+  readonly clipped?: number
+  /** Shares in equal parts of the codes, lowest first. */
+  readonly codes: readonly number[]
+}
+
 /** One layer of the original model and what became of it. `kernel`: what the runtime really ran. */
 export interface Layer {
   readonly node: string
   readonly op: string
+  /** The operator as people speak of it, such as `Conv 1×1` or `Conv depthwise`. */
+  readonly kind?: string
   readonly dtype?: DType
   readonly kernel?: string
   /** 20·log10(‖x‖/‖x−y‖) with only this layer's own change. Higher is better. */
   readonly sqnrDb?: number
   /** The same, with all changes before it. */
   readonly accumulatedSqnrDb?: number
+  /** The same at the model's output, with all other layers as in the original. */
+  readonly outputSqnrDb?: number
+  /** The output's values, where it is rounded to codes. */
+  readonly activation?: Coverage
+  /** The weight's values, where it is stored in codes. */
+  readonly weight?: Coverage
   readonly bytes?: number
   readonly macs?: number
   readonly ms?: number
+}
+
+/** One output of a model in two engines. `difference`: the largest |a − b| relative to the largest |a|. */
+export interface EngineOutput {
+  readonly name: string
+  readonly difference: number
+  readonly sqnrDb?: number
+  /** Share of samples with the same greatest score, for outputs of class scores. */
+  readonly agreement?: number
+}
+
+/** A model in two engines. */
+export interface EngineModel {
+  readonly model: 'original' | 'compressed'
+  readonly tolerance: number
+  readonly outputs: readonly EngineOutput[]
+  readonly agrees: boolean
+  /** The first layer that differs by more than the tolerance; absent where none does while its value is watched. */
+  readonly first?: { readonly node: string; readonly op: string; readonly value: string; readonly difference: number }
+  /** Why it was not compared: the engine that failed, and its message. */
+  readonly failed?: { readonly engine: string; readonly reason: string }
+}
+
+/** The same models and samples in two engines. */
+export interface Engines {
+  readonly names: readonly [string, string]
+  readonly n: number
+  readonly models: readonly EngineModel[]
+}
+
+/** A file of a family in one engine, on the samples that it was checked on. */
+export interface FamilyRun {
+  readonly engine: string
+  readonly version: string
+  /** 20·log10(‖y‖/‖y−z‖) against the original in the same engine, of the worst output; absent where there is none. */
+  readonly sqnrDb?: number
+  readonly outputs: readonly { readonly name: string; readonly sqnrDb?: number }[]
+  /** Why it does not run as the original does. */
+  readonly failed?: string
+}
+
+/** One model in one type, in a file named as a library asks for it. */
+export interface FamilyFile {
+  /** The original's file name without its ending. */
+  readonly model: string
+  readonly dtype: string
+  readonly path: string
+  /** Weights beside it included. */
+  readonly bytes?: number
+  readonly sha256?: string
+  /** Bytes against the original's. */
+  readonly ratio?: number
+  readonly recipe: Recipe
+  readonly runs: readonly FamilyRun[]
+  readonly refusals: readonly Refusal[]
+  readonly notes: readonly string[]
+  /** Why it was not written. */
+  readonly failed?: string
+}
+
+/** Files that a library loads by name, made of all models of a folder. */
+export interface Family {
+  readonly preset: string
+  readonly folder: string
+  readonly samples: number
+  readonly files: readonly FamilyFile[]
 }
 
 export interface Report {
@@ -453,6 +639,8 @@ export interface Report {
   readonly notes: readonly string[]
   readonly curves: Readonly<Record<string, readonly (readonly [x: number, y: number])[]>>
   readonly layers: readonly Layer[]
+  readonly engines?: Engines
+  readonly family?: Family
   readonly recipe: Recipe
   readonly machine: {
     readonly cpu: string

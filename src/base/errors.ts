@@ -6,7 +6,7 @@ export const codes = {
   E_EXISTS: 'an output that exists already',
   E_FORMAT: 'bytes that are not a model, or not a whole one',
   E_LIMIT: 'a size beyond what is safe or supported',
-  E_OPSET: 'an operator form that cannot be raised to the opset Pare works in',
+  E_OPSET: 'an operator form that another opset does not have',
   E_UNSUPPORTED: 'something valid that Pare cannot do yet',
   E_MODEL: 'a model that contradicts itself',
   E_SHAPE: 'shapes that contradict each other',
@@ -49,4 +49,9 @@ export class PareError extends Error {
 /** Guards our own invariants; a failure is a bug of ours, never of the user's. */
 export function assert(condition: unknown, message: string): asserts condition {
   if (!condition) throw new PareError('E_INTERNAL', message)
+}
+
+/** Throws `E_ABORTED` once the user has asked to stop; long work calls it between its steps. */
+export function stopIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw new PareError('E_ABORTED', 'stopped on request')
 }

@@ -55,7 +55,7 @@ export function fromSmallFloat(name: SmallFloatName, code: number): number {
 export function toSmallFloat(name: SmallFloatName, x: number): number {
   const { e, m, kind } = small[name]
   const values = table(name)
-  if (Number.isNaN(x)) return values.findIndex(Number.isNaN) < 0 ? 0 : values.findIndex(Number.isNaN)
+  if (Number.isNaN(x)) return Math.max(0, values.findIndex(Number.isNaN))
   const signed = kind !== 'exponent'
   const magnitude = Math.abs(x)
   const count = 2 ** (e + m)

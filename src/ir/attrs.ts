@@ -30,13 +30,11 @@ export const attrTensor = (n: Node, name: string): Tensor | undefined => read<Of
 export const attrGraph = (n: Node, name: string): Graph | undefined => read<Of<'graph'>>(n, name, 'graph')
 export const hasAttr = (n: Node, name: string): boolean => Object.hasOwn(n.attrs, name)
 
-/** What `attrs` takes: whole numbers are ints, `float(x)` and `floats([...])` floats, arrays of numbers ints. */
+/** What `attrs` takes: whole numbers are ints, `float(x)` a float, arrays of numbers ints. */
 export type AttrInput = number | string | readonly number[] | readonly string[] | Attr
 
 export const float = (value: number): Attr => ({ kind: 'float', value })
-export const floats = (value: readonly number[]): Attr => ({ kind: 'floats', value })
 export const tensorAttr = (value: Tensor): Attr => ({ kind: 'tensor', value })
-export const graphAttr = (value: Graph): Attr => ({ kind: 'graph', value })
 
 /** Makes attributes from plain values; leaves out those that are `undefined`. */
 export function attrs(input: Readonly<Record<string, AttrInput | undefined>>): Attrs {

@@ -74,13 +74,6 @@ export function constant(graph: Graph, id: string | null | undefined): Tensor | 
   return data && !isInput(graph, id) ? data : undefined
 }
 
-/** The value table's entry. Throws `E_MODEL` where there is none. */
-export function valueIn(graph: Graph, id: string): Value {
-  const v = graph.values.get(id)
-  if (!v) throw new PareError('E_MODEL', `no value ${id} in graph ${graph.name}`)
-  return v
-}
-
 /** Constants of the graph (not of its subgraphs) in table order. */
 export function constants(graph: Graph): (Value & { readonly data: Tensor })[] {
   return [...graph.values.values()].filter(

@@ -129,7 +129,8 @@ export function typedValues(t: Tensor): TypedArray {
   assert(array, `${t.dtype} has no typed array`)
   const bytes = toArray(t.bytes)
   const size = array.BYTES_PER_ELEMENT
-  const aligned = bytes.byteOffset % size === 0 ? bytes : bytes.slice()
+  // A copy by constructor: slice() of a Node Buffer would share the memory.
+  const aligned = bytes.byteOffset % size === 0 ? bytes : new Uint8Array(bytes)
   return new array(aligned.buffer as ArrayBuffer, aligned.byteOffset, Math.floor(aligned.byteLength / size))
 }
 

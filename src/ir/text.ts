@@ -83,11 +83,18 @@ function printGraph(graph: Graph, indent: string): string[] {
   return lines
 }
 
-const name = (id: string): string => (/^[A-Za-z_][\w.]*$/.test(id) && id !== '_' ? id : JSON.stringify(id))
+/** A string as JSON, with everything escaped that a terminal obeys or that changes the direction of text. */
+const quoted = (text: string): string =>
+  JSON.stringify(text).replace(
+    /[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g,
+    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`
+  )
+
+const name = (id: string): string => (/^[A-Za-z_][\w.]*$/.test(id) && id !== '_' ? id : quoted(id))
 
 function literal(t: Tensor | undefined): string {
   if (!t || t.dtype.startsWith('complex')) return ''
-  if (t.strings) return ` = ${t.strings.map((s) => JSON.stringify(s)).join(', ')}`
+  if (t.strings) return ` = ${t.strings.map((s) => quoted(s)).join(', ')}`
   return elementCount(t.shape) <= 8 ? ` = ${Array.from(toNumbers(t), spell).join(', ')}` : ''
 }
 
@@ -104,13 +111,13 @@ function printAttr(a: Attr, indent: string): string {
     case 'float':
       return spellFloat(a.value)
     case 'string':
-      return JSON.stringify(a.value)
+      return quoted(a.value)
     case 'ints':
       return `[${a.value.join(',')}]`
     case 'floats':
       return `[${a.value.map(spellFloat).join(',')}]`
     case 'strings':
-      return `[${a.value.map((s) => JSON.stringify(s)).join(',')}]`
+      return `[${a.value.map((s) => quoted(s)).join(',')}]`
     case 'tensor':
       return `${short[a.value.dtype] ?? a.value.dtype}[${a.value.shape.join(',')}]${literal(a.value)}`
         .replace(' = ', '{')

@@ -1,8 +1,12 @@
 /** What the operator files share: reading a node's surroundings and the shape rules that many operators have in common. */
 import { sameDim, unknownDim } from '../base/dim.ts'
 import { PareError } from '../base/errors.ts'
-import { elementCount, ints, isInteger } from '../ir/tensor.ts'
-import type { Dim, DType, Known, NodeView } from '../types.ts'
+import { attrInts } from '../ir/attrs.ts'
+import { elementCount, ints, isInteger, toNumbers } from '../ir/tensor.ts'
+import type { Cost, Dim, DType, Grad, Known, NodeView, Op } from '../types.ts'
+
+/** Contents longer than this are not followed. */
+export const maxContent = 64
 
 /** A tensor type as far as it is known. */
 export function tensorType(
@@ -28,7 +32,16 @@ export function contentOf(n: NodeView, input: number): readonly Dim[] | undefine
   const known = n.inputs[input]
   if (known?.content) return known.content
   const data = known?.data
-  return data && isInteger(data.dtype) && elementCount(data.shape) <= 64 ? ints(data) : undefined
+  return data && isInteger(data.dtype) && elementCount(data.shape) <= maxContent ? ints(data) : undefined
+}
+
+/** Like `contentOf`, for bool and float inputs as well; floats are known only as numbers. */
+export function elementsOf(n: NodeView, input: number): readonly Dim[] | undefined {
+  const known = n.inputs[input]
+  const data = known?.data
+  if (known?.content || !data || data.strings || data.dtype.startsWith('complex')) return known?.content
+  if (isInteger(data.dtype)) return contentOf(n, input)
+  return elementCount(data.shape) <= maxContent ? Array.from(toNumbers(data)) : undefined
 }
 
 /** The same where every element is a number. */
@@ -42,6 +55,46 @@ export function axisOf(n: NodeView, axis: number, rank: number): number {
   const at = axis < 0 ? axis + rank : axis
   if (!Number.isInteger(at) || at < 0 || at >= rank) fail(n, `axis ${axis} of a tensor of rank ${rank}`)
   return at
+}
+
+/** Distinct axes counted from the front, sorted. Throws `E_SHAPE` when one is outside the rank or given twice. */
+export function axesOf(n: NodeView, axes: readonly number[], rank: number): readonly number[] {
+  const all = [...new Set(axes.map((a) => axisOf(n, a, rank)))].sort((a, b) => a - b)
+  if (all.length !== axes.length) fail(n, `axes ${axes.join(',')} name an axis twice`)
+  return all
+}
+
+/** Axes given as an input, or in older forms as an attribute. `'none'`: not given; `undefined`: given, but unknown. */
+export function givenAxes(n: NodeView, input: number, attribute = 'axes'): readonly number[] | 'none' | undefined {
+  if (isGiven(n, input)) return numbersOf(n, input)
+  return attrInts(n.node, attribute) ?? 'none'
+}
+
+/** As many unknown dimensions. */
+export const unknownDims = (rank: number): readonly Dim[] => Array.from({ length: rank }, () => unknownDim)
+
+/** No multiply-accumulates: data movement, and element-wise arithmetic, which is not counted. */
+export const free = (): Cost => ({ macs: 0 })
+
+/** Output 0 has the type of input 0. */
+export const sameType = (n: NodeView): readonly (Known | undefined)[] => [typeOnly(n.inputs[0])]
+
+/** The type without the value. */
+export function typeOnly(known: Known | undefined): Known | undefined {
+  if (!known) return undefined
+  const { data: _data, content: _content, ...type } = known
+  return type
+}
+
+/** An operator that costs no multiply-accumulates and, unless said otherwise, keeps the type of its input. */
+export const freeOp = (name: string, o: Partial<Op> = {}): Op => ({ name, infer: sameType, cost: free, ...o })
+
+/** The records with their gradients, which are keyed by name (`domain:Name` outside the default domain). */
+export function withGrads(grads: Readonly<Record<string, Grad>>, ops: readonly Op[]): readonly Op[] {
+  return ops.map((op) => {
+    const grad = grads[op.domain === undefined ? op.name : `${op.domain}:${op.name}`]
+    return grad ? { ...op, grad } : op
+  })
 }
 
 /** Numpy broadcasting; `undefined` where any rank is unknown. Throws `E_SHAPE` when two fixed sizes differ and neither is 1. */
@@ -66,4 +119,18 @@ function broadcastDim(n: NodeView, a: Dim, b: Dim): Dim {
 export function fail(n: NodeView, what: string): never {
   const shapes = n.inputs.map((k) => (k?.shape ? `[${k.shape.join(',')}]` : '?')).join(', ')
   throw new PareError('E_SHAPE', `${n.node.op}: ${what}`, { where: n.node.name, facts: { inputs: shapes } })
+}
+
+/** What holds for both: the type of a value that may be either. */
+export function joinTypes(a: Known | undefined, b: Known | undefined): Known | undefined {
+  if (!a || !b || a.type !== b.type || a.type === 'opaque') return undefined
+  const of = a.of && b.of ? joinTypes(a.of, b.of) : undefined
+  const dtype = a.dtype === b.dtype ? a.dtype : undefined
+  if (a.type !== 'tensor') return { type: a.type, ...(of ? { of } : {}) }
+  const content = a.content && a.content.length === b.content?.length ? joinDims(a.content, b.content) : undefined
+  return tensorType(dtype, a.shape && b.shape && joinDims(a.shape, b.shape), content)
+}
+
+function joinDims(a: readonly Dim[], b: readonly Dim[]): readonly Dim[] | undefined {
+  return a.length === b.length ? a.map((d, i) => (sameDim(d, b[i] as Dim) ? d : unknownDim)) : undefined
 }

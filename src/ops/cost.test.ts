@@ -1,0 +1,49 @@
+import { expect, it } from 'vitest'
+import { model } from '../ir/text.ts'
+import { costOf } from './cost.ts'
+
+it('counts one sample of a symbolic batch, by node', () => {
+  const m = model`
+    input x: f32[N,3,8,8]
+    y = Conv(x, W: f32[4,3,3,3], pads=[1,1,1,1])
+    r = Relu(y)
+    f = Flatten(r)
+    z = Gemm(f, V: f32[256,10])
+    output z`
+  const { total, byNode } = costOf(m)
+  const conv = 4 * 8 * 8 * 3 * 9
+  expect([...byNode.values()]).toEqual([conv, 0, 0, 2560])
+  expect([...byNode.keys()]).toEqual(m.graph.nodes)
+  expect(total).toBe(conv + 2560)
+})
+
+it('counts an unnamed batch as one sample too', () => {
+  const m = model`
+    input x: f32[?,16]
+    y = MatMul(x, W: f32[16,4])
+    output y`
+  expect(costOf(m).total).toBe(64)
+})
+
+it('is unknown, never smaller, where a part is', () => {
+  const m = model`
+    input x: f32[N,S,16]
+    y = MatMul(x, W: f32[16,4])
+    z = custom:Thing(y)
+    output z`
+  expect(costOf(m).total).toBeUndefined()
+  expect([...costOf(m).byNode.values()]).toEqual([undefined, undefined])
+})
+
+it('knows branches only where they cost nothing', () => {
+  const m = model`
+    input x: f32[N,4]
+    input c: bool[]
+    const W: f32[4,1] = 1, 2, 3, 4
+    a = If(c, then_branch={ t = Relu(x); output t }, else_branch={ u = Abs(x); output u })
+    b = If(c, then_branch={ v = MatMul(a, W); output v }, else_branch={ w = MatMul(a, W); output w })
+    output b`
+  const { byNode } = costOf(m)
+  expect(m.graph.nodes.map((n) => byNode.get(n))).toEqual([0, undefined])
+  expect([...byNode.values()].filter((macs) => macs === 4)).toHaveLength(2)
+})

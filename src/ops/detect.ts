@@ -1,0 +1,9 @@
+/** Detection. How many boxes survive shows only when running. */
+import { unknownDim } from '../base/dim.ts'
+import type { Op } from '../types.ts'
+import { freeOp, tensorType } from './op.ts'
+
+/** Detection. */
+export const detectOps: readonly Op[] = [
+  freeOp('NonMaxSuppression', { infer: () => [tensorType('int64', [unknownDim, 3])] })
+]

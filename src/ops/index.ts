@@ -1,0 +1,62 @@
+/** The only list of operators. */
+import { opName } from '../ir/graph.ts'
+import type { Node, Op } from '../types.ts'
+import { activationOps } from './activation.ts'
+import { attentionOps } from './attention.ts'
+import { contribOps } from './contrib.ts'
+import { controlOps } from './control.ts'
+import { convOps } from './conv.ts'
+import { detectOps } from './detect.ts'
+import { elementwiseOps } from './elementwise.ts'
+import { generateOps } from './generate.ts'
+import { imageOps } from './image.ts'
+import { indexingOps } from './indexing.ts'
+import { logicOps } from './logic.ts'
+import { lossOps } from './loss.ts'
+import { matmulOps } from './matmul.ts'
+import { mlOps } from './ml.ts'
+import { moveOps } from './move.ts'
+import { normOps } from './norm.ts'
+import { poolOps } from './pool.ts'
+import { quantOps } from './quant.ts'
+import { reduceOps } from './reduce.ts'
+import { resizeOps } from './resize.ts'
+import { rnnOps } from './rnn.ts'
+import { sequenceOps } from './sequence.ts'
+import { shapeOps } from './shape.ts'
+import { signalOps } from './signal.ts'
+import { textOps } from './text.ts'
+
+/** Every operator Pare knows. */
+export const ops: readonly Op[] = [
+  ...activationOps,
+  ...attentionOps,
+  ...contribOps,
+  ...controlOps,
+  ...convOps,
+  ...detectOps,
+  ...elementwiseOps,
+  ...generateOps,
+  ...imageOps,
+  ...indexingOps,
+  ...logicOps,
+  ...lossOps,
+  ...matmulOps,
+  ...mlOps,
+  ...moveOps,
+  ...normOps,
+  ...poolOps,
+  ...quantOps,
+  ...reduceOps,
+  ...resizeOps,
+  ...rnnOps,
+  ...sequenceOps,
+  ...shapeOps,
+  ...signalOps,
+  ...textOps
+]
+
+const byName = new Map(ops.map((op) => [opName({ op: op.name, ...(op.domain ? { domain: op.domain } : {}) }), op]))
+
+/** What is known about a node's operator; `undefined` where it is unknown. */
+export const opFor = (node: Pick<Node, 'op' | 'domain'>): Op | undefined => byName.get(opName(node))

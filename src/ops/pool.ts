@@ -1,0 +1,116 @@
+/**
+ * Pools and regions of interest. They slide like convolutions, channel by channel; their work is comparing and adding,
+ * which is no multiply-accumulate.
+ */
+import { addDims, mulDims, unknownDim } from '../base/dim.ts'
+import { attrInt, attrInts } from '../ir/attrs.ts'
+import type { Dim, Known, Node, NodeView, Op } from '../types.ts'
+import { contentOf, dtypeOf, fail, free, isGiven, shapeOf, tensorType, withGrads } from './op.ts'
+import { poolGrads } from './pool.grad.ts'
+import {
+  extent,
+  floorDiv,
+  isChannelsLast,
+  joinImage,
+  nhwcDomain,
+  slide,
+  splitImage,
+  type WindowAxis,
+  windowsOf
+} from './window.ts'
+
+function inferPool(n: NodeView, channelsLast = isChannelsLast(n)): readonly (Known | undefined)[] {
+  const x = shapeOf(n, 0)
+  const kernel = attrInts(n.node, 'kernel_shape')
+  const shape = x && kernel ? pooled(n, x, kernel, channelsLast) : undefined
+  const y = tensorType(dtypeOf(n, 0), shape)
+  return n.node.outputs.map((_, i) => (i === 0 ? y : tensorType('int64', shape)))
+}
+
+function pooled(n: NodeView, x: readonly Dim[], kernel: readonly number[], channelsLast: boolean): Dim[] {
+  if (x.length !== kernel.length + 2) fail(n, `kernel_shape of ${kernel.length} numbers for rank ${x.length}`)
+  const { batch, channels, spatial } = splitImage(x, channelsLast)
+  const windows = windowsOf(n, kernel)
+  const sizes = slide(n, spatial, windows)
+  const isSame = windows.autoPad.startsWith('SAME')
+  return joinImage(batch, channels, isSame ? sizes.map((d, i) => undilated(d, windows.axes[i])) : sizes, channelsLast)
+}
+
+/** ONNX Runtime's pools pad for SAME as if the kernel were not dilated, and come out smaller where it is. */
+function undilated(size: Dim, axis: WindowAxis | undefined): Dim {
+  if (!axis || axis.dilation === 1) return size
+  return addDims(size, floorDiv(addDims(axis.kernel, mulDims(extent(axis), -1)), axis.stride))
+}
+
+function inferGlobal(n: NodeView): readonly (Known | undefined)[] {
+  const x = shapeOf(n, 0)
+  if (!x) return [tensorType(dtypeOf(n, 0), undefined)]
+  if (x.length < 2) fail(n, `an input of rank ${x.length}`)
+  const last = isChannelsLast(n)
+  const { batch, channels, spatial } = splitImage(x, last)
+  const ones = spatial.map((): Dim => 1)
+  return [tensorType(dtypeOf(n, 0), joinImage(batch, channels, ones, last))]
+}
+
+function inferUnpool(n: NodeView): readonly (Known | undefined)[] {
+  const x = shapeOf(n, 0)
+  const kernel = attrInts(n.node, 'kernel_shape')
+  if (isGiven(n, 2)) return [tensorType(dtypeOf(n, 0), contentOf(n, 2) ?? x?.map(() => unknownDim))]
+  if (!x || !kernel) return [tensorType(dtypeOf(n, 0), undefined)]
+  if (x.length !== kernel.length + 2) fail(n, `a kernel of rank ${kernel.length} on rank ${x.length}`)
+  const { axes } = windowsOf(n, kernel)
+  const sizes = axes.map((a, i) => {
+    const scaled = mulDims(addDims(x[i + 2] as Dim, -1), a.stride)
+    return addDims(addDims(scaled, extent(a)), -a.padBegin - a.padEnd)
+  })
+  return [tensorType(dtypeOf(n, 0), [...x.slice(0, 2), ...sizes])]
+}
+
+/** One pooled picture per region: `[regions, channels, height, width]`. */
+function inferRegions(n: NodeView, size: readonly number[]): readonly (Known | undefined)[] {
+  const [regions, channels] = [shapeOf(n, 1)?.[0] ?? unknownDim, shapeOf(n, 0)?.[1] ?? unknownDim]
+  return [tensorType(dtypeOf(n, 0), [regions, channels, ...size])]
+}
+
+const pool = (name: string, rest: Partial<Op> = {}): Op => ({
+  name,
+  infer: (n) => inferPool(n),
+  cost: free,
+  ...rest
+})
+const whole = (name: string, rest: Partial<Op> = {}): Op => ({ name, infer: inferGlobal, cost: free, ...rest })
+
+const microsoft = 'com.microsoft'
+const blocked = 'com.microsoft.nchwc'
+
+/** Pools. */
+const givesIndices = (node: Node): string | undefined =>
+  node.outputs[1] ? 'it gives indices, which only the float kernel does' : undefined
+
+const isDilated = (node: Node): string | undefined =>
+  attrInts(node, 'dilations')?.some((d) => d !== 1) ? 'the integer kernel has no dilations' : undefined
+
+export const poolOps: readonly Op[] = withGrads(poolGrads, [
+  pool('MaxPool', { quant: { inputs: [0], output: 'same', declines: givesIndices } }),
+  pool('AveragePool', { quant: { inputs: [0], output: 'own', declines: isDilated } }),
+  pool('LpPool'),
+  whole('GlobalAveragePool', { quant: { inputs: [0], output: 'own' } }),
+  whole('GlobalMaxPool'),
+  whole('GlobalLpPool'),
+  { name: 'MaxUnpool', infer: inferUnpool, cost: free },
+  { name: 'MaxRoiPool', infer: (n) => inferRegions(n, attrInts(n.node, 'pooled_shape') ?? []), cost: free },
+  {
+    name: 'RoiAlign',
+    infer: (n) => inferRegions(n, [attrInt(n.node, 'output_height', 1), attrInt(n.node, 'output_width', 1)]),
+    cost: free
+  },
+  pool('QLinearAveragePool', { domain: microsoft }),
+  whole('QLinearGlobalAveragePool', { domain: microsoft }),
+  pool('NhwcMaxPool', { domain: microsoft, infer: (n) => inferPool(n, true) }),
+  ...['MaxPool', 'AveragePool'].map((name) => pool(name, { domain: nhwcDomain })),
+  ...['GlobalMaxPool', 'GlobalAveragePool'].map((name) => whole(name, { domain: nhwcDomain })),
+  pool('MaxPool', { domain: blocked }),
+  pool('AveragePool', { domain: blocked }),
+  whole('GlobalMaxPool', { domain: blocked }),
+  whole('GlobalAveragePool', { domain: blocked })
+])
