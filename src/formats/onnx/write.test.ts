@@ -1,0 +1,76 @@
+import { fromBinary } from '@bufbuild/protobuf'
+import { TensorProto_DataLocation as Location, ModelProtoSchema } from 'onnx-buf'
+import { describe, expect, it } from 'vitest'
+import { concat } from '../../base/bytes.ts'
+import { tensor, toNumbers } from '../../ir/tensor.ts'
+import { parse } from '../../ir/text.ts'
+import type { DType, Model } from '../../types.ts'
+import { readModel, writeModel } from '../index.ts'
+
+const source = `
+  input x: f32[N,64]
+  h = MatMul(x, a: f32[64,32])
+  g = MatMul(h, b: f32[32,8])
+  y = Add(g, c: f32[8])
+  output y`
+const m = parse(source)
+
+const decoded = (bytes: Uint8Array) => fromBinary(ModelProtoSchema, bytes)
+
+describe('writing', () => {
+  it('gives the same bytes for the same model', () => {
+    expect(writeModel(m).bytes).toEqual(writeModel(parse(source)).bytes)
+  })
+  it('asks for no newer IR version than the content needs', () => {
+    const irOf = (x: Model): number => Number(decoded(writeModel(x).bytes).irVersion)
+    const holding = (dtype: DType): Model => parse(`input x: ${dtype}[2]\ny = Identity(x)\noutput y`)
+    expect(irOf(m)).toBe(10)
+    expect(irOf({ ...m, opset: 13 })).toBe(7)
+    expect(irOf(holding('int4'))).toBe(10)
+    expect(irOf(holding('float4e2m1'))).toBe(11)
+    expect(irOf(holding('int2'))).toBe(13)
+  })
+  it('does not repeat types that follow from the operators', () => {
+    const typed = parse('input x: f32[N]\nh: f32[N] = Relu(x)\nk: f32[N] = com.example:Odd(h)\ny = Relu(k)\noutput y')
+    expect(decoded(writeModel(typed).bytes).graph?.valueInfo.map((v) => v.name)).toEqual(['k'])
+  })
+  it('says who made a new model and keeps who made an old one', () => {
+    expect(decoded(writeModel(m).bytes).producerName).toBe('pare')
+    const of = {
+      ...m,
+      meta: { 'onnx.producer_name': 'other', 'onnx.model_version': '7', 'onnx.doc_string': 'd', note: 'n' }
+    }
+    const again = readModel(writeModel(of).bytes)
+    expect(again.meta).toMatchObject(of.meta)
+  })
+})
+
+describe('external weights', () => {
+  const { bytes, external } = writeModel(m, { externalName: 'm.weights' })
+  const placed = decoded(bytes).graph?.initializer.map((t) =>
+    Object.fromEntries(t.externalData.map((e) => [e.key, e.value]))
+  )
+
+  it('are the large ones, aligned, and not copied', () => {
+    expect(placed).toEqual([{ location: 'm.weights', offset: '0', length: '8192' }, {}, {}])
+    expect(external?.parts).toContain(m.graph.values.get('a')?.data?.bytes)
+    expect(decoded(bytes).graph?.initializer.map((t) => t.dataLocation)).toEqual([Location.EXTERNAL, 0, 0])
+  })
+  it('are read again from their places', () => {
+    const beside = concat((external?.parts ?? []).map((p) => p.slice()))
+    const again = readModel(bytes, { external: () => beside })
+    expect(Array.from(toNumbers(again.graph.values.get('a')?.data ?? tensor('int8', [], [0])))).toEqual(
+      Array.from(toNumbers(m.graph.values.get('a')?.data ?? tensor('int8', [], [0])))
+    )
+  })
+  it('start at pages where they are large', () => {
+    const big = parse(
+      'input x: f32[1,300]\nh = MatMul(x, a: f32[300,3])\nk = MatMul(h, b: f32[3,90000])\ny = Relu(k)\noutput y'
+    )
+    const made = decoded(writeModel(big, { externalName: 'w' }).bytes)
+    expect(made.graph?.initializer.map((t) => t.externalData.find((e) => e.key === 'offset')?.value)).toEqual([
+      '0',
+      '4096'
+    ])
+  })
+})
