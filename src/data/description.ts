@@ -1,0 +1,18 @@
+import { z } from 'zod'
+
+/** Where data is and how it is read, as plain JSON: what a worker opens it from. */
+export interface DataDescription {
+  /** A folder or file; `images,labels` names two IDX files. */
+  readonly path: string
+  /** A preset's name, the path of a JSON file, or its content. */
+  readonly preprocess?: string | Readonly<Record<string, unknown>> | undefined
+  /** Path of a list of class names, one a line. */
+  readonly labels?: string | undefined
+}
+
+/** Schema of a `DataDescription`. */
+export const dataDescription: z.ZodType<DataDescription> = z.strictObject({
+  path: z.string().min(1),
+  preprocess: z.union([z.string().min(1), z.record(z.string(), z.unknown())]).optional(),
+  labels: z.string().min(1).optional()
+})

@@ -1,0 +1,94 @@
+import { describe, expect, it } from 'vitest'
+import { rng } from '../base/random.ts'
+import { arrayDataset } from '../data/index.ts'
+import { metricFor } from '../data/metrics.ts'
+import { edit } from '../ir/edit.ts'
+import { tensor, toFloats } from '../ir/tensor.ts'
+import { model } from '../ir/text.ts'
+import { nodeRunner } from '../node/runner.ts'
+import type { Dataset, Model } from '../types.ts'
+import { choosingParts, measurer, measuringParts } from './beside.ts'
+
+const net = model`
+  input x: f32[N,8]
+  y = MatMul(x, W: f32[8,4])
+  output y`
+
+function data(samples: number, seed: number): Dataset & { reads: number } {
+  const random = rng(seed)
+  const made = arrayDataset({
+    inputs: {
+      x: tensor(
+        'float32',
+        [samples, 8],
+        Array.from({ length: samples * 8 }, () => random.normal())
+      )
+    }
+  })
+  const counted = {
+    ...made,
+    reads: 0,
+    batches: (o: Parameters<Dataset['batches']>[0]) => {
+      counted.reads++
+      return made.batches(o)
+    }
+  }
+  return counted
+}
+
+/** All weights grown by a tenth: every output is off by exactly that share. */
+const grown: Model = edit(net, (d) => {
+  const v = d.value('W')
+  if (v?.data)
+    d.set({
+      ...v,
+      data: tensor(
+        'float32',
+        [8, 4],
+        Float64Array.from(toFloats(v.data), (w) => 1.1 * w)
+      )
+    })
+})
+
+const measure = (parts: readonly Dataset[]) =>
+  measurer({ runner: nodeRunner(), parts, metric: metricFor('agreement'), rng: rng(0) })
+
+describe('measurer', () => {
+  it('tells drop and squared relative error', async () => {
+    const same = await measure([data(20, 1)])(net, { beside: net })
+    expect(same).toMatchObject({ metric: 'agreement', error: 0, drop: { value: 0, n: 20 } })
+    const off = await measure([data(20, 1)])(grown, { beside: net })
+    // 0.1², to float32's rounding of products.
+    expect(off.error).toBeCloseTo(0.01, 6)
+    expect(off.drop.value).toBe(0)
+    expect(off.latency).toBeUndefined()
+  })
+  it('reads the samples once for each model beside', async () => {
+    const [first, second] = [data(10, 1), data(10, 2)]
+    const look = measure([first, second])
+    const a = await look(grown, { beside: net, samples: 15 })
+    const b = await look(grown, { beside: net, samples: 15 })
+    expect(a.drop.n).toBe(15)
+    expect(b).toEqual(a)
+    expect([first.reads, second.reads]).toEqual([1, 1])
+  })
+  it('times both, and every kernel, where asked', async () => {
+    const seen = await measure([data(10, 1)])(grown, { beside: net, seconds: 0.01, kernels: true })
+    expect(seen.latency?.median).toBeGreaterThan(0)
+    expect(seen.kernels?.get(net.graph.nodes[0]?.name ?? '')).toBeGreaterThan(0)
+  })
+  it('needs samples', async () => {
+    await expect(measure([])(net, { beside: net })).rejects.toMatchObject({ code: 'E_DATA' })
+  })
+})
+
+describe('parts', () => {
+  it('are the selection, with calibration samples only where that is small', () => {
+    const [calibration, few, some, many] = [data(10, 1), data(50, 2), data(200, 3), data(1200, 4)]
+    expect(measuringParts({ selection: few, calibration })).toEqual([few, calibration])
+    expect(measuringParts({ selection: some, calibration })).toEqual([some])
+    expect(choosingParts({ selection: some, calibration })).toEqual([some, calibration])
+    expect(choosingParts({ selection: many, calibration })).toEqual([many])
+    expect(choosingParts({ calibration })).toEqual([])
+  })
+})

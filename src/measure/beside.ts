@@ -1,0 +1,177 @@
+/** `Context.measure`: a model beside the one it came from, on the samples that choose; those are read and run once. */
+import { PareError, stopIfAborted } from '../base/errors.ts'
+import type { Rng } from '../base/random.ts'
+import { metricFor } from '../data/metrics.ts'
+import type {
+  Batch,
+  Context,
+  Dataset,
+  MeasureOptions,
+  Metric,
+  Model,
+  Ratio,
+  Runner,
+  Session,
+  Tensor
+} from '../types.ts'
+import { batchSize, runBatch } from './evaluate.ts'
+import { pairedDrop } from './intervals.ts'
+import { interleave } from './latency.ts'
+import { kernelFacts } from './layers.ts'
+
+export interface BesideOptions {
+  readonly runner: Runner
+  /** Samples that choose. */
+  readonly parts: readonly Dataset[]
+  /** The metric that counts. */
+  readonly metric: Metric
+  readonly rng: Rng
+  readonly threads?: number
+  readonly signal?: AbortSignal
+}
+
+/** Below this many selection samples the calibration samples help to choose. */
+const fewSamples = 1000
+
+/** Below this many, samples that roundings were fitted to have to do too. */
+const tooFew = 100
+
+/** Samples that passes measure by: the selection part. What is fitted to calibration samples looks better there than it is. */
+export function measuringParts(data: {
+  readonly selection?: Dataset
+  readonly calibration?: Dataset
+}): readonly Dataset[] {
+  const { selection, calibration } = data
+  if (!selection) return []
+  return selection.size >= tooFew || !calibration ? [selection] : [selection, calibration]
+}
+
+/** Samples that choose: the selection part, and the calibration part where that alone is small. */
+export function choosingParts(data: {
+  readonly selection?: Dataset
+  readonly calibration?: Dataset
+}): readonly Dataset[] {
+  const { selection, calibration } = data
+  if (!selection) return []
+  return selection.size >= fewSamples || !calibration ? [selection] : [selection, calibration]
+}
+
+/** A batch with what the model beside gave for it. */
+interface Seen {
+  readonly batch: Batch
+  readonly reference: Readonly<Record<string, Tensor>>
+}
+
+/** More than this is not kept, but read and run again each time. */
+const heldBytes = 512 * 1024 * 1024
+const samplesPerRun = 32
+
+const faithfulness = metricFor('relativeError')
+
+/** The `measure` of a context over given samples. Throws `E_DATA` where there is none, `E_RUN` where a model does not run. */
+export function measurer(o: BesideOptions): NonNullable<Context['measure']> {
+  const held = new WeakMap<Model, Map<number, readonly Seen[]>>()
+  const all = o.parts.reduce((n, d) => n + d.size, 0)
+  return async (model, what) => {
+    const most = Math.min(what.samples ?? all, all)
+    if (most === 0) throw new PareError('E_DATA', 'there are no samples to measure on')
+    const sums = { before: [] as number[], after: [] as number[], errors: [] as number[] }
+    const session = await open(o, model)
+    try {
+      for await (const { batch, reference } of seenBy(o, held, what.beside, most)) {
+        stopIfAborted(o.signal)
+        const outputs = await runBatch(session, batch, batchSize([session], batch.n).batch)
+        sums.before.push(...o.metric.scores(reference, batch, reference))
+        sums.after.push(...o.metric.scores(outputs, batch, reference))
+        sums.errors.push(...faithfulness.scores(outputs, batch, reference))
+      }
+      const latency = what.seconds === undefined ? undefined : await timed(o, session, what, what.seconds)
+      const kernels = what.kernels ? await kernelsOf(o, model) : undefined
+      return {
+        metric: o.metric.name,
+        drop: pairedDrop(sums.before, sums.after, o.metric),
+        error: sums.errors.reduce((n, e) => n + e * e, 0) / sums.errors.length,
+        ...(latency ? { latency } : {}),
+        ...(kernels ? { kernels } : {})
+      }
+    } finally {
+      await session.close()
+    }
+  }
+}
+
+const open = (o: BesideOptions, model: Model): Promise<Session> =>
+  o.runner.open(model, o.threads === undefined ? {} : { threads: o.threads })
+
+/** Batches with the outputs of `beside`, kept for the next time where they fit. */
+async function* seenBy(
+  o: BesideOptions,
+  held: WeakMap<Model, Map<number, readonly Seen[]>>,
+  beside: Model,
+  most: number
+): AsyncGenerator<Seen> {
+  const known = held.get(beside)?.get(most)
+  if (known) return yield* known
+  const kept: Seen[] = []
+  let bytes = 0
+  const session = await open(o, beside)
+  try {
+    const { batch: size, fixed } = batchSize([session], samplesPerRun)
+    let left = most
+    for (const dataset of o.parts) {
+      const indices = Array.from({ length: Math.min(left, dataset.size) }, (_, i) => i)
+      left -= indices.length
+      if (indices.length === 0) continue
+      for await (const batch of dataset.batches({ batch: size, indices })) {
+        const reference = await runBatch(session, batch, fixed ? size : batch.n)
+        const seen = { batch, reference }
+        bytes += bytesOf(batch.inputs) + bytesOf(reference)
+        if (bytes <= heldBytes) kept.push(seen)
+        yield seen
+      }
+    }
+  } finally {
+    await session.close()
+  }
+  if (bytes > heldBytes) return
+  const models = held.get(beside) ?? new Map<number, readonly Seen[]>()
+  held.set(beside, models.set(most, kept))
+}
+
+const bytesOf = (tensors: Readonly<Record<string, Tensor>>): number =>
+  Object.values(tensors).reduce((n, t) => n + t.bytes.length, 0)
+
+async function kernelsOf(o: BesideOptions, model: Model): Promise<ReadonlyMap<string, number>> {
+  const { runner, threads, signal } = o
+  const dataset = o.parts.find((d) => d.size > 0)
+  const given = { runner, ...(threads === undefined ? {} : { threads }), ...(signal ? { signal } : {}) }
+  const facts = await kernelFacts(model, { ...given, ...(dataset ? { dataset } : {}) })
+  return new Map([...facts].flatMap(([node, { ms }]) => (ms === undefined ? [] : [[node, ms] as const])))
+}
+
+async function timed(
+  o: BesideOptions,
+  session: Session,
+  { beside }: MeasureOptions,
+  minSeconds: number
+): Promise<Ratio | undefined> {
+  const other = await open(o, beside)
+  try {
+    const { batch } = batchSize([other, session], 1)
+    for (const dataset of o.parts)
+      for await (const sample of dataset.batches({ batch })) {
+        const [, after] = await interleave(
+          [
+            { name: 'before', run: () => runBatch(other, sample, batch) },
+            { name: 'after', run: () => runBatch(session, sample, batch) }
+          ],
+          o.rng.fork('measure'),
+          { minSeconds, ...(o.signal ? { signal: o.signal } : {}) }
+        )
+        return after?.ratio
+      }
+    return undefined
+  } finally {
+    await other.close()
+  }
+}

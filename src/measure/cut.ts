@@ -1,0 +1,94 @@
+/** A compressed model cut at the values that the original has too, and fed the original's there: only each layer's own change is left. */
+import { evaluateDim } from '../base/dim.ts'
+import { edit, renameReads } from '../ir/edit.ts'
+import { bitsOf, tensor, toNumbers } from '../ir/tensor.ts'
+import type { Batch, Graph, Model, Session, Tensor } from '../types.ts'
+import { feedsOf } from './evaluate.ts'
+import { seenAs } from './pairs.ts'
+
+const groupBytes = 64 * 1024 * 1024
+/** Samples that are run together. */
+export const samplesPerRun = 4
+
+/** A model cut at values. */
+export interface Cut {
+  readonly model: Model
+  /** Input of the cut model → value of the original that it is fed. */
+  readonly fed: ReadonlyMap<string, string>
+  /** Compared value → output of the cut model. */
+  readonly taps: ReadonlyMap<string, string>
+}
+
+/** The compressed model with every compared value fed from outside to its readers, and the group's values as outputs. */
+export function localModel(before: Model, after: Model, all: readonly string[], group: readonly string[]): Cut {
+  const fed = new Map<string, string>()
+  const taps = new Map<string, string>()
+  const model = edit(after, (d) => {
+    for (const id of all) {
+      const known = before.graph.values.get(id)
+      const dtype = after.graph.values.get(id)?.dtype ?? known?.dtype
+      if (!known || dtype === undefined) continue
+      const { by } = seenAs(after.graph, id)
+      const readers = d.consumers(id)
+      const input = d.fresh(`${id}_fed`)
+      const { data: _, form: _f, sparse: _s, ...type } = known
+      d.set({ ...type, id: input, dtype })
+      fed.set(input, id)
+      for (const n of readers) d.replace(n, renameReads(n, id, input))
+      if (!group.includes(id)) continue
+      let own = id
+      for (const n of by) own = d.add(n.op, [own, ...n.inputs.slice(1)], { attrs: n.attrs })
+      taps.set(id, own)
+    }
+    d.setOutputs([...taps.values()])
+    d.sweep()
+    const isRead = (id: string): boolean => d.consumers(id).length > 0
+    for (const id of [...fed.keys()]) if (!isRead(id)) fed.delete(id)
+    d.setInputs([...d.inputs.filter(isRead), ...fed.keys()])
+  })
+  return { model, fed, taps }
+}
+
+/** What a cut model is fed: its own inputs, and the original's values where it was cut. */
+export function localFeeds(
+  session: Session,
+  cut: Cut,
+  samples: Batch,
+  size: number,
+  values: Readonly<Record<string, Tensor>>
+): Readonly<Record<string, Tensor>> {
+  const own = session.inputs.filter(({ name }) => !cut.fed.has(name))
+  const feeds: Record<string, Tensor> = { ...feedsOf({ inputs: own }, samples, size) }
+  for (const { name, dtype } of session.inputs) {
+    const value = values[cut.fed.get(name) ?? '']
+    if (value)
+      feeds[name] = dtype === undefined || dtype === value.dtype ? value : tensor(dtype, value.shape, toNumbers(value))
+  }
+  return feeds
+}
+
+/** Values in groups that fit into memory together. */
+export function grouped(ids: readonly string[], bytesOf: (id: string) => number): string[][] {
+  const out: string[][] = []
+  let room = 0
+  for (const id of ids) {
+    const bytes = bytesOf(id)
+    const last = out.at(-1)
+    if (last && bytes <= room) {
+      last.push(id)
+      room -= bytes
+    } else {
+      out.push([id])
+      room = groupBytes - bytes
+    }
+  }
+  return out
+}
+
+/** Bytes of a value for one run; open dimensions count as that many samples, unknown shapes as 1 MB. */
+export function valueBytes(graph: Graph, id: string): number {
+  const { dtype, shape } = graph.values.get(id) ?? {}
+  if (dtype === undefined || !shape) return 1024 * 1024
+  const elements = shape.reduce<number>((n, d) => n * (evaluateDim(d, {}) ?? samplesPerRun), 1)
+  return (elements * bitsOf(dtype)) / 8
+}

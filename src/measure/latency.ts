@@ -1,0 +1,85 @@
+/** Latency of several models in one process, interleaved, so that what disturbs one disturbs all. */
+import { PareError, stopIfAborted } from '../base/errors.ts'
+import type { Rng } from '../base/random.ts'
+import type { Latency, Ratio } from '../types.ts'
+import { medianInterval, quantile } from './intervals.ts'
+
+export interface Timed {
+  readonly name: string
+  readonly latency: Latency
+  /** This entry / the first one, from pairs of the same round; absent for the first. */
+  readonly ratio?: Ratio
+}
+
+export interface InterleaveOptions {
+  /**
+   * Rounds go on until `minRuns` were made and `minSeconds` have passed, and stop at `maxRuns`; after ten times
+   * `minSeconds` a few rounds have to do, and the interval tells that they were few.
+   */
+  readonly minSeconds?: number
+  readonly minRuns?: number
+  readonly maxRuns?: number
+  /** Rounds before the first that counts. */
+  readonly warmup?: number
+  readonly signal?: AbortSignal
+  /** A clock in ms. */
+  now?(): number
+}
+
+/** The least rounds whose extremes are a 95 % interval of the median. */
+const fewRuns = 6
+
+/**
+ * Runs all entries once per round, in an order drawn anew for each round. Times are in ms; a round's ratio compares
+ * two runs next to each other in time, and the median over rounds shrugs off bursts of other work on the machine.
+ */
+export async function interleave(
+  entries: readonly { readonly name: string; run(): Promise<unknown> }[],
+  rng: Rng,
+  o: InterleaveOptions = {}
+): Promise<readonly Timed[]> {
+  const { minSeconds = 2, minRuns = 50, maxRuns = 5000, warmup = 5, signal } = o
+  const now = o.now ?? (() => performance.now())
+  if (maxRuns < 1) throw new PareError('E_OPTION', 'a latency needs at least one run', { where: 'maxRuns' })
+  const round = async (): Promise<number[]> => {
+    const times: number[] = new Array(entries.length)
+    for (const i of rng.permutation(entries.length)) {
+      stopIfAborted(signal)
+      const start = now()
+      await entries[i]?.run()
+      times[i] = now() - start
+    }
+    return times
+  }
+  const most = Math.max(minSeconds, 1) * 10_000
+  const start = now()
+  for (let i = 0; i < warmup && (i === 0 || now() - start < most / 4); i++) await round()
+  const rounds: number[][] = []
+  const begun = now()
+  const isEnough = (): boolean => {
+    const spent = now() - begun
+    if (spent > most) return rounds.length >= Math.min(fewRuns, minRuns)
+    return rounds.length >= minRuns && spent >= minSeconds * 1000
+  }
+  while (rounds.length < maxRuns && !isEnough()) rounds.push(await round())
+  return entries.map(({ name }, i) => ({
+    name,
+    latency: latencyOf(rounds.map((r) => r[i] as number)),
+    ...(i === 0 ? {} : { ratio: medianInterval(rounds.map((r) => ratio(r[i] as number, r[0] as number))) })
+  }))
+}
+
+/** Both below the clock's resolution: the same. */
+const ratio = (after: number, before: number): number =>
+  before > 0 ? after / before : after > 0 ? Number.MAX_VALUE : 1
+
+/** Percentiles of times in ms. */
+export function latencyOf(times: ArrayLike<number>): Latency {
+  const sorted = Float64Array.from(times).sort()
+  return {
+    p50: quantile(sorted, 0.5),
+    p90: quantile(sorted, 0.9),
+    p99: quantile(sorted, 0.99),
+    n: sorted.length
+  }
+}
