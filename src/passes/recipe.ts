@@ -1,0 +1,110 @@
+/** Applying recipes: each pass in turn, with its options checked beforehand and its result afterwards. */
+import { assert, PareError } from '../base/errors.ts'
+import { check } from '../ir/check.ts'
+import { allGraphs } from '../ir/graph.ts'
+import { tensorBytes } from '../ir/tensor.ts'
+import type { Bytes, Context, Model, Recipe, Refusal, Report, Step } from '../types.ts'
+import { passFor } from './index.ts'
+import { parseOptions } from './pass.ts'
+import { isRounded } from './quantize/twins.ts'
+
+/** A context without the collecting functions, which `applyRecipe` brings itself. */
+export type Surroundings = Omit<Context, 'refuse' | 'note' | 'plan' | 'replay'>
+
+export interface Applied {
+  /** The very same model where no pass had anything to do. */
+  readonly model: Model
+  readonly steps: readonly Step[]
+  readonly refusals: readonly Refusal[]
+  readonly notes: readonly string[]
+  /** The recipe to replay: passes that searched are replaced by what they found. */
+  readonly recipe: Recipe
+}
+
+/**
+ * Applies the passes of a recipe in order. All options are checked before the first runs (`E_OPTION`, `E_USAGE`), and
+ * so is the data that they need (`E_DATA`). Throws `E_ABORTED` between passes when stopped.
+ */
+export async function applyRecipe(model: Model, recipe: Recipe, ctx: Surroundings): Promise<Applied> {
+  const todo = recipe.map(([name, given]) => {
+    const pass = passFor(name)
+    const missing = pass.needs.find((kind) => ctx.data[kind] === undefined)
+    if (missing) throw new PareError('E_DATA', `${name} needs ${missing} data`, { where: name, hint: 'give --data' })
+    return { pass, options: parseOptions(pass, given) }
+  })
+  const steps: Step[] = []
+  const refusals: Refusal[] = []
+  const notes: string[] = []
+  const replayed: Recipe[number][] = []
+  let now = model
+  let before = weigh(now)
+  let reference = isRounded(now) ? ctx.reference : now
+  for (const [i, { pass, options }] of todo.entries()) {
+    if (ctx.signal.aborted) throw new PareError('E_ABORTED', `stopped before ${pass.name}`)
+    const plans: unknown[] = []
+    let again: Recipe = [recipe[i] as Recipe[number]]
+    const start = performance.now()
+    const made = await pass.run(now, options, {
+      ...ctx,
+      ...(reference ? { reference } : {}),
+      refuse: (node, reason) => refusals.push({ node: node.name, op: node.op, reason }),
+      note: (fact) => notes.push(fact),
+      plan: (data) => plans.push(data),
+      replay: (found) => {
+        again = found
+      }
+    })
+    replayed.push(...again)
+    const ms = performance.now() - start
+    if (made !== now) checkResult(made, pass.name)
+    const after = made === now ? before : weigh(made)
+    const plan = plans.length > 1 ? plans : plans[0]
+    steps.push({ pass: pass.name, options, ...(plan === undefined ? {} : { plan }), ms, before, after })
+    now = made
+    if (!isRounded(now)) reference = now
+    before = after
+  }
+  return { model: now, steps, refusals: distinct(refusals), notes: [...new Set(notes)], recipe: replayed }
+}
+
+/** Curves that passes drew in their plans (`plan.curves`), by name. */
+export function curvesOf(steps: readonly Step[]): Report['curves'] {
+  return Object.fromEntries(
+    steps.flatMap(({ plan }) =>
+      Object.entries((plan as { readonly curves?: Report['curves'] } | undefined)?.curves ?? {})
+    )
+  )
+}
+
+/** Nodes of all graphs, and bytes of their distinct constants. */
+export function weigh(model: Model): { readonly nodes: number; readonly bytes: number } {
+  let nodes = 0
+  let bytes = 0
+  const seen = new Set<Bytes>()
+  for (const graph of allGraphs(model)) {
+    nodes += graph.nodes.length
+    for (const v of graph.values.values()) {
+      if (!v.data || seen.has(v.data.bytes)) continue
+      if (!v.data.strings) seen.add(v.data.bytes)
+      bytes += tensorBytes(v.data)
+    }
+  }
+  return { nodes, bytes }
+}
+
+function checkResult(model: Model, pass: string): void {
+  try {
+    check(model)
+  } catch (error) {
+    assert(error instanceof PareError, `${pass} broke the model: ${String(error)}`)
+    throw new PareError('E_INTERNAL', `${pass} broke the model: ${error.message}`, {
+      ...(error.where === undefined ? {} : { where: error.where }),
+      cause: error
+    })
+  }
+}
+
+function distinct(all: readonly Refusal[]): Refusal[] {
+  const seen = new Map(all.map((r) => [`${r.op}\n${r.node}\n${r.reason}`, r]))
+  return [...seen.values()]
+}

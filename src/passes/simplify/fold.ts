@@ -1,0 +1,243 @@
+/**
+ * Constant folding. What to fold is decided here, from inferred types; the numbers come from the Runner. A group of
+ * nodes that hang together is folded only if its results take no more bytes than the constants that go with it, save for
+ * a little: never longer than what the nodes themselves took in the file. So weights stored small and expanded by nodes
+ * (Cast, Expand, Tile, a palette's Gather) stay as they are. DequantizeLinear and QuantizeLinear always do.
+ */
+import { PareError } from '../../base/errors.ts'
+import { subgraphs } from '../../ir/attrs.ts'
+import { editGraph, mapSubgraphs } from '../../ir/edit.ts'
+import { constant, consumers, isOutput, producer } from '../../ir/graph.ts'
+import { byteLength, elementCount, tensorBytes } from '../../ir/tensor.ts'
+import { opFor } from '../../ops/index.ts'
+import { viewOf } from '../../ops/infer.ts'
+import type { Context, Graph, Model, Node, Tensor, Value } from '../../types.ts'
+
+/** Nodes to fold together, and those of their results that others read. */
+export interface Group {
+  readonly nodes: readonly Node[]
+  readonly results: readonly string[]
+}
+
+/** Bytes that a node takes in a file at least, and the most that folding a group may add. */
+const nodeBytes = 128
+const maxGrowthBytes = 1024
+const maxMacs = 1e9
+const kept: ReadonlySet<string> = new Set(['QuantizeLinear', 'DequantizeLinear', 'DynamicQuantizeLinear'])
+
+/**
+ * Folds what can be folded in all graphs of a model with inferred types. No result above `maxBytes`, nor all of a graph
+ * above four times that. `failed` holds nodes that the runtime could not compute; they are refused once, then left out.
+ */
+export async function foldConstants(
+  model: Model,
+  maxBytes: number,
+  failed: Set<string>,
+  ctx: Pick<Context, 'runner' | 'refuse'>
+): Promise<Model> {
+  const folded = new Map<Graph, ReadonlyMap<string, Tensor>>()
+  const visit = async (graph: Graph, around: readonly Graph[]): Promise<void> => {
+    const groups = planFold(model, graph, around, maxBytes, failed)
+    if (groups.length > 0) folded.set(graph, await compute(model, [...around, graph], groups, failed, ctx))
+    for (const node of graph.nodes) for (const [, sub] of subgraphs(node)) await visit(sub, [...around, graph])
+  }
+  await visit(model.graph, [])
+  if ([...folded.values()].every((results) => results.size === 0)) return model
+  const apply = (graph: Graph): Graph => {
+    const nodes = graph.nodes.map((n) => mapSubgraphs(n, apply))
+    const inner = nodes.every((n, i) => n === graph.nodes[i]) ? graph : { ...graph, nodes }
+    return replaceByConstants(inner, folded.get(graph) ?? new Map())
+  }
+  return { ...model, graph: apply(model.graph) }
+}
+
+function replaceByConstants(graph: Graph, results: ReadonlyMap<string, Tensor>): Graph {
+  if (results.size === 0) return graph
+  const makers = new Set([...results.keys()].flatMap((id) => producer(graph, id) ?? []))
+  return editGraph(
+    graph,
+    (draft) => {
+      for (const node of makers) draft.remove(node)
+      for (const [id, data] of results) draft.set({ id, type: 'tensor', dtype: data.dtype, shape: data.shape, data })
+      draft.sweep()
+    },
+    new Set()
+  )
+}
+
+// ---------------------------------------------------------------- what to fold
+
+/** Groups of one graph that are worth folding; the graph's types must be inferred. */
+export function planFold(
+  model: Model,
+  graph: Graph,
+  around: readonly Graph[],
+  maxBytes: number,
+  failed: ReadonlySet<string>
+): Group[] {
+  const graphs = [...around, graph]
+  const foldable = new Set<Node>()
+  let budget = 4 * maxBytes
+  for (const node of graph.nodes) {
+    const bytes = failed.has(node.name) ? undefined : outputBytes(node, graph)
+    if (bytes === undefined || bytes > maxBytes || bytes > budget || !isFixed(node, graphs, foldable)) continue
+    if (!isCheap(model, graph, node)) continue
+    foldable.add(node)
+    budget -= bytes
+  }
+  return connected(graph, foldable).flatMap((nodes) => {
+    const group = groupOf(nodes, graph)
+    if (isWorthIt(group, graph)) return [group]
+    return nodes
+      .filter((n) => n.inputs.every((id) => id === null || !foldable.has(producer(graph, id) as Node)))
+      .map((n) => groupOf([n], graph))
+      .filter((g) => isWorthIt(g, graph))
+  })
+}
+
+/** Bytes of all outputs; `undefined` where one is unknown, no tensor of numbers, or leaves the graph. */
+function outputBytes(node: Node, graph: Graph): number | undefined {
+  let sum = 0
+  for (const id of node.outputs) {
+    if (id === '') continue
+    const v = graph.values.get(id)
+    if (v?.type !== 'tensor' || !v.dtype || v.dtype === 'string' || isOutput(graph, id)) return undefined
+    if (!v.shape?.every((d): d is number => typeof d === 'number')) return undefined
+    sum += byteLength(v.dtype, elementCount(v.shape))
+  }
+  return sum
+}
+
+/** Does the node always compute the same? */
+function isFixed(node: Node, graphs: readonly Graph[], foldable: ReadonlySet<Node>): boolean {
+  const op = opFor(node)
+  if (!op || op.impure || kept.has(node.op) || subgraphs(node).length > 0) return false
+  return node.inputs.every((id) => {
+    if (id === null) return true
+    const graph = holder(graphs, id)
+    if (!graph) return false
+    const maker = producer(graph, id)
+    if (maker) return foldable.has(maker)
+    const v = graph.values.get(id)
+    const isPlain = v?.sparse === undefined && (v?.form === undefined || v.form === 'plain')
+    return isPlain && constant(graph, id) !== undefined && v?.dtype !== 'string'
+  })
+}
+
+/** The innermost graph that has a value. */
+const holder = (graphs: readonly Graph[], id: string): Graph | undefined => graphs.findLast((g) => g.values.has(id))
+
+function isCheap(model: Model, graph: Graph, node: Node): boolean {
+  const cost = opFor(node)?.cost
+  return cost === undefined || (cost(viewOf(model, graph, node)).macs ?? Number.POSITIVE_INFINITY) <= maxMacs
+}
+
+/** Parts of the foldable nodes that share no computed value. */
+function connected(graph: Graph, foldable: ReadonlySet<Node>): Node[][] {
+  const part = new Map<Node, Node[]>()
+  for (const node of foldable) {
+    let mine: Node[] = [node]
+    for (const id of node.inputs) {
+      const maker = id === null ? undefined : producer(graph, id)
+      const other = maker && part.get(maker)
+      if (!other || other === mine) continue
+      for (const n of mine) part.set(n, other)
+      other.push(...mine)
+      mine = other
+    }
+    part.set(node, mine)
+  }
+  return [...new Set(part.values())]
+}
+
+function groupOf(nodes: readonly Node[], graph: Graph): Group {
+  const inside = new Set(nodes)
+  const isRead = (id: string): boolean => id !== '' && consumers(graph, id).some((n) => !inside.has(n))
+  return { nodes, results: nodes.flatMap((n) => n.outputs.filter(isRead)) }
+}
+
+function isWorthIt(group: Group, graph: Graph): boolean {
+  const inside = new Set(group.nodes)
+  const sizeOf = (v: Value | undefined): number =>
+    v?.dtype && v.shape ? byteLength(v.dtype, elementCount(v.shape as readonly number[])) : 0
+  let growth = 0
+  for (const id of group.results) growth += sizeOf(graph.values.get(id))
+  for (const id of new Set(group.nodes.flatMap((n) => n.inputs))) {
+    const data = constant(graph, id)
+    if (id !== null && data && !isOutput(graph, id) && consumers(graph, id).every((n) => inside.has(n)))
+      growth -= tensorBytes(data)
+  }
+  return group.results.length > 0 && growth <= Math.min(maxGrowthBytes, nodeBytes * group.nodes.length)
+}
+
+// ---------------------------------------------------------------- computing
+
+/** Results of all groups in one run; where that fails, group by group. `graphs`: those around, then the graph itself. */
+async function compute(
+  model: Model,
+  graphs: readonly Graph[],
+  groups: readonly Group[],
+  failed: Set<string>,
+  ctx: Pick<Context, 'runner' | 'refuse'>
+): Promise<ReadonlyMap<string, Tensor>> {
+  const together = await attempt(model, graphs, groups, ctx)
+  if (!(together instanceof PareError)) return together
+  const out = new Map<string, Tensor>()
+  for (const group of groups) {
+    const results = groups.length === 1 ? together : await attempt(model, graphs, [group], ctx)
+    if (results instanceof PareError) {
+      for (const node of group.nodes) failed.add(node.name)
+      ctx.refuse(group.nodes[0] as Node, `folding failed: ${results.message}`)
+    } else for (const [id, data] of results) out.set(id, data)
+  }
+  return out
+}
+
+async function attempt(
+  model: Model,
+  graphs: readonly Graph[],
+  groups: readonly Group[],
+  ctx: Pick<Context, 'runner'>
+): Promise<ReadonlyMap<string, Tensor> | PareError> {
+  const cut = cutOut(model, graphs, groups)
+  try {
+    const session = await ctx.runner.open(cut, { optimization: 'disabled' })
+    try {
+      const results = await session.run({})
+      return checked(cut.graph, results)
+    } finally {
+      await session.close()
+    }
+  } catch (error) {
+    if (error instanceof PareError && error.code !== 'E_INTERNAL') return error
+    throw error
+  }
+}
+
+/** A model of the groups alone, without inputs. */
+function cutOut(model: Model, graphs: readonly Graph[], groups: readonly Group[]): Model {
+  const nodes = groups.flatMap((g) => g.nodes)
+  const values = new Map<string, Value>()
+  for (const id of nodes.flatMap((n) => [...n.inputs, ...n.outputs])) {
+    const v = id ? holder(graphs, id)?.values.get(id) : undefined
+    if (v) values.set(v.id, v)
+  }
+  const own = graphs.at(-1) as Graph
+  const order = new Map(own.nodes.map((n, i) => [n, i]))
+  const sorted = [...nodes].sort((a, b) => (order.get(a) ?? 0) - (order.get(b) ?? 0))
+  const outputs = groups.flatMap((g) => g.results)
+  return { ...model, graph: { name: 'constants', inputs: [], outputs, nodes: sorted, values }, meta: {} }
+}
+
+/** Results of the type that was inferred; anything else is not folded. */
+function checked(graph: Graph, results: Readonly<Record<string, Tensor>>): ReadonlyMap<string, Tensor> | PareError {
+  const out = new Map<string, Tensor>()
+  for (const id of graph.outputs) {
+    const [t, v] = [results[id], graph.values.get(id)]
+    if (!t) return new PareError('E_RUN', `the runtime returned no ${id}`)
+    if (t.dtype !== v?.dtype || t.shape.length !== v.shape?.length || t.shape.some((d, i) => d !== v.shape?.[i]))
+      return new PareError('E_RUN', `${id} came as ${t.dtype}[${t.shape}], not as inferred`)
+    out.set(id, t)
+  }
+  return out
+}

@@ -1,0 +1,63 @@
+import { createRequire } from 'node:module'
+import { rng } from '../../base/random.ts'
+import { arrayDataset, type LabelledDataset } from '../../data/arrays.ts'
+import { elementCount, tensor } from '../../ir/tensor.ts'
+import { model } from '../../ir/text.ts'
+import { withValues } from '../../train/index.ts'
+import type { Model, Tensor } from '../../types.ts'
+
+/** A few of the digits of the `mnist` package, at a quarter of their size, in a seeded order. */
+export function digits(count: number, seed: string): LabelledDataset {
+  const sets = createRequire(import.meta.url)('mnist') as Record<number, { readonly raw: readonly number[] }>
+  const random = rng(seed)
+  const x = new Float32Array(count * 196)
+  const labels: number[] = []
+  for (let i = 0; i < count; i++) {
+    const label = i % 10
+    const { raw } = sets[label] as { readonly raw: readonly number[] }
+    const from = random.below(raw.length / 784) * 784
+    for (let r = 0; r < 14; r++)
+      for (let c = 0; c < 14; c++) {
+        const at = from + 56 * r + 2 * c
+        const sum = [0, 1, 28, 29].reduce((n, k) => n + (raw[at + k] as number), 0)
+        x[i * 196 + r * 14 + c] = sum / 4
+      }
+    labels.push(label)
+  }
+  return arrayDataset({ inputs: { x: tensor('float32', [count, 1, 14, 14], x) }, labels })
+}
+
+/** A small network for them, with residual blocks, and random weights. */
+export const network = (seed: string): Model => initialised(residual, seed)
+
+const residual = model`
+input x: f32[N,1,14,14]
+a = Conv(x, W1: f32[8,1,3,3], B1: f32[8], strides=[2,2], pads=[1,1,1,1])
+b = Relu(a)
+c = Conv(b, W2: f32[8,8,3,3], B2: f32[8], pads=[1,1,1,1])
+d = Relu(c)
+e = Conv(d, W3: f32[8,8,3,3], B3: f32[8], pads=[1,1,1,1])
+f = Add(e, b)
+g = Relu(f)
+h = Conv(g, W4: f32[8,8,3,3], B4: f32[8], pads=[1,1,1,1])
+i = Add(h, g)
+j = Relu(i)
+k = MaxPool(j, kernel_shape=[2,2], strides=[2,2])
+l = Flatten(k)
+logits = Gemm(l, W5: f32[72,10], B5: f32[10])
+output logits`
+
+/** Normal weights with the variance 1 / inputs of a unit; biases 0. */
+export function initialised(m: Model, seed: string): Model {
+  const random = rng(seed)
+  const values = new Map<string, Tensor>()
+  for (const v of m.graph.values.values()) {
+    const shape = v.data?.shape
+    if (!shape) continue
+    const inputs = shape.length === 4 ? elementCount(shape.slice(1)) : (shape[0] as number)
+    const spread = shape.length === 1 ? 0 : Math.sqrt(1.5 / inputs)
+    const drawn = Array.from({ length: elementCount(shape) }, () => spread * random.normal())
+    values.set(v.id, tensor('float32', shape, drawn))
+  }
+  return withValues(m, values)
+}

@@ -1,0 +1,160 @@
+import { describe, expect, it } from 'vitest'
+import { testContext } from '../../../test/compare.ts'
+import { arrayDataset, type LabelledDataset } from '../../data/arrays.ts'
+import { check } from '../../ir/check.ts'
+import { equalTensors } from '../../ir/tensor.ts'
+import { model } from '../../ir/text.ts'
+import type { Context, Model, Tensor } from '../../types.ts'
+import { parseOptions } from '../pass.ts'
+import { blocksToDrop, residualBlocks, withoutBlocks } from './blocks.ts'
+import { digits, initialised, network } from './digits.cases.ts'
+import { distill } from './distill.ts'
+import { finetune } from './finetune.ts'
+
+const train = digits(600, 'train')
+const selection = digits(300, 'selection')
+const adam = { name: 'adam', rate: 0.004 }
+const quick = { epochs: 6, batch: 40, optimizer: adam }
+const longer = { epochs: 20, batch: 40, optimizer: { name: 'adam', rate: 0.02 } }
+
+interface Told {
+  readonly curves: Record<string, readonly (readonly [number, number])[]>
+  readonly score?: { readonly before: number; readonly after: number }
+}
+
+async function run(
+  m: Model,
+  options: object,
+  more: Partial<Context> = {}
+): Promise<{ made: Model; told: Told; notes: readonly string[] }> {
+  const base = testContext()
+  const plans: unknown[] = []
+  const ctx = { ...base, data: { train, selection }, ...more, plan: (p: unknown) => void plans.push(p) }
+  const made = await distill.run(m, parseOptions(distill, options), ctx)
+  return { made, told: plans[0] as Told, notes: base.notes }
+}
+
+const teacher = await finetune.run(network('t'), parseOptions(finetune, { ...quick, epochs: 15 }), {
+  ...testContext(),
+  data: { train, selection }
+})
+
+const small = initialised(
+  model`
+input x: f32[N,1,14,14]
+s1 = Conv(x, W1: f32[4,1,3,3], B1: f32[4], strides=[2,2], pads=[1,1,1,1])
+s2 = Relu(s1)
+s3 = MaxPool(s2, kernel_shape=[2,2], strides=[2,2])
+s4 = Flatten(s3)
+s5 = Gemm(s4, W2: f32[36,10], B2: f32[10])
+scores = Softmax(s5)
+output scores`,
+  's'
+)
+const fromFile = { load: async (): Promise<Model> => small }
+
+/** The same samples without their labels. */
+async function unlabelled(data: LabelledDataset): Promise<LabelledDataset> {
+  let x: Tensor | undefined
+  for await (const b of data.batches({ batch: data.size })) x = b.inputs['x']
+  if (!x) throw new Error('no samples')
+  return arrayDataset({ inputs: { x } })
+}
+
+describe('distill', () => {
+  it('teaches a shallower student, which begins with the weights of the teacher', async () => {
+    const { made, told, notes } = await run(teacher, { ...quick, depth: 0.5 })
+    expect(notes.join('\n')).toMatch(/1 of 2 residual blocks/)
+    expect(notes.join('\n')).toMatch(/only 1\.\d × the parameters/)
+    expect(made.graph.nodes.filter((n) => n.op === 'Conv').length).toBe(3)
+    expect(told.score?.after).toBeGreaterThan(told.score?.before ?? 1)
+    expect(made.graph.outputs).toEqual(teacher.graph.outputs)
+  })
+
+  it('teaches a student from a file without any label', async () => {
+    const data = { train: await unlabelled(train), selection: await unlabelled(selection) }
+    const { made, told } = await run(teacher, { ...longer, student: 'small.onnx' }, { ...fromFile, data })
+    const loss = told.curves['distill loss']?.map(([, y]) => y) ?? []
+    expect(loss.at(-1)).toBeLessThan(0.6 * (loss[0] as number))
+    // Agreement with the teacher, whose classes stand for labels.
+    expect(told.score?.after).toBeGreaterThan(0.5)
+    expect(made.graph.outputs).toEqual(['scores'])
+  })
+
+  it('asks the teacher once or at every batch, to the same end', async () => {
+    const o = { ...quick, epochs: 1, student: 'small.onnx' }
+    const once = await run(teacher, o, fromFile)
+    // A feature of no weight changes nothing but that the teacher is asked at every batch.
+    const features = { features: ['s4=logits'], featureWeight: 0 }
+    const each = await run(teacher, { ...o, loss: features }, fromFile)
+    const [a, b] = [once, each].map(({ told }) => told.curves['distill loss']?.[0]?.[1] ?? 0)
+    expect(Math.abs((a as number) - (b as number))).toBeLessThan(1e-4 * (a as number))
+    const again = await run(teacher, o, fromFile)
+    for (const v of again.made.graph.values.values()) {
+      const other = once.made.graph.values.get(v.id)?.data
+      if (v.data) expect(other && equalTensors(v.data, other)).toBe(true)
+    }
+  })
+
+  it('matches values inside, through a map where widths differ', async () => {
+    const o = { ...quick, epochs: 2, student: 'small.onnx', loss: { features: ['s2=b'], featureWeight: 2 } }
+    const { told } = await run(teacher, o, fromFile)
+    const loss = told.curves['distill loss']?.map(([, y]) => y) ?? []
+    expect(loss.at(-1)).toBeLessThan(loss[0] as number)
+  })
+
+  it('refuses without a student, with both, and where they do not fit', async () => {
+    await expect(run(teacher, {})).rejects.toMatchObject({ code: 'E_OPTION' })
+    await expect(run(teacher, { student: 'a', depth: 0.5 })).rejects.toMatchObject({ code: 'E_OPTION' })
+    await expect(run(teacher, { student: 'a' })).rejects.toMatchObject({ code: 'E_OPTION' })
+    await expect(run(small, { depth: 0.5 })).rejects.toMatchObject({ code: 'E_UNSUPPORTED' })
+    const other = model`
+input z: f32[N,10]
+y = Relu(z)
+output y`
+    await expect(run(teacher, { student: 'a' }, { load: async () => other })).rejects.toMatchObject({
+      code: 'E_DATA_SHAPE'
+    })
+    const narrow = initialised(
+      model`
+input x: f32[N,1,14,14]
+f = Flatten(x)
+y = Gemm(f, W: f32[196,5], B: f32[5])
+output y`,
+      'n'
+    )
+    await expect(run(teacher, { student: 'a' }, { load: async () => narrow })).rejects.toMatchObject({
+      code: 'E_DATA_SHAPE'
+    })
+  })
+})
+
+describe('residual blocks', () => {
+  it('are found where a value skips what is made of it alone', () => {
+    const blocks = residualBlocks(teacher)
+    expect(blocks.map((b) => [b.skip, b.add.outputs[0], [...b.branch].map((n) => n.op)])).toEqual([
+      ['b', 'f', ['Conv', 'Relu', 'Conv']],
+      ['g', 'i', ['Conv']]
+    ])
+    expect(blocksToDrop(blocks, 0.5).map((b) => b.skip)).toEqual(['g'])
+    expect(blocksToDrop(blocks, 0.9)).toEqual([])
+    const made = check(withoutBlocks(teacher, blocks))
+    expect(made.graph.nodes.filter((n) => n.op === 'Conv').length).toBe(1)
+    expect(made.graph.outputs).toEqual(['logits'])
+  })
+
+  it('are none where something else reads or makes what lies between', () => {
+    const m = model`
+input x: f32[N,4]
+input z: f32[N,4]
+a = Relu(x)
+b = Add(a, x)
+c = Mul(b, z)
+d = Add(c, b)
+e = Tanh(d)
+f = Add(e, d)
+g = Add(f, e)
+output g, a`
+    expect(residualBlocks(m)).toEqual([])
+  })
+})

@@ -1,0 +1,280 @@
+/** One training run of a pass: the graph, the loop, checkpoints, curves, and what is said of how it went. */
+import { quickHash, toArray } from '../../base/bytes.ts'
+import { PareError } from '../../base/errors.ts'
+import { elementCount, isFloat } from '../../ir/tensor.ts'
+import { type Checkpoint, decodeCheckpoint, encodeCheckpoint } from '../../train/checkpoint.ts'
+import {
+  type Best,
+  type DifferentiateOptions,
+  differentiate,
+  type Epoch,
+  firstState,
+  type LoopResult,
+  type LossTerm,
+  type StepPlace,
+  type Training,
+  train
+} from '../../train/index.ts'
+import type { Batch, Context, Metric, Model, Report, Tensor } from '../../types.ts'
+import { augmentOf, optimizerOf, rateOf, scheduleOf, type TrainingOptions } from './options.ts'
+import type { Samples } from './task.ts'
+
+/** What a pass wants trained. */
+export interface Fit {
+  /** Name of the pass, for what is said. */
+  readonly pass: string
+  readonly model: Model
+  readonly loss: readonly LossTerm[]
+  readonly parameters?: DifferentiateOptions['parameters']
+  readonly samples: Samples
+  readonly options: TrainingOptions
+  /** What else tells this run from others. */
+  readonly identity?: unknown
+  /** Targets beside the labels, for the batch as it is trained on. */
+  targets?(training: Training, batch: Batch, at: StepPlace): FeedsSoon
+}
+
+type Feeds = Readonly<Record<string, Tensor>>
+type FeedsSoon = Feeds | Promise<Feeds>
+
+/** A trained model, and what the report is told. */
+export interface Fitted {
+  /** The very same model where no epoch was better than the start. */
+  readonly model: Model
+  readonly curves: Report['curves']
+  readonly ended: LoopResult['ended']
+  readonly epochs: number
+  /** Mean score on the samples that choose, before and of the epoch that was kept. */
+  readonly score?: { readonly metric: string; readonly before: number; readonly after: number; readonly epoch: number }
+}
+
+/** Statistics of smaller batches are too noisy: those of the model stay. */
+const leastForStatistics = 16
+/** Batches over which statistics are estimated anew before each look at the validation samples. */
+const statisticsBatches = 20
+const defaultClip = 1
+
+interface Prepared {
+  readonly f: Fit
+  readonly training: Training
+  readonly seed: string
+  readonly key: string
+  readonly rate: number
+}
+
+/** Trains as asked. Throws what `differentiate` and `train` throw; a divergence is a note, and the best so far is kept. */
+export async function learn(f: Fit, ctx: Context): Promise<Fitted> {
+  const made = prepare(f, ctx)
+  const from = await startOf(made, ctx)
+  const { training, seed, rate } = made
+  const { options, samples } = f
+  const history: Epoch[] = [...from.history]
+  const patience = options.patience
+  const isOver = patience !== undefined && from.best && from.epoch - from.best.epoch >= patience
+  const augment = augmentOf(options, seed)
+  const steps = Math.floor(samples.train.size / training.batch) * options.epochs
+  const told = teller(f, training.batch, ctx, history)
+  const result = await train(
+    f.model,
+    training,
+    {
+      epochs: isOver ? from.epoch : options.epochs,
+      rate,
+      schedule: scheduleOf(options, steps),
+      seed,
+      ...(patience === undefined ? {} : { patience }),
+      reestimate: statisticsBatches,
+      from
+    },
+    {
+      runner: ctx.runner,
+      data: samples.train,
+      ...(samples.validation ? { validation: samples.validation } : {}),
+      signal: ctx.signal,
+      progress: told,
+      prepare: async (read, at) => {
+        const batch = augment ? augment(read, at) : read
+        return { batch, feeds: (await f.targets?.(training, batch, at)) ?? {} }
+      },
+      onEpoch: async (entry, state, best) => {
+        history.push(entry)
+        const { epoch } = entry
+        const c: Checkpoint = { key: made.key, epoch, history, state, ...(best ? { best } : {}) }
+        await ctx.checkpoints?.write(made.key, encodeCheckpoint(c))
+      }
+    }
+  )
+  return conclude(f, ctx, result, history, from.first)
+}
+
+function prepare(f: Fit, ctx: Context): Prepared {
+  const { options, samples, model } = f
+  const batch = Math.min(options.batch, samples.train.size)
+  const build = (clip: number | undefined): Training =>
+    differentiate(model, {
+      loss: f.loss,
+      batch,
+      optimizer: optimizerOf(options),
+      normalization: batch >= leastForStatistics ? 'batch' : 'frozen',
+      ...(f.parameters ? { parameters: f.parameters } : {}),
+      ...(clip === undefined ? {} : { clip })
+    })
+  const plain = build(options.optimizer.clip)
+  const isNormalized = model.graph.nodes.some((n) => /Normalization$/.test(n.op))
+  const isAuto = !isNormalized && options.optimizer.clip === undefined
+  const training = isAuto ? build(defaultClip) : plain
+  const rate = rateOf(options)
+  if (isAuto)
+    ctx.note(
+      `${f.pass}: the model has no normalization layers (they may have been folded away), so gradients are clipped to ${defaultClip}`
+    )
+  const seed = String(ctx.rng.fork(f.pass).next())
+  return { f, training, seed, rate, key: keyOf(f, training, seed) }
+}
+
+/** Tells runs apart by all that their results depend on. */
+function keyOf({ pass, options, samples, identity }: Fit, training: Training, seed: string): string {
+  const { train: data, validation } = samples
+  const start = Object.entries(training.initial).map(([id, t]) => [id, quickHash(toArray(t.bytes))])
+  const nodes = training.model.graph.nodes.map((n) => [n.op, n.inputs, n.outputs])
+  const parts = [options, identity, data.size, data.sha256, validation?.data.size, seed, start, nodes]
+  return `${pass}-${quickHash(new TextEncoder().encode(JSON.stringify(parts))).replace(':', '-')}`
+}
+
+interface Start {
+  readonly epoch: number
+  readonly state: Checkpoint['state']
+  readonly best?: Best
+  readonly history: readonly Epoch[]
+  /** Score before training. */
+  readonly first?: number
+}
+
+/** Where a stopped run was, or the beginning, whose score the epochs have to beat. */
+async function startOf({ f, training, key }: Prepared, ctx: Context): Promise<Start> {
+  const kept = await ctx.checkpoints?.read(key)
+  const state = firstState(training, f.model)
+  const first = await scoreOf(f, ctx)
+  const known = first === undefined ? {} : { first }
+  if (!kept)
+    return {
+      epoch: 0,
+      state,
+      history: [],
+      ...known,
+      ...(first === undefined ? {} : { best: { epoch: 0, score: first, state } })
+    }
+  const c = decodeCheckpoint(kept)
+  if (c.key !== key)
+    throw new PareError('E_FORMAT', 'this checkpoint is of another training run', {
+      where: f.pass,
+      hint: 'resume with the same model, data and options, or train again without --resume'
+    })
+  ctx.note(`${f.pass} went on after epoch ${c.epoch}`)
+  const { epoch, history, best } = c
+  return { epoch, state: c.state, history, ...known, ...(best ? { best } : {}) }
+}
+
+const scoringBatch = 256
+
+/** Mean score of the model before training. */
+async function scoreOf({ samples: { validation }, model, pass }: Fit, ctx: Context): Promise<number | undefined> {
+  if (!validation) return undefined
+  const { data, metric } = validation
+  const fixed = model.graph.values.get(model.graph.inputs[0] ?? '')?.shape?.[0]
+  const batch = typeof fixed === 'number' ? fixed : scoringBatch
+  const session = await ctx.runner.open(model)
+  try {
+    let [sum, count] = [0, 0]
+    for await (const b of data.batches({ batch })) {
+      if (ctx.signal.aborted) throw new PareError('E_ABORTED', `stopped before ${pass}`)
+      if (typeof fixed === 'number' && b.n < fixed) break
+      for (const s of metric.scores(await session.run(b.inputs), b)) sum += s
+      count += b.n
+    }
+    return count === 0 ? undefined : sum / count
+  } finally {
+    await session.close()
+  }
+}
+
+// ---------------------------------------------------------------- what is said
+
+const spell = (metric: Metric, score: number): string =>
+  metric.scale === 'binary' ? `${(100 * score).toFixed(2)} %` : score.toPrecision(4)
+
+/** Progress in words that change once an epoch: the last one's loss and score, and the speed so far. */
+function teller(f: Fit, batch: number, ctx: Context, history: readonly Epoch[]): Context['progress'] {
+  const { metric } = f.samples.validation ?? {}
+  let first: { readonly at: number; readonly done: number } | undefined
+  let said = { epochs: -1, words: '' }
+  return (_, done, total) => {
+    const now = performance.now()
+    first ??= { at: now, done }
+    if (said.epochs !== history.length) {
+      const { loss, score } = history.at(-1) ?? {}
+      const parts = [
+        `epoch ${history.length + 1}/${f.options.epochs}`,
+        ...(loss === undefined ? [] : [`loss ${loss.toPrecision(3)}`]),
+        ...(metric && score !== undefined ? [spell(metric, score)] : []),
+        ...(done > first.done ? [`${Math.round(((done - first.done) * batch * 1000) / (now - first.at))}/s`] : [])
+      ]
+      said = { epochs: history.length, words: parts.join(', ') }
+    }
+    ctx.progress(said.words, done, total)
+  }
+}
+
+function conclude(
+  f: Fit,
+  ctx: Context,
+  result: LoopResult,
+  history: readonly Epoch[],
+  first: number | undefined
+): Fitted {
+  const { pass, samples } = f
+  const { best, ended, advice } = result
+  const kept = best?.epoch ?? history.length
+  if (ended === 'diverged')
+    ctx.note(`${pass} stopped, for ${advice}; ${kept === 0 ? 'the model is as before' : `epoch ${kept} was kept`}`)
+  if (ended === 'early')
+    ctx.note(`${pass} stopped after epoch ${history.length}: ${f.options.patience} without a better score`)
+  if (!best) ctx.note(`${pass}: there were no samples to choose an epoch by, so the last was kept`)
+  const metric = samples.validation?.metric
+  if (metric && best && first !== undefined) {
+    const scores = `${samples.train.size} samples to train on; ${metric.name} on ${samples.validation?.data.size} that choose: ${spell(metric, first)} before, ${spell(metric, best.score)} after`
+    ctx.note(`${pass}: ${scores}${kept === 0 ? '; no epoch was better than the start' : ` epoch ${kept}`}`)
+  }
+  return {
+    model: kept === 0 ? f.model : result.model,
+    curves: curvesOf(pass, metric, history),
+    ended,
+    epochs: history.length,
+    ...(metric && best && first !== undefined
+      ? { score: { metric: metric.name, before: first, after: best.score, epoch: kept } }
+      : {})
+  }
+}
+
+function curvesOf(pass: string, metric: Metric | undefined, history: readonly Epoch[]): Report['curves'] {
+  const curve = (of: (e: Epoch) => number | undefined): (readonly [number, number])[] =>
+    history.flatMap((e) => {
+      const y = of(e)
+      return y === undefined ? [] : [[e.epoch, y] as const]
+    })
+  return {
+    [`${pass} loss`]: curve((e) => e.loss),
+    ...(metric ? { [`${pass} ${metric.name}`]: curve((e) => e.score) } : {})
+  }
+}
+
+/** Numbers of a tensor as another shape of the same size: what a target of the training graph is fed. */
+export const shapedLike = (t: Tensor, shape: readonly number[]): Tensor => ({ ...t, shape })
+
+/** Elements of a model's float constants, but scalars. */
+export function parameterCount(model: Model): number {
+  let n = 0
+  for (const v of model.graph.values.values())
+    if (v.data && isFloat(v.data.dtype) && v.data.shape.length > 0) n += elementCount(v.data.shape)
+  return n
+}

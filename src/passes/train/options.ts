@@ -1,0 +1,88 @@
+/** Options that the passes which train have in common, and what of them the training loop is given. */
+import { z } from 'zod'
+import { type Augmentation, augmenter } from '../../train/augment.ts'
+import type { LoopEnvironment, Optimizer, Schedule } from '../../train/index.ts'
+
+const share = (most: number) => z.number().min(0).max(most)
+
+/** Fields of a pass's options; each pass adds its loss. */
+export const trainingFields = {
+  epochs: z.int().min(1).max(100_000).default(3).describe('Times that all training samples are seen'),
+  batch: z.int().min(1).max(65_536).default(128).describe('Samples in a step'),
+  optimizer: z
+    .strictObject({
+      name: z.enum(['sgd', 'adam', 'adamw']).default('sgd').describe('sgd: with momentum'),
+      rate: z
+        .number()
+        .positive()
+        .optional()
+        .describe('Learning rate at its highest; by default 0.02 for sgd and 0.001 for adam and adamw'),
+      momentum: z.number().min(0).max(0.9999).default(0.9).describe('Share of the direction that is kept'),
+      decay: z.number().min(0).max(1).default(0.0005).describe('Weight decay, of matrices and kernels only'),
+      clip: z
+        .number()
+        .positive()
+        .optional()
+        .describe('Longest gradient; by default 1 for models without normalization layers, which diverge easily')
+    })
+    .prefault({}),
+  schedule: z
+    .strictObject({
+      kind: z.enum(['cosine', 'step', 'constant']).default('cosine').describe('How the rate falls'),
+      warmup: share(1).default(0.05).describe('Share of the run in which the rate rises')
+    })
+    .prefault({}),
+  augment: z
+    .strictObject({
+      kind: z
+        .enum(['none', 'image', 'features'])
+        .default('none')
+        .describe('image: pictures moved and mirrored; features: time and frequency masked'),
+      flip: z.boolean().default(true).describe('Images: mirror half of them'),
+      shift: share(1).default(0.125).describe('Most movement, as a fraction of width and height, or of time'),
+      rotate: share(180).default(0).describe('Images: most rotation, in degrees'),
+      scale: share(0.9).default(0).describe('Images: most change of size, as a fraction'),
+      mask: share(1)
+        .optional()
+        .describe('Most of a side that is masked, as a fraction; by default nothing of images and 0.2 of features'),
+      noise: share(10)
+        .optional()
+        .describe('Noise in standard deviations; by default 0 for images and 0.05 for features')
+    })
+    .prefault({}),
+  patience: z
+    .int()
+    .min(1)
+    .optional()
+    .describe('Epochs without a better score on the selection part after which it stops')
+} as const
+
+/** The common options with their defaults. */
+export type TrainingOptions = z.output<z.ZodObject<typeof trainingFields>>
+
+/** The optimizer of a training graph. */
+export function optimizerOf({ optimizer: { name, momentum, decay } }: TrainingOptions): Optimizer {
+  if (name === 'sgd') return { kind: 'sgd', momentum, weightDecay: decay }
+  return { kind: name, betas: [momentum, 0.999], weightDecay: decay }
+}
+
+/** The learning rate that was asked for, or one that suits the optimizer. */
+export const rateOf = ({ optimizer: { name, rate } }: TrainingOptions): number =>
+  rate ?? (name === 'sgd' ? 0.02 : 0.001)
+
+/** The schedule over a run of `steps`. */
+export const scheduleOf = ({ schedule }: TrainingOptions, steps: number): Schedule => ({
+  kind: schedule.kind,
+  warmup: Math.round(schedule.warmup * steps)
+})
+
+type Augment = (...at: Parameters<NonNullable<LoopEnvironment['prepare']>>) => ReturnType<ReturnType<typeof augmenter>>
+
+/** What changes the batches; `undefined` where nothing does. */
+export function augmentOf({ augment }: TrainingOptions, seed: string): Augment | undefined {
+  const { kind, mask, noise, ...rest } = augment
+  if (kind === 'none') return undefined
+  const isImage = kind === 'image'
+  const a: Augmentation = { kind, ...rest, mask: mask ?? (isImage ? 0 : 0.2), noise: noise ?? (isImage ? 0 : 0.05) }
+  return augmenter(a, seed)
+}

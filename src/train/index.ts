@@ -1,0 +1,23 @@
+export {
+  type DifferentiateOptions,
+  differentiate,
+  type PackedChunk,
+  type Statistic,
+  type Training
+} from './differentiate.ts'
+export {
+  type Best,
+  type Epoch,
+  type LoopEnvironment,
+  type LoopOptions,
+  type LoopResult,
+  openTraining,
+  type Prepared,
+  rateFeeds,
+  type StepPlace,
+  train
+} from './loop.ts'
+export type { LossTarget, LossTerm } from './losses.ts'
+export type { Optimizer } from './optimizers.ts'
+export { type Schedule, scheduled } from './schedule.ts'
+export { firstState, nextState, type TrainState, trainedValues, withMasks, withValues } from './state.ts'

@@ -1,0 +1,216 @@
+import { createRequire } from 'node:module'
+import { describe, expect, it, test } from 'vitest'
+import { rng } from '../base/random.ts'
+import { arrayDataset, type LabelledDataset } from '../data/arrays.ts'
+import { metricFor } from '../data/metrics.ts'
+import { subset } from '../data/split.ts'
+import { elementCount, tensor, toFloats } from '../ir/tensor.ts'
+import { model } from '../ir/text.ts'
+import { nodeRunner } from '../node/runner.ts'
+import type { Model, Tensor } from '../types.ts'
+import { differentiate } from './differentiate.ts'
+import { type LoopEnvironment, type LoopOptions, train } from './loop.ts'
+import { scheduled } from './schedule.ts'
+import type { TrainState } from './state.ts'
+import { withValues } from './state.ts'
+
+/** Two rings of points, one a class. */
+function rings(n: number, seed: string): LabelledDataset {
+  const random = rng(seed)
+  const x = new Float32Array(2 * n)
+  const labels = Array.from({ length: n }, (_, i) => {
+    const label = i % 2
+    const [radius, angle] = [label + 0.2 * random.normal(), 2 * Math.PI * random.next()]
+    x[2 * i] = (1 + radius) * Math.cos(angle)
+    x[2 * i + 1] = (1 + radius) * Math.sin(angle)
+    return label
+  })
+  return arrayDataset({ inputs: { x: tensor('float32', [n, 2], x) }, labels })
+}
+
+const net = model`
+input x: f32[N,2]
+a = MatMul(x, A: f32[2,16])
+const S: f32[16] = 1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1
+const O: f32[16] = 0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0
+const M: f32[16] = 0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0
+const V: f32[16] = 1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1
+b = BatchNormalization(a, S, O, M, V)
+r = Relu(b)
+d = Dropout(r, q: f32[]{0.1})
+y = Gemm(d, B: f32[16,2], C: f32[2])
+output y`
+
+const training = differentiate(net, {
+  loss: [{ kind: 'cross-entropy', output: 'y' }],
+  batch: 32,
+  optimizer: { kind: 'adam' }
+})
+const data = rings(330, 'train')
+const options: LoopOptions = { epochs: 8, rate: 0.02, seed: 3, reestimate: 4 }
+const env = (more: Partial<LoopEnvironment> = {}): LoopEnvironment => ({ runner: nodeRunner(), data, ...more })
+const validation = { data: rings(200, 'validation'), metric: metricFor('top1') }
+const bits = (m: Model): string =>
+  [...m.graph.values.values()].map((v) => (v.data ? Array.from(toFloats(v.data)).join() : '')).join(';')
+
+describe('the loop', () => {
+  it('learns, chooses by the validation data, and drops what does not fill a batch', async () => {
+    const steps: number[] = []
+    const result = await train(net, training, options, env({ validation, progress: (_, done) => steps.push(done) }))
+    expect(result.ended).toBe('done')
+    expect(result.best?.score).toBeGreaterThan(0.95)
+    expect(result.epochs.map((e) => e.epoch)).toEqual([1, 2, 3, 4, 5, 6, 7, 8])
+    expect(result.epochs.at(-1)?.loss).toBeLessThan(0.7 * (result.epochs[0]?.loss ?? 0))
+    expect(steps.length).toBe(80)
+    const session = await nodeRunner().open(result.model)
+    let right = 0
+    for await (const batch of validation.data.batches({ batch: 200 }))
+      right += metricFor('top1')
+        .scores(await session.run(batch.inputs), batch)
+        .reduce((a, b) => a + b, 0)
+    await session.close()
+    expect(right / 200).toBe(result.best?.score)
+  })
+
+  it('gives the same bits again, also when interrupted and continued', async () => {
+    const whole = await train(net, training, options, env())
+    const again = await train(net, training, options, env())
+    expect(bits(again.model)).toBe(bits(whole.model))
+    let kept: { epoch: number; state: TrainState } | undefined
+    const controller = new AbortController()
+    const stopped = train(
+      net,
+      training,
+      options,
+      env({
+        signal: controller.signal,
+        onEpoch: ({ epoch }, state) => {
+          kept = { epoch, state }
+          if (epoch === 3) controller.abort()
+        }
+      })
+    )
+    await expect(stopped).rejects.toMatchObject({ code: 'E_ABORTED' })
+    if (!kept) throw new Error('no epoch was reported')
+    const continued = await train(net, training, { ...options, from: kept }, env())
+    expect(bits(continued.model)).toBe(bits(whole.model))
+    expect(bits((await train(net, training, { ...options, seed: 4 }, env())).model)).not.toBe(bits(whole.model))
+  })
+
+  it('stops early, and keeps the best', async () => {
+    const o: LoopOptions = { ...options, epochs: 40, patience: 2 }
+    const result = await train(net, training, o, env({ validation }))
+    expect(result.ended).toBe('early')
+    expect(result.epochs.length).toBe((result.best?.epoch ?? 0) + 2)
+    expect(result.best?.score).toBe(Math.max(...result.epochs.map((e) => e.score ?? 0)))
+  })
+
+  it('ends a divergence with advice and what was best', async () => {
+    const steep = differentiate(net, {
+      loss: [{ kind: 'mse', output: 'y' }],
+      batch: 32,
+      optimizer: { kind: 'sgd' },
+      normalization: 'frozen'
+    })
+    const target = steep.targets[0]?.input ?? ''
+    const result = await train(
+      net,
+      steep,
+      { epochs: 3, rate: 1e4 },
+      {
+        ...env(),
+        prepare: (batch) => ({ batch, feeds: { [target]: tensor('float32', [32, 2], new Float32Array(64)) } })
+      }
+    )
+    expect(result.ended).toBe('diverged')
+    expect(result.advice).toMatch(/learning rate of 1e\+3/)
+    expect(bits(result.model)).not.toMatch(/NaN/)
+  })
+
+  it('refuses data that it cannot use', async () => {
+    await expect(train(net, training, options, env({ data: rings(20, 'few') }))).rejects.toMatchObject({
+      code: 'E_DATA'
+    })
+    const unlabelled = arrayDataset({ inputs: { x: tensor('float32', [40, 2], new Float32Array(80)) } })
+    await expect(train(net, training, options, env({ data: unlabelled }))).rejects.toMatchObject({ code: 'E_LABELS' })
+  })
+})
+
+test('schedules', () => {
+  const at = (s: Parameters<typeof scheduled>[0]) => [0, 1, 5, 8, 9].map((t) => Number(scheduled(s, t, 10).toFixed(4)))
+  expect(at({ kind: 'constant', warmup: 2 })).toEqual([0.5, 1, 1, 1, 1])
+  expect(at({ kind: 'step' })).toEqual([1, 1, 0.1, 0.01, 0.01])
+  expect(at({ kind: 'cosine', floor: 0.1 })).toEqual([1, 0.978, 0.55, 0.1859, 0.122])
+})
+
+// ---------------------------------------------------------------- real digits
+
+const lenet = model`
+input x: f32[N,1,28,28]
+a = Conv(x, W1: f32[6,1,5,5], B1: f32[6], pads=[2,2,2,2])
+b = Relu(a)
+c = MaxPool(b, kernel_shape=[2,2], strides=[2,2])
+d = Conv(c, W2: f32[16,6,5,5], B2: f32[16])
+e = Relu(d)
+f = MaxPool(e, kernel_shape=[2,2], strides=[2,2])
+g = Flatten(f)
+h = Gemm(g, W3: f32[400,120], B3: f32[120])
+i = Relu(h)
+j = Gemm(i, W4: f32[120,84], B4: f32[84])
+k = Relu(j)
+logits = Gemm(k, W5: f32[84,10], B5: f32[10])
+output logits`
+
+/** Normal weights with the variance 2 / inputs of a unit; biases 0. */
+function initialised(m: Model): Model {
+  const random = rng('weights')
+  const values = new Map<string, Tensor>()
+  for (const v of m.graph.values.values()) {
+    const shape = v.data?.shape
+    if (!shape) continue
+    const inputs = shape.length === 4 ? elementCount(shape.slice(1)) : (shape[0] as number)
+    const spread = shape.length === 1 ? 0 : Math.sqrt(2 / inputs)
+    const drawn = Array.from({ length: elementCount(shape) }, () => spread * random.normal())
+    values.set(v.id, tensor('float32', shape, drawn))
+  }
+  return withValues(m, values)
+}
+
+function digits(): LabelledDataset {
+  const sets = createRequire(import.meta.url)('mnist') as Record<number, { readonly raw: readonly number[] }>
+  const pixels: Float32Array[] = []
+  const labels: number[] = []
+  for (let digit = 0; digit < 10; digit++) {
+    const { raw } = sets[digit] as { readonly raw: readonly number[] }
+    pixels.push(Float32Array.from(raw))
+    for (let i = 0; i < raw.length / 784; i++) labels.push(digit)
+  }
+  const all = new Float32Array(labels.length * 784)
+  let at = 0
+  for (const part of pixels) {
+    all.set(part, at)
+    at += part.length
+  }
+  return arrayDataset({ inputs: { x: tensor('float32', [labels.length, 1, 28, 28], all) }, labels })
+}
+
+test('LeNet-5 reads digits after one epoch', async () => {
+  const all = digits()
+  const order = rng(0).permutation(all.size)
+  const m = initialised(lenet)
+  const result = await train(
+    m,
+    differentiate(m, {
+      loss: [{ kind: 'cross-entropy', output: 'logits' }],
+      batch: 64,
+      optimizer: { kind: 'adam' }
+    }),
+    { epochs: 1, rate: 2e-3, seed: 1 },
+    {
+      runner: nodeRunner(),
+      data: subset(all, order.slice(0, 8000)),
+      validation: { data: subset(all, order.slice(8000)), metric: metricFor('top1') }
+    }
+  )
+  expect(result.best?.score).toBeGreaterThan(0.9)
+})

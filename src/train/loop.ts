@@ -1,0 +1,320 @@
+/**
+ * The training loop: seeded shuffling, one run of the training graph per step, the learning rate by schedule, a look at
+ * the validation data after every epoch. All randomness is drawn from the seed and the number of the epoch or step, so
+ * that a run continued from a state gives the bits of an uninterrupted one.
+ */
+import { PareError, stopIfAborted } from '../base/errors.ts'
+import { rng } from '../base/random.ts'
+import { bytesOf, elementCount, scalar, tensor, tensorOf, toFloats } from '../ir/tensor.ts'
+import type { Batch, Dataset, Metric, Model, Progress, Runner, Session, Tensor } from '../types.ts'
+import type { Training } from './differentiate.ts'
+import { correctionsAt } from './optimizers.ts'
+import { type Schedule, scheduled } from './schedule.ts'
+import { firstState, nextState, type TrainState, trainedValues, withValues } from './state.ts'
+
+type Feeds = Readonly<Record<string, Tensor>>
+
+export interface LoopOptions {
+  readonly epochs: number
+  /** Base learning rate. */
+  readonly rate: number
+  /** Default cosine. */
+  readonly schedule?: Schedule
+  readonly seed?: number | string
+  /** Epochs without a better validation score after which training stops; by default none. */
+  readonly patience?: number
+  /** Batches over which normalization statistics are estimated anew before each validation and at the end; 0: none. */
+  readonly reestimate?: number
+  /** Where to continue: the state after `epoch` epochs. */
+  readonly from?: { readonly epoch: number; readonly state: TrainState; readonly best?: Best }
+}
+
+export interface LoopEnvironment {
+  readonly runner: Runner
+  readonly data: Dataset
+  /** Never the test part: the best epoch and early stopping are chosen by it. */
+  readonly validation?: { readonly data: Dataset; readonly metric: Metric }
+  readonly signal?: AbortSignal
+  readonly progress?: Progress
+  readonly threads?: number
+  /** Changes a batch (augmentation) and gives feeds beside it (a teacher's targets, by input of the training graph). */
+  prepare?(batch: Batch, at: StepPlace): Prepared | Promise<Prepared>
+  /** Told after every epoch; awaited. */
+  onEpoch?(epoch: Epoch, state: TrainState, best: Best | undefined): void | Promise<void>
+}
+
+export interface StepPlace {
+  readonly epoch: number
+  readonly step: number
+  /** Sample numbers in the data. */
+  readonly indices: readonly number[]
+}
+
+export interface Prepared {
+  readonly batch: Batch
+  readonly feeds?: Feeds
+}
+
+export interface Epoch {
+  /** From 1. */
+  readonly epoch: number
+  /** Mean over the steps. */
+  readonly loss: number
+  readonly rate: number
+  /** Mean validation score. */
+  readonly score?: number
+  readonly ms: number
+}
+
+export interface Best {
+  readonly epoch: number
+  readonly score: number
+  readonly state: TrainState
+}
+
+export interface LoopResult {
+  /** With the values of the best epoch, or without validation of the last. */
+  readonly model: Model
+  readonly state: TrainState
+  readonly epochs: readonly Epoch[]
+  readonly best?: Best
+  readonly ended: 'done' | 'early' | 'diverged'
+  /** What to try after a divergence. */
+  readonly advice?: string
+}
+
+/**
+ * Trains. Throws `E_DATA` where the data is smaller than a batch, `E_LABELS` where a loss needs labels that are not
+ * there; a divergence is no error but ends the run with what was best.
+ */
+export async function train(
+  model: Model,
+  training: Training,
+  o: LoopOptions,
+  env: LoopEnvironment
+): Promise<LoopResult> {
+  const perEpoch = Math.floor(env.data.size / training.batch)
+  if (perEpoch === 0)
+    throw new PareError('E_DATA', `${env.data.size} samples do not fill a batch of ${training.batch}`, {
+      hint: 'use a smaller batch'
+    })
+  const session = await openTraining(training, env)
+  try {
+    return await epochs({ model, training, o, env, session, perEpoch })
+  } finally {
+    await session.close()
+  }
+}
+
+interface Run {
+  readonly model: Model
+  readonly training: Training
+  readonly o: LoopOptions
+  readonly env: LoopEnvironment
+  readonly session: Session
+  readonly perEpoch: number
+}
+
+/** The session of a training graph: fake quantization must stay as it is, and idle threads must not spin. */
+export function openTraining(training: Training, env: Pick<LoopEnvironment, 'runner' | 'threads'>): Promise<Session> {
+  const threads = env.threads ?? 1
+  return env.runner.open(training.model, {
+    threads,
+    extra: {
+      'session.disable_quant_qdq': '1',
+      ...(threads > 1 ? { 'session.intra_op.allow_spinning': '0' } : {})
+    }
+  })
+}
+
+async function epochs(run: Run): Promise<LoopResult> {
+  const { model, training, o, env } = run
+  let state = o.from?.state ?? firstState(training, model)
+  let best = o.from?.best
+  const history: Epoch[] = []
+  const finish = async (ended: LoopResult['ended'], advice?: string): Promise<LoopResult> => {
+    const last = best?.state ?? state
+    const final = best ? last : await reestimated(run, last)
+    return {
+      model: withValues(model, trainedValues(training, final)),
+      state: final,
+      epochs: history,
+      ...(best ? { best } : {}),
+      ended,
+      ...(advice === undefined ? {} : { advice })
+    }
+  }
+  for (let epoch = (o.from?.epoch ?? 0) + 1; epoch <= o.epochs; epoch++) {
+    const start = performance.now()
+    const made = await oneEpoch(run, epoch, state)
+    if (!made.state) return await finish('diverged', adviceFor(made.loss, o.rate))
+    state = made.state
+    const looked = env.validation ? await reestimated(run, state) : state
+    const score = env.validation && (await validate(run, looked))
+    const entry: Epoch = {
+      epoch,
+      loss: made.loss,
+      rate: made.rate,
+      ...(score === undefined ? {} : { score }),
+      ms: performance.now() - start
+    }
+    history.push(entry)
+    if (score !== undefined && isBetter(env, score, best)) best = { epoch, score, state: looked }
+    await env.onEpoch?.(entry, state, best)
+    if (o.patience !== undefined && best && epoch - best.epoch >= o.patience) return await finish('early')
+  }
+  return await finish('done')
+}
+
+const isBetter = (env: LoopEnvironment, score: number, best: Best | undefined): boolean =>
+  !best || (env.validation?.metric.better === 'lower' ? score < best.score : score > best.score)
+
+const adviceFor = (loss: number, rate: number): string =>
+  `the loss became ${Number.isNaN(loss) ? 'NaN' : loss.toPrecision(3)}: try a learning rate of ${(rate / 10).toPrecision(1)}, a warm-up, or clipping of gradients`
+
+// ---------------------------------------------------------------- steps
+
+/** A loss this many times the least smoothed one so far counts as an explosion. */
+const explosion = 100
+
+interface EpochMade {
+  /** Absent: the loss diverged. */
+  readonly state?: TrainState
+  readonly loss: number
+  readonly rate: number
+}
+
+async function oneEpoch(run: Run, epoch: number, from: TrainState): Promise<EpochMade> {
+  const { training, o, env, perEpoch } = run
+  const total = perEpoch * o.epochs
+  const order = rng(o.seed ?? 0)
+    .fork(`epoch ${epoch}`)
+    .permutation(env.data.size)
+    .slice(0, perEpoch * training.batch)
+  let state = from
+  let [sum, done, smoothed, least, rate] = [0, 0, Number.NaN, Number.POSITIVE_INFINITY, o.rate]
+  for await (const batch of env.data.batches({ batch: training.batch, indices: order })) {
+    stopIfAborted(env.signal)
+    const indices = order.slice(done * training.batch, (done + 1) * training.batch)
+    rate = o.rate * scheduled(o.schedule ?? { kind: 'cosine' }, state.step, total)
+    const made = await stepOnce(run, state, batch, { epoch, step: state.step, indices }, rate)
+    const loss = toFloats(made[training.outputs.loss] as Tensor)[0] as number
+    smoothed = Number.isNaN(smoothed) ? loss : 0.9 * smoothed + 0.1 * loss
+    least = Math.min(least, smoothed)
+    if (!Number.isFinite(loss) || smoothed > explosion * Math.max(least, 1e-3)) return { loss, rate }
+    state = nextState(training, state, made)
+    sum += loss
+    done++
+    env.progress?.(`epoch ${epoch} of ${o.epochs}, loss ${smoothed.toPrecision(3)}`, state.step, total)
+  }
+  return { state, loss: sum / done, rate }
+}
+
+async function stepOnce(
+  run: Run,
+  state: TrainState,
+  read: Batch,
+  place: StepPlace,
+  rate: number
+): Promise<Record<string, Tensor>> {
+  const { training, env, o, session } = run
+  const { batch, feeds = {} } = (await env.prepare?.(read, place)) ?? { batch: read }
+  const all: Record<string, Tensor | undefined> = {
+    ...batch.inputs,
+    ...state.feeds,
+    ...targetFeeds(training, batch),
+    ...rateFeeds(training, rate, state.step + 1),
+    ...noiseFeeds(training, o.seed ?? 0, state.step),
+    ...feeds
+  }
+  return session.run(Object.fromEntries(session.inputs.map(({ name }) => [name, given(name, all[name])])))
+}
+
+function given(name: string, t: Tensor | undefined): Tensor {
+  if (t) return t
+  throw new PareError('E_DATA', `the training graph needs ${name}, which the data does not give`, { where: name })
+}
+
+function targetFeeds(training: Training, batch: Batch): Feeds {
+  const out: Record<string, Tensor> = {}
+  for (const t of training.targets) {
+    if (t.kind !== 'labels') continue
+    if (!batch.labels) throw new PareError('E_LABELS', `the loss on ${t.of} needs labelled data`)
+    out[t.input] = tensor('int64', [batch.labels.length], batch.labels)
+  }
+  return out
+}
+
+/** The learning rate, and what Adam needs at step `t`, counted from 1. */
+export function rateFeeds(training: Training, rate: number, t: number): Feeds {
+  if (!training.optimizer) return {}
+  const values = [scalar('float32', rate), ...correctionsAt(training.optimizer, t)]
+  return Object.fromEntries(training.rates.map((id, i) => [id, values[i] as Tensor]))
+}
+
+function noiseFeeds(training: Training, seed: number | string, step: number): Feeds {
+  const out: Record<string, Tensor> = {}
+  if (training.noises.length === 0) return out
+  const random = rng(seed).fork(`noise ${step}`)
+  for (const { input, shape } of training.noises) {
+    const values = new Float32Array(elementCount(shape))
+    for (let i = 0; i < values.length; i++) values[i] = random.next()
+    out[input] = tensorOf('float32', shape, bytesOf(values))
+  }
+  return out
+}
+
+// ---------------------------------------------------------------- between epochs
+
+/** Running statistics as the mean over some batches, with weights as they are: a rate of 0 changes nothing else. */
+async function reestimated(run: Run, state: TrainState): Promise<TrainState> {
+  const { training, o, env, perEpoch } = run
+  const batches = Math.min(o.reestimate ?? 0, perEpoch)
+  const output = training.outputs.statistics
+  if (batches === 0 || !output) return state
+  const order = rng(o.seed ?? 0)
+    .fork('statistics')
+    .permutation(env.data.size)
+    .slice(0, batches * training.batch)
+  let sums: Float64Array | undefined
+  let done = 0
+  for await (const batch of env.data.batches({ batch: training.batch, indices: order })) {
+    stopIfAborted(env.signal)
+    const indices = order.slice(done * training.batch, (done + 1) * training.batch)
+    const made = await stepOnce(run, state, batch, { epoch: 0, step: state.step, indices }, 0)
+    const values = toFloats(made[output] as Tensor)
+    sums ??= new Float64Array(values.length)
+    for (let i = 0; i < values.length; i++) sums[i] = (sums[i] as number) + (values[i] as number)
+    done++
+  }
+  const running = new Map(state.running)
+  for (const { id, offset, size } of training.statistics) {
+    const mean = Float32Array.from({ length: size }, (_, i) => (sums?.[offset + i] as number) / done)
+    running.set(id, tensorOf('float32', running.get(id)?.shape ?? [size], bytesOf(mean)))
+  }
+  return { ...state, running }
+}
+
+const validationBatch = 256
+
+/** Mean score on the validation data, in a session of the model as it would be deployed. */
+async function validate({ model, training, env }: Run, state: TrainState): Promise<number> {
+  const { data, metric } = env.validation as NonNullable<LoopEnvironment['validation']>
+  const deployed = withValues(model, trainedValues(training, state))
+  const fixed = model.graph.values.get(model.graph.inputs[0] ?? '')?.shape?.[0]
+  const session = await env.runner.open(deployed, { threads: env.threads ?? 1 })
+  try {
+    let [sum, count] = [0, 0]
+    const batch = typeof fixed === 'number' ? fixed : validationBatch
+    for await (const b of data.batches({ batch })) {
+      stopIfAborted(env.signal)
+      if (typeof fixed === 'number' && b.n < fixed) break
+      const scores = metric.scores(await session.run(b.inputs), b)
+      for (const s of scores) sum += s
+      count += scores.length
+    }
+    return count === 0 ? Number.NaN : sum / count
+  } finally {
+    await session.close()
+  }
+}
