@@ -1,0 +1,47 @@
+/** What a model costs, before and after, in the words of every printer. */
+import type { Report } from '../types.ts'
+import { bytesText, memoryWords, msText, ratioInterval, sizeWords, speedWords } from './words.ts'
+
+/** One figure, before and after. */
+export interface CostLine {
+  readonly label: string
+  readonly before: number | undefined
+  readonly after: number | undefined
+  /** A figure with its unit; `like` is the larger of the two, whose unit both take. */
+  text(value: number | undefined, like?: number): string
+  /** `3.5 × smaller`; empty where no ratio was measured. */
+  readonly words: string
+  readonly interval: string
+  /** Only differences beyond what two runs of the same differ by are good or bad. */
+  readonly verdict: 'better' | 'worse' | undefined
+}
+
+/** File, latency, load and memory, as far as they were measured. */
+export function costLines({ before: a, after: b, ratios }: Report): CostLine[] {
+  const speed = ratios?.latency
+  const lines = [
+    line('file', [a.bytes, b?.bytes], bytesText, ratios?.bytes, 0.005, sizeWords),
+    {
+      ...line('latency p50', [a.latencyMs?.p50, b?.latencyMs?.p50], msText, speed?.median, 0.02, speedWords),
+      interval: speed ? ratioInterval(speed) : ''
+    },
+    line('latency p90', [a.latencyMs?.p90, b?.latencyMs?.p90], msText),
+    line('latency p99', [a.latencyMs?.p99, b?.latencyMs?.p99], msText),
+    line('first load', [a.loadMs, b?.loadMs], msText, ratios?.loadMs, 0.1, speedWords),
+    line('peak memory', [a.peakBytes, b?.peakBytes], bytesText, ratios?.peakBytes, 0.05, memoryWords)
+  ]
+  return lines.filter((l) => l.before !== undefined || l.after !== undefined)
+}
+
+function line(
+  label: string,
+  [before, after]: readonly [number | undefined, number | undefined],
+  text: CostLine['text'],
+  ratio?: number,
+  slack = 0,
+  words: (ratio: number) => string = () => ''
+): CostLine {
+  const told = ratio !== undefined && Math.abs(ratio - 1) >= slack
+  const verdict = told ? (ratio < 1 ? ('better' as const) : ('worse' as const)) : undefined
+  return { label, before, after, text, words: ratio === undefined ? '' : words(ratio), interval: '', verdict }
+}

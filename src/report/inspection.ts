@@ -1,0 +1,102 @@
+/** What `inspect` shows beside the Report: where bytes and work are by kind of layer, and what could be saved. */
+import type { Style } from './table.ts'
+import { bar, type Cell, cell, columns, pad, width } from './table.ts'
+import { bytesText, countText, plain } from './words.ts'
+
+/** What one kind of layer holds of the whole. */
+export interface Share {
+  readonly kind: string
+  /** Bytes or MACs; `undefined`: unknown. */
+  readonly value: number | undefined
+  readonly layers: number
+}
+
+/** Something worth doing to the model. */
+export interface Saving {
+  readonly what: string
+  readonly effect: string
+  /** The command that does it. */
+  readonly command: string
+}
+
+/** All that `inspect` shows. */
+export interface Inspection {
+  readonly name: string
+  /** `ONNX 13 · 0.48 M parameters · 41 M MACs · 1.92 MB` */
+  readonly facts: string
+  readonly inputs: readonly string[]
+  readonly outputs: readonly string[]
+  readonly bytes: readonly Share[]
+  readonly work: readonly Share[]
+  readonly savings: readonly Saving[]
+  readonly warnings: readonly string[]
+}
+
+const shown = 8
+
+/** The terminal's page of `pare inspect`. */
+export function printInspection(i: Inspection, style: Style): string {
+  const lines = ['', `  ${style.bold(plain(i.name, 60))}   ${i.facts}`, '']
+  const ends = [
+    ...i.inputs.map((t) => [cell('in', style.dim), cell(plain(t))]),
+    ...i.outputs.map((t) => [cell('out', style.dim), cell(plain(t))])
+  ]
+  lines.push(...columns(ends, 4), '')
+  const left = shares(i.bytes, 'where the bytes are', (n) => bytesText(n), style)
+  const rightSide = shares(i.work, 'where the work is', (n) => `${countText(n)} MACs`, style)
+  const wide = Math.max(0, ...left.map((l) => l.width)) + 4
+  for (let row = 0; row < Math.max(left.length, rightSide.length); row++) {
+    const a = left[row] ?? { text: '', width: 0 }
+    lines.push(`  ${a.text}${' '.repeat(wide - a.width)}${rightSide[row]?.text ?? ''}`.trimEnd())
+  }
+  if (i.savings.length > 0)
+    lines.push(
+      '',
+      `  ${style.bold('what could be saved')}`,
+      ...columns(
+        i.savings.map((s): Cell[] => [
+          cell(plain(s.what, 60)),
+          cell(plain(s.effect, 60)),
+          cell(s.command, style.accent)
+        ]),
+        4
+      )
+    )
+  for (const w of i.warnings) lines.push(`    ${style.bad('watch out:')} ${plain(w)}`)
+  return `${lines.join('\n')}\n`
+}
+
+interface Line {
+  readonly text: string
+  readonly width: number
+}
+
+function shares(all: readonly Share[], title: string, unit: (n: number) => string, style: Style): Line[] {
+  const known = all.filter((s) => s.value !== undefined && s.value > 0)
+  const unknown = all.filter((s) => s.value === undefined)
+  const rows = known.slice(0, shown)
+  const rest = known.slice(shown)
+  const most = Math.max(1, ...known.map((s) => s.value ?? 0))
+  const names = rows.map((s) => plain(s.kind, 28))
+  const wide = Math.max(12, ...names.map(width))
+  const values = rows.map((s) => unit(s.value ?? 0))
+  const valueWide = Math.max(0, ...values.map(width))
+  const out: Line[] = [{ text: style.bold(title), width: width(title) }]
+  for (const [k, s] of rows.entries()) {
+    const drawn = pad(bar((s.value ?? 0) / most, 16), 16)
+    const value = pad(values[k] ?? '', valueWide, 'right')
+    const name = pad(names[k] ?? '', wide)
+    out.push({ text: `  ${name}  ${style.accent(drawn)} ${value}`, width: 2 + wide + 2 + 16 + 1 + valueWide })
+  }
+  const dim = (text: string): void => void out.push({ text: style.dim(text), width: width(text) })
+  if (rest.length > 0) dim(`  and ${rest.length} more kinds, ${unit(rest.reduce((n, s) => n + (s.value ?? 0), 0))}`)
+  if (unknown.length > 0)
+    dim(
+      `  unknown (?): ${unknown
+        .slice(0, 4)
+        .map((s) => plain(s.kind, 20))
+        .join(', ')}${unknown.length > 4 ? ', …' : ''}`
+    )
+  if (out.length === 1) dim('  nothing')
+  return out
+}

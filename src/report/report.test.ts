@@ -1,0 +1,172 @@
+import { createHash } from 'node:crypto'
+import { describe, expect, it } from 'vitest'
+import { sampleReport } from '../../test/sample-report.ts'
+import type { Report } from '../types.ts'
+import { byKind } from './html.layers.ts'
+import { script, scriptSha256 } from './html.style.ts'
+import { printPage } from './html.ts'
+import { printInspection } from './inspection.ts'
+import { noStyle } from './table.ts'
+import { printOpening, printReport, unmet } from './text.ts'
+import { bytesText, countText, digits, headline, msText, plain, ratioInterval, sizeWords, speedWords } from './words.ts'
+
+const hostile = '</script><script>alert(1)</script>"\'><img src=x onerror=alert(1)>\u001b[31m\u0007\u202e&lt;'
+
+describe('words', () => {
+  it('puts units and direction in words', () => {
+    expect(bytesText(1_090_000)).toBe('1.09 MB')
+    expect(bytesText(34_000)).toBe('34 kB')
+    expect(bytesText(20)).toBe('20 B')
+    expect(bytesText(undefined)).toBe('?')
+    expect(bytesText(312_000, 1_090_000)).toBe('0.31 MB')
+    expect(countText(272_474)).toBe('0.27 M')
+    expect(countText('?')).toBe('?')
+    expect(msText(0.56)).toBe('0.56 ms')
+    expect(msText(1200)).toBe('1.20 s')
+    expect(digits(Number.NaN)).toBe('?')
+    expect(sizeWords(0.2862)).toBe('3.5 × smaller')
+    expect(sizeWords(1.001)).toBe('same size')
+    expect(speedWords(4.67)).toBe('4.7 × slower')
+    expect(speedWords(undefined)).toBe('?')
+    expect(ratioInterval({ median: 0.52, low: 0.5, high: 0.54 })).toBe('[1.85, 2.00]')
+    expect(ratioInterval({ median: 1.2, low: 1.1, high: 1.3 })).toBe('[1.10, 1.30]')
+  })
+
+  it('says it all in one sentence', () => {
+    expect(headline(sampleReport())).toBe('3.5 × smaller, 1.9 × faster, top-1 −0.1 points on 3,000 unseen samples')
+  })
+
+  it('takes control and direction marks out of model text', () => {
+    expect(plain('a\u001b[31mb\u0000\u202ec\n')).toBe('a·[31mb··c·')
+    expect(plain('x'.repeat(300))).toHaveLength(200)
+  })
+})
+
+describe('text', () => {
+  it('prints the sample as it should feel', () => {
+    const r = sampleReport('resnet20')
+    const text =
+      printOpening(r, noStyle) + printReport(r, noStyle, { wrote: true, ms: 41_000, next: 'pare verify a b' })
+    expect(text).toMatchSnapshot()
+  })
+
+  it('lets no control character of a name through', () => {
+    const text = printOpening(sampleReport(hostile), noStyle) + printReport(sampleReport(hostile), noStyle)
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: that none is there is the point
+    expect(text.replaceAll('\n', '')).not.toMatch(/[\u0000-\u001f\u007f-\u009f\u202e]/)
+  })
+
+  it('names what came nearest when nothing keeps the promise', () => {
+    const all = sampleReport()
+    const { output: _, after: _a, ratios: _r, drop: _d, ...rest } = all
+    const r: Report = {
+      ...rest,
+      constraint: { metric: 'top1', maxDrop: 0.005, met: false },
+      candidates: all.candidates
+        .map((c) => ({ ...c, chosen: false }))
+        .filter((c) => (c.drop?.['top1']?.value ?? 0) > 0.005)
+    }
+    expect(unmet(r)).toBe(
+      'no candidate stays within 0.5 points; nearest: int8, min-max, −0.8 points at 0.29 ×. Nothing was written. Try a larger --max-drop, or more --data.'
+    )
+    expect(printReport(r, noStyle)).toContain('✗ no candidate')
+    expect(printPage(r)).toContain('No candidate stays within')
+  })
+
+  it('shows ? for what is unknown', () => {
+    const { loadMs: _, ...after } = sampleReport().after ?? { bytes: 1, metrics: {} }
+    const text = printReport({ ...sampleReport(), after, candidates: [] }, noStyle)
+    expect(text).toMatch(/first load +33 ms +\?/)
+  })
+})
+
+describe('inspection', () => {
+  it('draws shares and names the command that saves', () => {
+    const text = printInspection(
+      {
+        name: 'net',
+        facts: 'ONNX 13 · 1 kB',
+        inputs: ['x: f32[N,3]'],
+        outputs: ['y: f32[N,2]'],
+        bytes: [
+          { kind: 'Conv 1×1', value: 1_810_000, layers: 3 },
+          { kind: 'Gemm', value: 30_000, layers: 1 }
+        ],
+        work: [
+          { kind: 'Conv 1×1', value: 38_100_000, layers: 3 },
+          { kind: 'NonZero', value: undefined, layers: 1 }
+        ],
+        savings: [{ what: 'int8 weights', effect: '−1.4 MB, same speed', command: 'pare quantize-weights' }],
+        warnings: ['13 depthwise layers']
+      },
+      noStyle
+    )
+    expect(text).toMatchSnapshot()
+  })
+})
+
+describe('page', () => {
+  const page = printPage(sampleReport(hostile))
+
+  it('makes no element of a name and no request', () => {
+    expect(page.match(/<script/g)).toHaveLength(2)
+    expect(page.match(/<\/script/g)).toHaveLength(2)
+    expect(page).not.toMatch(/<img|onerror=alert\(1\)>|<link|https?:/)
+    for (const c of ['\u001b', '\u0007', '\u202e']) expect(page).not.toContain(c)
+    expect(page).toContain('&lt;img src=x')
+    expect(page).toContain("default-src 'none'; style-src 'unsafe-inline'; img-src data:")
+  })
+
+  it('carries the whole Report as JSON', () => {
+    const json = /<script type="application\/json" id="report">(.*?)<\/script>/s.exec(page)?.[1]
+    expect(JSON.parse(json ?? '')).toEqual(sampleReport(hostile))
+    expect(json).not.toContain('<')
+  })
+
+  it('lets its own script run and no other', () => {
+    const sha = createHash('sha256').update(script).digest('base64')
+    expect(scriptSha256).toBe(sha)
+    expect(page).toContain(`script-src 'sha256-${sha}'`)
+    expect(page).toContain(`<script>${script}</script>`)
+  })
+
+  it('rings the winner and gives every candidate its recipe', () => {
+    const sample = printPage(sampleReport())
+    expect(sample.match(/class="ring"/g)).toHaveLength(1)
+    expect(sample.match(/<title>\d\. /g)).toHaveLength(6)
+    expect(sample.match(/class="refused"/g)).toHaveLength(2)
+  })
+
+  it('is well-formed: every element that opens is closed in order', () => {
+    const body = page.replace(/<script[\s\S]*?<\/script>/g, '').replace(/<style>[\s\S]*?<\/style>/, '')
+    const open: string[] = []
+    for (const [, close, name, self] of body.matchAll(/<(\/?)([a-z][a-z0-9]*)\b[^>]*?(\/?)>/g)) {
+      if (!name || self || ['meta', 'br'].includes(name)) continue
+      if (close) expect(open.pop()).toBe(name)
+      else open.push(name)
+    }
+    expect(open).toEqual([])
+  })
+
+  it('stays a page for the emptiest Report', () => {
+    const { pare, reportVersion, command, model, target, seed, threads, machine } = sampleReport()
+    const empty: Report = {
+      ...{ pare, reportVersion, command, model, target, seed, threads, machine },
+      before: { bytes: 10, metrics: {} },
+      candidates: [],
+      steps: [],
+      refusals: [],
+      notes: [],
+      curves: {},
+      layers: [],
+      recipe: []
+    }
+    expect(printPage(empty)).toContain('10 bytes')
+    expect(printReport(empty, noStyle)).toContain('10 B')
+  })
+
+  it('sums by kind, the largest first', () => {
+    const layers = sampleReport().layers
+    expect(byKind(layers, (l) => l.bytes).map((k) => k.kind)).toEqual(['Conv', 'Add', 'Gemm'])
+  })
+})

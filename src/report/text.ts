@@ -1,0 +1,221 @@
+/** The Report for a terminal: calm, aligned, units and direction in words, `?` for what is unknown. */
+import type { Candidate, Interval, Report } from '../types.ts'
+import { costLines } from './costs.ts'
+import { engineLines, layerLines } from './layers-text.ts'
+import { type Cell, cell, columns, right, type Style } from './table.ts'
+import {
+  allowedText,
+  changeText,
+  dataText,
+  dropInterval,
+  dropText,
+  factor,
+  fileName,
+  mainMetric,
+  measurementText,
+  metricName,
+  metricText,
+  msText,
+  onSamples,
+  plain,
+  whole
+} from './words.ts'
+
+/** What the last lines tell beside the Report. */
+export interface Ending {
+  /** Did this command write the Report's output? */
+  readonly wrote?: boolean
+  /** Wall time of the command. */
+  readonly ms?: number
+  /** A command worth running next. */
+  readonly next?: string
+  /** Print the table of layers. */
+  readonly layers?: boolean
+}
+
+/** Opening lines: the model, the data, the target. `facts` says what a Report does not hold (format, nodes). */
+export function printOpening(report: Report, style: Style, facts?: string): string {
+  const rows: Cell[][] = [
+    [cell(plain(fileName(report.model.path), 40), style.bold), cell(facts ?? measurementText(report.before))]
+  ]
+  if (report.data) rows.push([cell('data'), cell(dataText(report.data))])
+  rows.push([
+    cell('target'),
+    cell(`${plain(report.target)} · ${report.threads} thread${report.threads === 1 ? '' : 's'}`)
+  ])
+  return `\n${columns(rows, 2, 3, [12]).join('\n')}\n`
+}
+
+/** All tables of the Report, then what became of it. */
+export function printReport(report: Report, style: Style, ending: Ending = {}): string {
+  const blocks = [
+    candidates(report, style),
+    beforeAfter(report, style),
+    ending.layers ? layerLines(report, style) : [],
+    engineLines(report, style),
+    refusals(report, style),
+    report.notes.length > 0 ? report.notes.map((n) => `  ${style.dim('note')}  ${plain(n, 400)}`) : [],
+    conclusion(report, style, ending)
+  ].filter((b) => b.length > 0)
+  return `\n${blocks.map((b) => b.join('\n')).join('\n\n')}\n`
+}
+
+// ---------------------------------------------------------------- candidates
+
+function candidates(report: Report, style: Style): string[] {
+  if (report.candidates.length === 0) return []
+  const metric = mainMetric(report)
+  const head = ['tried', 'file', 'time', metric === undefined ? '' : metricName(metric)].map((t, i) =>
+    i === 0 ? cell(t, style.bold) : right(t, style.dim)
+  )
+  const rows = report.candidates.map((c): Cell[] => [
+    cell(`  ${plain(c.name, 44)}`),
+    right(factor(c.ratios.bytes)),
+    right(factor(c.ratios.latency?.median)),
+    right(candidateDrop(c, metric)),
+    c.chosen ? cell(`← ${plain(c.why, 100)}`, style.good) : cell(plain(c.why, 100), style.dim)
+  ])
+  return columns([head, ...rows])
+}
+
+function candidateDrop(c: Candidate, metric: string | undefined): string {
+  const drop = metric === undefined ? undefined : c.drop?.[metric]
+  return drop && metric !== undefined ? changeText(metric, drop.value) : '?'
+}
+
+// ---------------------------------------------------------------- before and after
+
+type Row = readonly [
+  label: string,
+  before: string | undefined,
+  after: string | undefined,
+  words: string,
+  interval: string,
+  good?: boolean
+]
+
+function beforeAfter(report: Report, style: Style): string[] {
+  const rows = [...costRows(report), ...metricRows(report)]
+  if (rows.length === 0) return []
+  const paired = report.after !== undefined
+  const head = [cell(''), right(paired ? 'before' : '', style.dim), right(paired ? 'after' : '', style.dim)]
+  const body = rows.map(([label, before, after, words, interval, good]): Cell[] => [
+    cell(label),
+    right(before ?? '?'),
+    ...(paired ? [right(after ?? '?')] : []),
+    cell(words, good === undefined ? undefined : good ? style.good : style.bad),
+    cell(interval, style.dim)
+  ])
+  return columns(paired ? [head, ...body] : body, 2, 4, [14])
+}
+
+function costRows(report: Report): Row[] {
+  return costLines(report).map((l) => {
+    const like = Math.max(l.before ?? 0, l.after ?? 0)
+    const isGood = l.verdict === undefined ? [] : [l.verdict === 'better']
+    return [l.label, l.text(l.before, like), l.text(l.after, like), l.words, l.interval, ...(isGood as [] | [boolean])]
+  })
+}
+
+function metricRows({ before, after, drop, agreement, data, constraint }: Report): Row[] {
+  const rows: Row[] = []
+  for (const [name, a] of Object.entries(before.metrics)) {
+    const b = after?.metrics[name]
+    const d = drop?.[name]
+    const seen = onSamples((d ?? a).n, data)
+    const isMet = constraint?.metric === name ? [constraint.met] : []
+    rows.push([
+      metricName(name),
+      metricText(name, a.value),
+      b ? metricText(name, b.value) : undefined,
+      d ? dropText(name, d.value) : after ? '' : intervalText(name, a),
+      d ? `${dropInterval(name, d)} ${seen}` : seen,
+      ...(isMet as [] | [boolean])
+    ])
+  }
+  if (agreement && before.metrics['agreement'] === undefined)
+    rows.push(['agreement', '', metricText('agreement', agreement.value), '', `on ${whole(agreement.n)} samples`])
+  return rows
+}
+
+const intervalText = (metric: string, i: Interval): string =>
+  `[${metricText(metric, i.low).replace(' %', '')}, ${metricText(metric, i.high).replace(' %', '')}]`
+
+// ---------------------------------------------------------------- endings
+
+const refusalsShown = 6
+
+/** Refusals, those with the same reason on one line. */
+export function groupRefusals(report: Report): { reason: string; nodes: readonly string[] }[] {
+  const groups = new Map<string, string[]>()
+  for (const r of report.refusals) {
+    const name = `${r.node || r.op}`
+    const group = groups.get(r.reason)
+    if (group) group.push(name)
+    else groups.set(r.reason, [name])
+  }
+  return [...groups].map(([reason, nodes]) => ({ reason, nodes }))
+}
+
+function refusals(report: Report, style: Style): string[] {
+  const groups = groupRefusals(report)
+  if (groups.length === 0) return []
+  const lines = groups.slice(0, refusalsShown).map(({ reason, nodes }) => {
+    const names = nodes
+      .slice(0, 3)
+      .map((n) => plain(n, 40))
+      .join(', ')
+    return [
+      cell(`  ${names}${nodes.length > 3 ? ` and ${nodes.length - 3} more` : ''}`),
+      cell(plain(reason, 200), style.dim)
+    ]
+  })
+  const rest = groups.length - refusalsShown
+  return [
+    `  ${style.bold('left as it was')}`,
+    ...columns(lines),
+    ...(rest > 0 ? [style.dim(`    and ${rest} more reasons (--report FILE.html shows all)`)] : [])
+  ]
+}
+
+function conclusion(report: Report, style: Style, ending: Ending): string[] {
+  const lines: string[] = []
+  const { constraint } = report
+  if (constraint?.met) lines.push(`  ${style.good('✓')} within ${allowedText(constraint.metric, constraint.maxDrop)}`)
+  else if (constraint || hasNoWinner(report)) lines.push(`  ${style.bad('✗')} ${unmet(report)}`)
+  const parts = [report.output && ending.wrote ? `wrote ${plain(report.output.path)}` : '']
+  if (ending.ms !== undefined) parts.push(style.dim(msText(ending.ms)))
+  if (ending.next !== undefined) parts.push(style.dim(plain(ending.next, 400)))
+  const line = parts.filter(Boolean).join('      ')
+  return line ? [...lines, `  ${line}`] : lines
+}
+
+/** Were there candidates, and none that was taken? */
+const hasNoWinner = (report: Report): boolean =>
+  report.candidates.length > 0 && report.candidates.every((c) => !c.chosen)
+
+/** Why the constraint is not met, what came nearest and what to try. */
+export function unmet(report: Report): string {
+  const { constraint } = report
+  if (!constraint)
+    return hasNoWinner(report)
+      ? `no candidate that runs is as fast as the original. Nothing was written. Try --objective size.`
+      : ''
+  const { metric, maxDrop } = constraint
+  const allowed = allowedText(metric, maxDrop)
+  const drop = report.drop?.[metric]
+  const advice = 'Nothing was written. Try a larger --max-drop, or more --data.'
+  if (drop) {
+    const lost = `not within ${allowed}: ${dropText(metric, drop.value)} ${dropInterval(metric, drop)} ${onSamples(drop.n, report.data)}`
+    return report.candidates.length === 0 ? lost : `${lost}. ${advice}`
+  }
+  const near = report.candidates
+    .filter((c) => c.drop?.[metric] !== undefined)
+    .sort((a, b) => (a.drop?.[metric]?.value ?? 0) - (b.drop?.[metric]?.value ?? 0))[0]
+  const nearest = near?.drop?.[metric]
+  const told =
+    near && nearest
+      ? `; nearest: ${plain(near.name, 60)}, ${dropText(metric, nearest.value)} at ${factor(near.ratios.bytes)}`
+      : ''
+  return `no candidate stays within ${allowed}${told}. ${advice}`
+}

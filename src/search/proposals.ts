@@ -1,0 +1,53 @@
+/** What the ladder tries: forms that the target can run, and mixtures of them for when one does not suit every layer. */
+import type { Recipe, Target } from '../types.ts'
+import type { Made } from './trial.ts'
+
+export interface Proposal {
+  readonly name: string
+  /** Passes after `simplify` and `fuse`. */
+  readonly tail: Recipe
+}
+
+const weights: Proposal = { name: 'int8 weights', tail: [['quantize-weights', { form: 'foldable' }]] }
+const half: Proposal = { name: '16-bit weights', tail: [['cast-float', {}]] }
+const integer: Proposal = {
+  name: 'int8',
+  tail: [
+    ['quantize-static', {}],
+    ['quantize-weights', { form: 'foldable' }]
+  ]
+}
+
+/** Candidates for a target. Without real data nothing can be calibrated. */
+export function proposals(target: Target, isCalibrated: boolean): readonly Proposal[] {
+  const canFold = target.forms.includes('foldable')
+  return [...(canFold ? [weights, half] : []), ...(isCalibrated && target.integerOps.length > 0 ? [integer] : [])]
+}
+
+/** int8 where it is faster and harmless, float elsewhere. */
+export const partlyInteger = (maxDrop: number | undefined): Proposal => ({
+  name: 'int8 but for layers that it slows or harms',
+  tail: [['mix-precision', { objective: 'latency', ...bound(maxDrop) }]]
+})
+
+/** Weights of 8 bits but for those that need 16. */
+export const partlyCoded = (maxDrop: number | undefined): Proposal => ({
+  name: 'int8 weights but for some of 16 bits',
+  tail: [['mix-precision', { types: ['float16', 'int8'], ...bound(maxDrop) }]]
+})
+
+/** As few bits for every weight as the bound allows. */
+export function fewestBits(target: Target, maxDrop: number | undefined): Proposal | undefined {
+  if (maxDrop === undefined || !target.forms.includes('palette')) return undefined
+  return { name: 'weights of mixed bits', tail: [['mix-precision', { maxDrop }]] }
+}
+
+const bound = (maxDrop: number | undefined): { readonly maxDrop?: number } => (maxDrop === undefined ? {} : { maxDrop })
+
+/** Does a candidate compute in integers? */
+export const isInteger = (made: Pick<Made, 'recipe'>): boolean =>
+  made.recipe.some(([pass]) => pass === 'quantize-static')
+
+/** Does a candidate store weights as codes? */
+export const isCoded = (made: Pick<Made, 'recipe'>): boolean =>
+  made.recipe.some(([pass]) => pass === 'quantize-weights')

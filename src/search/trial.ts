@@ -1,0 +1,172 @@
+/** One candidate: a recipe, the model it makes, and what was measured of it beside the original. */
+import { PareError } from '../base/errors.ts'
+import { metricFor } from '../data/metrics.ts'
+import { choosingParts, measurer, measuringParts } from '../measure/beside.ts'
+import { batchSize, evaluate, metricDrops, runBatch, type Scores } from '../measure/evaluate.ts'
+import { interleave } from '../measure/latency.ts'
+import { applyRecipe, type Surroundings } from '../passes/recipe.ts'
+import type {
+  Batch,
+  Dataset,
+  Interval,
+  Latency,
+  Metric,
+  Model,
+  Ratio,
+  Recipe,
+  Refusal,
+  Session,
+  Step
+} from '../types.ts'
+import type { CompressInput, Staged } from './compress.ts'
+
+/** What a recipe made. */
+export interface Made {
+  readonly name: string
+  readonly recipe: Recipe
+  readonly model: Model
+  readonly staged: Staged
+  readonly steps: readonly Step[]
+  readonly refusals: readonly Refusal[]
+  readonly notes: readonly string[]
+}
+
+export interface Timing {
+  readonly before: Latency
+  readonly after: Latency
+  readonly ratio: Ratio
+}
+
+/** A candidate as measured on the parts that choose. */
+export interface Trial extends Made {
+  /** Of the original and of the candidate, on the same samples. */
+  readonly scores: readonly [Scores, Scores]
+  readonly drop: Readonly<Record<string, Interval>>
+  /** ‖y−r‖/‖r‖ of the outputs against the original's, mean over samples. */
+  readonly error: number
+  readonly timing?: Timing
+}
+
+/** A candidate that the target's runtime could not load or run. */
+export interface Failed {
+  readonly name: string
+  readonly recipe: Recipe
+  readonly reason: string
+}
+
+/** How faithful outputs are, whatever the metric of the promise is. */
+export const faithfulness = metricFor('relativeError')
+
+/** What passes are given. */
+export function surroundings(input: CompressInput): Surroundings {
+  const { runner, target, rng, signal, progress, data, synthetic, threads } = input
+  const metric = input.metrics[0]
+  const measure = measurer({ runner, rng: rng.fork('measure'), threads, signal, metric, parts: measuringParts(data) })
+  return {
+    runner,
+    target,
+    rng,
+    signal,
+    progress,
+    ...(synthetic ? { data: {} } : { data: { calibration: data.calibration, selection: data.selection }, measure })
+  }
+}
+
+/** Applies `tail` to a model that `prefix` has made already, and writes the result as it would be saved. */
+export async function make(
+  input: CompressInput,
+  from: Omit<Made, 'name' | 'staged'>,
+  name: string,
+  tail: Recipe
+): Promise<Made> {
+  const applied = await applyRecipe(from.model, tail, surroundings(input))
+  return {
+    name,
+    recipe: [...from.recipe, ...applied.recipe],
+    model: applied.model,
+    staged: await input.stage(applied.model),
+    steps: [...from.steps, ...applied.steps],
+    refusals: [...from.refusals, ...applied.refusals],
+    notes: [...from.notes, ...applied.notes]
+  }
+}
+
+/** Scores a candidate on the parts that choose. */
+export async function score(input: CompressInput, original: Session, made: Made): Promise<Trial> {
+  const session = await input.runner.open(made.staged.source, { threads: input.threads })
+  try {
+    const scores = await scoreOn(
+      staged(input, `scoring ${made.name}`),
+      [original, session],
+      choosingParts(input.data),
+      input.metrics
+    )
+    const errors = scores[1][faithfulness.name] ?? new Float64Array(0)
+    return {
+      ...made,
+      scores,
+      drop: metricDrops(scores[0], scores[1], input.metrics),
+      error: errors.reduce((a, b) => a + b, 0) / errors.length
+    }
+  } finally {
+    await session.close()
+  }
+}
+
+/** The same surroundings, with progress told under a name of its own. */
+export function staged<T extends Pick<CompressInput, 'progress'>>(input: T, stage: string): T {
+  return { ...input, progress: (_, done, total) => input.progress(stage, done, total) }
+}
+
+/** Scores of both sessions over several datasets, one after the other; faithfulness is always among the metrics. */
+export async function scoreOn(
+  input: Pick<CompressInput, 'signal' | 'progress'>,
+  sessions: readonly [Session, Session],
+  parts: readonly Dataset[],
+  metrics: readonly Metric[]
+): Promise<readonly [Scores, Scores]> {
+  const all = [...metrics.filter((m) => m.name !== faithfulness.name), faithfulness]
+  const perPart: (readonly Scores[])[] = []
+  for (const dataset of parts)
+    perPart.push(await evaluate(sessions, { dataset, metrics: all, signal: input.signal, progress: input.progress }))
+  const joined = (i: number): Scores =>
+    Object.fromEntries(all.map((m) => [m.name, join(perPart.map((p) => p[i]?.[m.name] ?? new Float64Array(0)))]))
+  return [joined(0), joined(1)]
+}
+
+function join(parts: readonly Float64Array[]): Float64Array {
+  const out = new Float64Array(parts.reduce((n, p) => n + p.length, 0))
+  let at = 0
+  for (const p of parts) {
+    out.set(p, at)
+    at += p.length
+  }
+  return out
+}
+
+/** Times a candidate against the original on one sample, interleaved. */
+export async function time(input: CompressInput, original: Session, made: Made, minSeconds: number): Promise<Timing> {
+  const session = await input.runner.open(made.staged.source, { threads: input.threads })
+  try {
+    const { batch } = batchSize([original, session], 1)
+    const sample = await firstBatch(input.data.selection, batch)
+    const [before, after] = await interleave(
+      [
+        { name: 'original', run: () => runBatch(original, sample, batch) },
+        { name: made.name, run: () => runBatch(session, sample, batch) }
+      ],
+      input.rng.fork(`time/${made.name}`),
+      { minSeconds, signal: input.signal }
+    )
+    if (!before || !after?.ratio) throw new PareError('E_INTERNAL', 'nothing was timed')
+    return { before: before.latency, after: after.latency, ratio: after.ratio }
+  } finally {
+    await session.close()
+  }
+}
+
+/** The first `n` samples. Throws `E_DATA` when there are none. */
+export async function firstBatch(dataset: Dataset, n: number): Promise<Batch> {
+  for await (const batch of dataset.batches({ batch: n })) return batch
+  throw new PareError('E_DATA', 'there are no samples')
+}
