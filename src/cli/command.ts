@@ -1,0 +1,38 @@
+/** A command of the program: its words and flags as data, and what it does. */
+import type { Flag, Parsed, Positional } from './flags.ts'
+
+/** What a command is given of the process around it. */
+export interface Surroundings {
+  /** The words of the command line after `pare`. */
+  readonly argv: readonly string[]
+  readonly out: NodeJS.WriteStream
+  readonly err: NodeJS.WriteStream
+  readonly signal: AbortSignal
+  /** The module that a worker thread starts with. */
+  readonly program: URL
+}
+
+/** One command. */
+export interface Command {
+  readonly name: string
+  readonly summary: string
+  readonly positionals: readonly Positional[]
+  readonly flags: readonly Flag[]
+  readonly examples?: readonly string[]
+  readonly more?: string
+  /** Exit status. */
+  run(given: Parsed, at: Surroundings): Promise<number>
+}
+
+/** A flag's value of a known type. */
+export function text(given: Parsed, name: string): string | undefined {
+  return given.values.get(name) as string | undefined
+}
+/** The same for numbers. */
+export function number(given: Parsed, name: string): number | undefined {
+  return given.values.get(name) as number | undefined
+}
+/** Was a boolean flag given? */
+export function isOn(given: Parsed, name: string): boolean {
+  return given.values.get(name) === true
+}

@@ -1,0 +1,76 @@
+import { passFor } from '../passes/index.ts'
+import { parseOptions } from '../passes/pass.ts'
+import { type Objective, objectives } from '../search/choose.ts'
+import { common, dataOf, outputOf, readable, recipeOf, replayLine, reportOf, verifyLine } from './check.ts'
+import { type Command, number, text } from './command.ts'
+import { runInWorker } from './run.ts'
+import {
+  calibrationDataFlag,
+  dataFlag,
+  evalDataFlag,
+  metricFlags,
+  outputFlags,
+  placeFlags,
+  readingFlags,
+  recipeFlag,
+  reportFlags
+} from './shared-flags.ts'
+
+/** `pare compress` */
+export const command: Command = {
+  name: 'compress',
+  summary: 'make a model smaller and faster, and prove what that cost',
+  positionals: [{ name: 'model.onnx' }],
+  flags: [
+    dataFlag,
+    evalDataFlag,
+    calibrationDataFlag,
+    ...readingFlags,
+    ...metricFlags,
+    {
+      name: 'objective',
+      kind: 'choice',
+      choices: objectives,
+      group: 'search',
+      default: 'balanced',
+      about: 'what decides among candidates that keep the promise; balanced: least bytes × time among those no slower'
+    },
+    recipeFlag,
+    ...placeFlags,
+    ...outputFlags,
+    ...reportFlags
+  ],
+  examples: [
+    'pare compress model.onnx --data photos/ --preprocess imagenet --max-drop 1%',
+    'pare compress model.onnx --data test.npz --max-drop 0.5% --objective size --report report.html'
+  ],
+  more: 'Status 3: no candidate stays within --max-drop; nothing is written and the report says what came nearest.',
+  run: async (given, at) => {
+    const [model = ''] = given.positionals
+    readable(model)
+    const out = outputOf(given, model)
+    const report = reportOf(given)
+    const [data, metric, maxDrop, recipe] = [
+      dataOf(given),
+      text(given, 'metric'),
+      number(given, 'max-drop'),
+      recipeOf(given)
+    ]
+    for (const [name, options] of recipe ?? []) parseOptions(passFor(name), options)
+    const job = {
+      command: 'compress' as const,
+      ...common(given, command, at.argv),
+      ...{ model, out, data },
+      objective: (text(given, 'objective') ?? 'balanced') as Objective,
+      ...(metric === undefined ? {} : { metric }),
+      ...(maxDrop === undefined ? {} : { maxDrop }),
+      ...(recipe === undefined ? {} : { recipe })
+    }
+    return runInWorker(job, given, at, {
+      report,
+      wrote: true,
+      replay: report === undefined ? undefined : replayLine(given, model, out, report),
+      next: () => verifyLine(given, model, out)
+    })
+  }
+}

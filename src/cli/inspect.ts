@@ -1,0 +1,23 @@
+import { common, readable, reportOf } from './check.ts'
+import { type Command, isOn } from './command.ts'
+import { runInWorker } from './run.ts'
+import { forceFlag, reportFlags } from './shared-flags.ts'
+
+/** `pare inspect` */
+export const command: Command = {
+  name: 'inspect',
+  summary: 'what is in a model, what it costs, what could be saved',
+  positionals: [{ name: 'model.onnx' }],
+  flags: [
+    { name: 'graph', kind: 'boolean', group: 'output', about: 'print every node in the text form' },
+    forceFlag,
+    ...reportFlags
+  ],
+  examples: ['pare inspect model.onnx', 'pare inspect model.onnx --graph'],
+  run: async (given, at) => {
+    const [model = ''] = given.positionals
+    readable(model)
+    const job = { command: 'inspect' as const, ...common(given, command, at.argv), model, graph: isOn(given, 'graph') }
+    return runInWorker(job, given, at, { report: reportOf(given) })
+  }
+}

@@ -1,0 +1,120 @@
+#!/usr/bin/env node
+/** The program `pare`. A worker thread starts with this module too, and then runs its job. */
+import { isJobThread, serveJob } from '../node/worker.ts'
+import type { Command } from './command.ts'
+
+interface Entry {
+  readonly name: string
+  readonly summary: string
+  load(): Promise<Command>
+}
+
+const entry = (name: string, summary: string, load: () => Promise<{ readonly command: Command }>): Entry => ({
+  name,
+  summary,
+  load: async () => (await load()).command
+})
+
+const entries: readonly Entry[] = [
+  entry('compress', 'make a model smaller and faster, and prove what that cost', () => import('./compress.ts')),
+  entry('inspect', 'what is in a model, what it costs, what could be saved', () => import('./inspect.ts')),
+  entry('verify', 'what a compressed model is worth against its original', () => import('./verify.ts')),
+  entry('bench', 'the latency of a model, or of two in one run', () => import('./bench.ts')),
+  entry('convert', 'read a model and write it as ONNX', () => import('./convert.ts')),
+  entry(
+    'quantize-for',
+    'the files that a library loads by name, for every model of a folder',
+    () => import('./quantize-for.ts')
+  ),
+  entry('passes', 'every pass and what it needs', () => import('./passes.ts')),
+  entry('targets', 'the places that a model can be made for', () => import('./targets.ts'))
+]
+
+async function commandFor(name: string): Promise<Command> {
+  const known = entries.find((e) => e.name === name)
+  if (known) return known.load()
+  const { passCommand, passCommands } = await import('./pass.ts')
+  const pass = passCommand(name)
+  if (pass) return pass
+  const { unknownCommand } = await import('./check.ts')
+  throw unknownCommand(name, [...entries.map((e) => e.name), ...passCommands().map((c) => c.name)])
+}
+
+async function showOverview(out: NodeJS.WriteStream): Promise<void> {
+  const [{ overview }, { passCommands }, { styleFor }, { version }] = await Promise.all([
+    import('./help.ts'),
+    import('./pass.ts'),
+    import('./run.ts'),
+    import('../node/version.ts')
+  ])
+  const groups = [
+    { title: 'commands', commands: entries },
+    { title: 'passes', commands: passCommands() }
+  ]
+  out.write(overview(groups, styleFor(out), version))
+}
+
+/** Runs a command line; gives the exit status. */
+async function main(argv: readonly string[], signal: AbortSignal): Promise<number> {
+  const { stdout, stderr } = process
+  try {
+    const [name, ...args] = argv
+    if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
+      await showOverview(stdout)
+      return name === undefined ? 2 : 0
+    }
+    if (name === '--version' || name === '-v') {
+      stdout.write(`${(await import('../node/version.ts')).version}\n`)
+      return 0
+    }
+    const command = await commandFor(name)
+    if (args.includes('--help') || args.includes('-h')) {
+      const [{ commandHelp }, { styleFor }] = await Promise.all([import('./help.ts'), import('./run.ts')])
+      stdout.write(commandHelp(command, styleFor(stdout)))
+      return 0
+    }
+    const { parseFlags } = await import('./flags.ts')
+    const given = parseFlags(args, command.flags, command.positionals, name)
+    const program = new URL(import.meta.url)
+    return await command.run(given, { argv, out: stdout, err: stderr, signal, program })
+  } catch (thrown) {
+    const [{ asPareError, printError, statusOf }, { styleFor }] = await Promise.all([
+      import('./fault.ts'),
+      import('./run.ts')
+    ])
+    const error = asPareError(thrown)
+    stderr.write(printError(error, styleFor(stderr), argv.includes('--debug')))
+    return statusOf(error)
+  }
+}
+
+/** Ctrl-C asks the work to stop; pressed again, or when the work does not stop, the process ends. */
+function stopOnInterrupt(): AbortSignal {
+  const stop = new AbortController()
+  const interrupted = (signal: NodeJS.Signals): void => {
+    if (stop.signal.aborted) end(signal)
+    stop.abort(signal)
+    setTimeout(() => end(signal), 5000).unref()
+  }
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, interrupted)
+  return stop.signal
+}
+
+/** Ends the process by the signal itself. `process.exit` would wait for the engine, which cannot be interrupted. */
+function end(signal: NodeJS.Signals): void {
+  process.emit('exit', 130)
+  process.removeAllListeners(signal)
+  process.kill(process.pid, signal)
+}
+
+if (isJobThread()) {
+  const { runJob } = await import('../node/jobs.ts')
+  await serveJob(runJob)
+} else {
+  // A reader such as `head` may close the pipe before all is written.
+  process.stdout.on('error', (e: NodeJS.ErrnoException) => process.exit(e.code === 'EPIPE' ? 0 : 1))
+  const stop = stopOnInterrupt()
+  process.exitCode = await main(process.argv.slice(2), stop)
+  // A thread that the engine keeps would hold the process.
+  if (stop.aborted) setTimeout(() => end(stop.reason as NodeJS.Signals), 300).unref()
+}

@@ -1,0 +1,80 @@
+/** Every pass as a command: its flags come from its options schema. */
+import { PareError } from '../base/errors.ts'
+import { passes } from '../passes/index.ts'
+import type { AnyPass } from '../passes/pass.ts'
+import { parseOptions } from '../passes/pass.ts'
+import { common, dataOf, outputOf, readable, reportOf, verifyLine } from './check.ts'
+import { type Command, isOn } from './command.ts'
+import type { Flag } from './flags.ts'
+import { runInWorker } from './run.ts'
+import { flagsOf, optionsFrom } from './schema.ts'
+import {
+  calibrationDataFlag,
+  dataFlag,
+  outputFlags,
+  placeFlags,
+  readingFlags,
+  reportFlags,
+  resumeFlag,
+  trainDataFlag
+} from './shared-flags.ts'
+
+/** The command of a pass; `undefined` where there is none of that name. */
+export function passCommand(name: string): Command | undefined {
+  const pass = passes.find((p) => p.name === name)
+  return pass ? commandOf(pass) : undefined
+}
+
+const prepareFlag = (after: readonly string[]): Flag => ({
+  name: 'prepare',
+  kind: 'boolean',
+  group: 'options',
+  about: `Apply ${after.join(' and ')} before, so that more can be done`,
+  default: true
+})
+
+/** Commands of all passes. */
+export const passCommands = (): readonly Command[] => passes.map(commandOf)
+
+function commandOf(pass: AnyPass): Command {
+  const own = flagsOf(pass.options, 'options')
+  const kinds = [...pass.needs, ...pass.uses]
+  const command: Command = {
+    name: pass.name,
+    summary: pass.summary,
+    positionals: [{ name: 'model.onnx' }],
+    flags: [
+      ...own,
+      ...(pass.after.length > 0 ? [prepareFlag(pass.after)] : []),
+      ...(kinds.length > 0
+        ? [dataFlag, calibrationDataFlag, ...(kinds.includes('train') ? [trainDataFlag] : []), ...readingFlags]
+        : []),
+      ...placeFlags,
+      ...outputFlags,
+      ...(pass.needs.includes('train') ? [resumeFlag] : []),
+      ...reportFlags
+    ],
+    examples: [`pare ${pass.name} model.onnx${pass.needs.length > 0 ? ' --data PATH' : ''}`],
+    run: async (given, at) => {
+      const [model = ''] = given.positionals
+      readable(model)
+      const options = optionsFrom(own, given.values)
+      parseOptions(pass, options)
+      const data = kinds.length > 0 ? dataOf(given) : {}
+      const missing = pass.needs.find((kind) => !data.data && !(kind === 'train' ? data.train : data.calibration))
+      if (missing) throw new PareError('E_DATA', `${pass.name} needs ${missing} data`, { hint: '--data PATH' })
+      const before = given.values.get('prepare') === false ? [] : pass.after.map((name) => [name, {}] as const)
+      const out = outputOf(given, model)
+      const report = reportOf(given)
+      const job = {
+        command: 'apply' as const,
+        ...common(given, command, at.argv),
+        ...{ model, out, recipe: [...before, [pass.name, options] as const] },
+        data,
+        ...(isOn(given, 'resume') ? { resume: true } : {})
+      }
+      return runInWorker(job, given, at, { report, wrote: true, next: () => verifyLine(given, model, out) })
+    }
+  }
+  return command
+}

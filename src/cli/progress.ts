@@ -1,0 +1,84 @@
+/** Progress on stderr: a live line with rate and time left on a terminal, plain lines elsewhere, nothing when quiet. */
+
+import { pad, type Style } from '../report/table.ts'
+import { msText, plain, whole } from '../report/words.ts'
+import type { Progress } from '../types.ts'
+
+/** Where progress is shown. */
+export interface Display {
+  readonly update: Progress
+  /** Takes the live line away, so that other text can be printed. */
+  clear(): void
+}
+
+interface Screen {
+  readonly isTTY: boolean
+  readonly columns: number
+  write(text: string): void
+}
+
+const barSize = 28
+const liveEvery = 80
+const plainEvery = 15_000
+
+/** Shows nothing. */
+export const silence: Display = { update: () => {}, clear: () => {} }
+
+/** A display over a screen; `now` in ms. */
+export function display(screen: Screen, style: Style, now: () => number = () => performance.now()): Display {
+  let stage = ''
+  let began = 0
+  let printed = Number.NEGATIVE_INFINITY
+  let last = { done: 0, total: undefined as number | undefined }
+  let live = false
+  const clear = (): void => {
+    if (live) screen.write('\r\u001b[2K')
+    live = false
+  }
+  const line = (): string => stageLine(stage, last.done, last.total, now() - began, screen.isTTY, style)
+  const finish = (): void => {
+    if (stage && !screen.isTTY && last.done > 0) screen.write(`${line()}\n`)
+    clear()
+  }
+  return {
+    clear: () => {
+      finish()
+      stage = ''
+    },
+    update: (name, done, total) => {
+      if (name !== stage) {
+        finish()
+        stage = name
+        began = now()
+        printed = screen.isTTY ? Number.NEGATIVE_INFINITY : now()
+      }
+      last = { done, total }
+      const every = screen.isTTY ? liveEvery : plainEvery
+      if (now() - printed < every) return
+      printed = now()
+      if (screen.isTTY) {
+        screen.write(`\r\u001b[2K${line()}`)
+        live = true
+      } else screen.write(`${line()}\n`)
+    }
+  }
+}
+
+/** `measuring the original   ━━━━━━━━━━  1,488/1,488   2,610/s   12 s left` */
+export function stageLine(
+  stage: string,
+  done: number,
+  total: number | undefined,
+  ms: number,
+  hasBar: boolean,
+  style: Style
+): string {
+  const share = total ? Math.min(1, done / total) : 0
+  const filled = Math.round(share * barSize)
+  const drawn = hasBar && total ? `${style.accent('━'.repeat(filled))}${style.dim('─'.repeat(barSize - filled))}  ` : ''
+  const count = total === undefined ? (done > 0 ? whole(done) : '') : `${whole(done)}/${whole(total)}`
+  const rate = done > 0 && ms > 200 ? (done / ms) * 1000 : 0
+  const speed = rate >= 10 ? `${whole(rate)}/s` : rate > 0 ? `${rate.toFixed(1)}/s` : ''
+  const left = rate > 0 && total !== undefined && done < total ? `${msText(((total - done) / rate) * 1000)} left` : ''
+  return `  ${pad(plain(stage, 40), 24)} ${drawn}${[count, speed, left].filter(Boolean).join('   ')}`.trimEnd()
+}

@@ -1,0 +1,92 @@
+/** Runs a job in its thread, shows its progress and prints what came out. */
+import pc from 'picocolors'
+import { writeAtomic } from '../node/files.ts'
+import type { Job, JobResult } from '../node/job.ts'
+import { startJob } from '../node/worker.ts'
+import { printFamily } from '../report/family.ts'
+import { printInspection } from '../report/inspection.ts'
+import type { Style } from '../report/table.ts'
+import { noStyle } from '../report/table.ts'
+import { printOpening, printReport } from '../report/text.ts'
+import type { Report } from '../types.ts'
+import { isOn, type Surroundings } from './command.ts'
+import type { Parsed } from './flags.ts'
+import { display, silence } from './progress.ts'
+
+/** Colours where the stream shows them. */
+export function styleFor(stream: NodeJS.WriteStream): Style {
+  const { env } = process
+  const colours = env['FORCE_COLOR'] || (stream.isTTY === true && !env['NO_COLOR'] && env['TERM'] !== 'dumb')
+  if (!colours) return noStyle
+  const { bold, dim, green, red, cyan } = pc.createColors(true)
+  return { bold, dim, good: green, bad: red, accent: cyan }
+}
+
+/** What is to come out beside the terminal's text. */
+export interface Outcome {
+  /** Where the report goes, if it is asked for. */
+  readonly report: string | undefined
+  /** A command worth running next. */
+  next?(report: Report): string | undefined
+  readonly wrote?: boolean
+  /** Print the table of layers. */
+  readonly layers?: boolean
+  /** The command that does it again from the report's recipe; by default the command itself. */
+  readonly replay?: string | undefined
+}
+
+/** Exit status: 0, or 3 when a constraint was not met. */
+export async function runInWorker(job: Job, given: Parsed, at: Surroundings, outcome: Outcome): Promise<number> {
+  const isJson = isOn(given, 'json')
+  const isQuiet = isOn(given, 'quiet') || isJson
+  const style = styleFor(at.out)
+  const shown = isQuiet
+    ? silence
+    : display(
+        { isTTY: at.err.isTTY === true, columns: at.err.columns ?? 100, write: (t) => void at.err.write(t) },
+        styleFor(at.err)
+      )
+  const began = performance.now()
+  let result: JobResult
+  try {
+    result = await startJob(job, at.program, {
+      signal: at.signal,
+      progress: shown.update,
+      ...(isQuiet
+        ? {}
+        : {
+            opened: (report, facts) => {
+              shown.clear()
+              at.out.write(printOpening(report, style, facts))
+            }
+          })
+    })
+  } finally {
+    shown.clear()
+  }
+  const { report, unmet, inspection, text } = result
+  if (outcome.report !== undefined) await writeReport(outcome.report, report, job, outcome.replay)
+  if (isJson) at.out.write(`${JSON.stringify(report, null, 2)}\n`)
+  else if (!isQuiet && inspection) at.out.write(`${text ?? ''}${printInspection(inspection, style)}`)
+  else if (!isQuiet && report.family) at.out.write(printFamily(report, report.family, style, performance.now() - began))
+  else if (!isQuiet) {
+    const next = unmet ? undefined : outcome.next?.(report)
+    const ms = performance.now() - began
+    const wrote = outcome.wrote === true && !unmet
+    at.out.write(
+      printReport(report, style, {
+        ms,
+        wrote,
+        layers: outcome.layers === true,
+        ...(next === undefined ? {} : { next })
+      })
+    )
+  }
+  return unmet ? 3 : 0
+}
+
+async function writeReport(path: string, report: Report, job: Job, replay: string | undefined): Promise<void> {
+  const { printPage } = await import('../report/html.ts')
+  const content = /\.html$/i.test(path) ? printPage(report, replay) : `${JSON.stringify(report, null, 2)}\n`
+  await writeAtomic(path, [new TextEncoder().encode(content)], { force: job.force ?? false })
+}

@@ -1,0 +1,121 @@
+/** Flags that several commands take, with the same names everywhere. */
+import type { Flag } from './flags.ts'
+
+/** Of commands that write a model. */
+export const outputFlags: readonly Flag[] = [
+  {
+    name: 'out',
+    short: 'o',
+    kind: 'text',
+    hint: 'FILE',
+    group: 'output',
+    about: 'where to write the model',
+    default: 'NAME.pare.onnx'
+  },
+  { name: 'force', kind: 'boolean', group: 'output', about: 'overwrite files that exist' },
+  {
+    name: 'opset',
+    kind: 'whole',
+    hint: 'N',
+    group: 'output',
+    about: 'ONNX opset to write, 13 and up; by default the model’s'
+  }
+]
+
+/** Of commands that make a Report. */
+export const reportFlags: readonly Flag[] = [
+  {
+    name: 'report',
+    kind: 'text',
+    hint: 'FILE.html|FILE.json',
+    group: 'output',
+    about: 'write the report as a page or as JSON'
+  },
+  { name: 'json', kind: 'boolean', group: 'output', about: 'print the report as JSON and nothing else' },
+  { name: 'quiet', kind: 'boolean', group: 'output', about: 'print nothing but errors' },
+  { name: 'debug', kind: 'boolean', group: 'output', about: 'show where an error comes from' }
+]
+
+/** Of commands that write a report but no model. */
+export const forceFlag: Flag = outputFlags[1] as Flag
+
+/** Where and how models run. */
+export const placeFlags: readonly Flag[] = [
+  {
+    name: 'target',
+    kind: 'text',
+    hint: 'NAME',
+    group: 'target',
+    about: 'where the model will live; pare targets lists them',
+    default: 'ort-cpu'
+  },
+  { name: 'seed', kind: 'whole', hint: 'N', group: 'target', about: 'whatever is drawn is drawn by it', default: 0 },
+  { name: 'threads', kind: 'whole', hint: 'N', group: 'target', about: 'threads of the runtime', default: 1 }
+]
+
+const data = (name: string, about: string): Flag => ({ name, kind: 'text', hint: 'PATH', group: 'data', about })
+
+/** The data of a command. */
+export const dataFlag = data('data', 'a folder of pictures, .npz, .npy, IDX, or a .js/.mjs module')
+/** What metrics are taken on. */
+export const evalDataFlag = data('eval-data', 'data of its own for every metric that is reported')
+/** What ranges are taken from. */
+export const calibrationDataFlag = data('calibration-data', 'data of its own to calibrate on, all of it')
+/** What is trained on. */
+export const trainDataFlag = data('train-data', 'data of its own to train on')
+/** Of passes that train. */
+export const resumeFlag: Flag = {
+  name: 'resume',
+  kind: 'boolean',
+  group: 'output',
+  about: 'go on after the last epoch of the same command, where it was stopped'
+}
+/** How data is read. */
+export const readingFlags: readonly Flag[] = [
+  {
+    name: 'preprocess',
+    kind: 'text',
+    hint: 'NAME|FILE.json',
+    group: 'data',
+    about: 'imagenet, tf, unit, none, or a file { scale, mean, std, resize, crop, layout }'
+  },
+  { name: 'labels', kind: 'text', hint: 'FILE', group: 'data', about: 'class names, one a line, for folders by class' }
+]
+
+/** What is judged, and what may be lost. */
+export const metricFlags: readonly Flag[] = [
+  {
+    name: 'metric',
+    kind: 'text',
+    hint: 'NAME|FILE.mjs',
+    group: 'accuracy',
+    about:
+      'top1, top5, agreement, relativeError, reconstruction, cosine, or a module of yours (default: top1 with labels, else agreement of class scores, else relativeError)'
+  },
+  {
+    name: 'max-drop',
+    kind: 'share',
+    hint: '1%',
+    group: 'accuracy',
+    about: 'the loss that is allowed; 1% and 0.01 are one percentage point'
+  }
+]
+
+/** Passes to apply instead of a search. */
+export const recipeFlag: Flag = {
+  name: 'recipe',
+  kind: 'text',
+  hint: 'FILE.json',
+  group: 'search',
+  about: 'apply this recipe, or that of a report'
+}
+
+/** How long latency is measured. */
+export const secondsFlag: Flag = {
+  name: 'seconds',
+  kind: 'number',
+  hint: 'X',
+  group: 'target',
+  about: 'how long to time',
+  default: 3
+}

@@ -1,0 +1,22 @@
+import { cell, columns } from '../report/table.ts'
+import { targets } from '../targets/index.ts'
+import type { Command } from './command.ts'
+import { styleFor } from './run.ts'
+
+/** `pare targets` */
+export const command: Command = {
+  name: 'targets',
+  summary: 'the places that a model can be made for',
+  positionals: [],
+  flags: [{ name: 'json', kind: 'boolean', group: 'output', about: 'as JSON' }],
+  run: async (given, { out }) => {
+    if (given.values.get('json') === true) {
+      out.write(`${JSON.stringify(targets, null, 2)}\n`)
+      return 0
+    }
+    const style = styleFor(out)
+    const rows = targets.map((t) => [cell(t.name, style.accent), cell(t.summary)])
+    out.write(`\n${columns(rows).join('\n')}\n`)
+    return 0
+  }
+}

@@ -1,0 +1,70 @@
+import { common, dataOf, readable, reportOf } from './check.ts'
+import { type Command, isOn, number, text } from './command.ts'
+import type { Flag } from './flags.ts'
+import { runInWorker } from './run.ts'
+import {
+  dataFlag,
+  evalDataFlag,
+  forceFlag,
+  metricFlags,
+  placeFlags,
+  readingFlags,
+  reportFlags,
+  secondsFlag
+} from './shared-flags.ts'
+
+const layersFlag: Flag = {
+  name: 'layers',
+  kind: 'boolean',
+  group: 'accuracy',
+  about: 'every layer, the worst first: its error, what it alone does to the output, ranges, saturation'
+}
+
+const enginesFlag: Flag = {
+  name: 'engines',
+  kind: 'boolean',
+  group: 'accuracy',
+  about: 'run both models in onnxruntime-web too and compare; by default with --layers and for target ort-web'
+}
+
+/** `pare verify` */
+export const command: Command = {
+  name: 'verify',
+  summary: 'what a compressed model is worth: metrics, agreement, layers, speed, load time, memory',
+  positionals: [{ name: 'original.onnx' }, { name: 'compressed.onnx' }],
+  flags: [
+    dataFlag,
+    evalDataFlag,
+    ...readingFlags,
+    ...metricFlags,
+    ...placeFlags,
+    layersFlag,
+    enginesFlag,
+    secondsFlag,
+    forceFlag,
+    ...reportFlags
+  ],
+  examples: [
+    'pare verify model.onnx model.pare.onnx --data photos/ --preprocess imagenet --max-drop 1%',
+    'pare verify model.onnx model.pare.onnx --data test.npz --layers --report layers.html'
+  ],
+  more: 'All samples are used. Status 3: more than --max-drop is lost.',
+  run: async (given, at) => {
+    const [model = '', other = ''] = given.positionals
+    readable(model)
+    readable(other)
+    const report = reportOf(given)
+    const [metric, maxDrop, seconds] = [text(given, 'metric'), number(given, 'max-drop'), number(given, 'seconds')]
+    const job = {
+      command: 'verify' as const,
+      ...common(given, command, at.argv),
+      ...{ model, other, data: dataOf(given) },
+      ...(metric === undefined ? {} : { metric }),
+      ...(maxDrop === undefined ? {} : { maxDrop }),
+      ...(seconds === undefined ? {} : { seconds }),
+      ...(isOn(given, 'layers') ? { layers: true } : {}),
+      ...(given.values.has('engines') ? { engines: isOn(given, 'engines') } : {})
+    }
+    return runInWorker(job, given, at, { report, layers: isOn(given, 'layers') })
+  }
+}

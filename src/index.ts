@@ -1,0 +1,40 @@
+/** Pare's portable core: everything here runs in Node and in a browser alike. */
+export { type Code, codes, type Details, PareError } from './base/errors.ts'
+export { type Rng, rng } from './base/random.ts'
+export * from './data/index.ts'
+export { formats, readModel, writeModel } from './formats/index.ts'
+export { bind } from './ir/bind.ts'
+export { type Builder, builder } from './ir/build.ts'
+export { check } from './ir/check.ts'
+export { edit } from './ir/edit.ts'
+export { allGraphs, constant, constants, consumers, opName, producer } from './ir/graph.ts'
+export { elementCount, tensor, toFloats, toNumbers } from './ir/tensor.ts'
+export { model, parse, print, printType } from './ir/text.ts'
+export { compareEngines } from './measure/engines.ts'
+export { evaluate, metricDrops, metricIntervals, type Scores } from './measure/evaluate.ts'
+export { pairedDrop, wilson } from './measure/intervals.ts'
+export { interleave } from './measure/latency.ts'
+export { layersOf } from './measure/layers.ts'
+export { parametersOf, sizeOf } from './measure/size.ts'
+export { costOf } from './ops/cost.ts'
+export { opFor, ops } from './ops/index.ts'
+export { inferShapes, viewOf } from './ops/infer.ts'
+export { passes, passFor } from './passes/index.ts'
+export { type AnyPass, definePass, parseOptions } from './passes/pass.ts'
+export { applyRecipe } from './passes/recipe.ts'
+export { printPage } from './report/html.ts'
+export { noStyle, type Style } from './report/table.ts'
+export { printOpening, printReport } from './report/text.ts'
+export { headline } from './report/words.ts'
+export { type OrtModule, ortRunner } from './runtime/index.ts'
+export {
+  type CompressInput,
+  type CompressResult,
+  compress,
+  type Objective,
+  objectives,
+  type Staged
+} from './search/compress.ts'
+export { targetFor, targets } from './targets/index.ts'
+export * from './train/index.ts'
+export type * from './types.ts'

@@ -1,0 +1,176 @@
+/** Opens what `--data` names: a folder of pictures, .npz, .npy, IDX, or a module. */
+import { createHash } from 'node:crypto'
+import { existsSync, readdirSync, statSync } from 'node:fs'
+import { basename, dirname, extname, join } from 'node:path'
+import { toArray } from '../base/bytes.ts'
+import { PareError } from '../base/errors.ts'
+import { columnDataset, type LabelledDataset } from '../data/arrays.ts'
+import type { DataDescription } from '../data/description.ts'
+import { fitArrays, imageInput, type ModelInput } from '../data/fit.ts'
+import { isIdx, parseIdx } from '../data/idx.ts'
+import { isGzip } from '../data/inflate.ts'
+import { parseClassNames } from '../data/labels.ts'
+import { isNpy, parseNpy } from '../data/npy.ts'
+import { isZip, readNpz } from '../data/npz.ts'
+import { type Preprocess, parsePreprocess, presets } from '../data/preprocess.ts'
+import type { Bytes, Tensor } from '../types.ts'
+import { fileBytes, sha256File } from './files.ts'
+import { imageFolder } from './images.ts'
+import { loadDataset } from './modules.ts'
+
+export interface OpenDataOptions {
+  /** Classes of the model: labels must be below, and that many class folders are its classes in order. */
+  readonly classes?: number | undefined
+  /** Modules run code: true only for a path that the user typed on the command line. */
+  readonly modules?: boolean | undefined
+}
+
+type Arrays = ReadonlyMap<string, () => Tensor>
+
+const maxTextBytes = 64 * 2 ** 20
+/** Arrays up to this size are held in memory; larger `.npy` files stay on disk. */
+const heldBytes = 512 * 2 ** 20
+
+/** Opens data for a model's inputs. Throws `E_FILE`, `E_DATA`, `E_DATA_SHAPE`, `E_LABELS`, `E_LIMIT`, `E_OPTION`. */
+export async function openDataset(
+  description: DataDescription,
+  inputs: readonly ModelInput[],
+  o: OpenDataOptions = {}
+): Promise<LabelledDataset> {
+  const { path } = description
+  const preprocess = readPreprocess(description.preprocess)
+  const pair = idxPair(path)
+  if (pair) return fromArrays(pair, description, inputs, preprocess, o)
+  if (!existsSync(path)) throw new PareError('E_FILE', 'no such file or folder', { where: path })
+  if (statSync(path).isDirectory()) return fromFolder(description, inputs, preprocess, o)
+  if (/^\.[cm]?js$/.test(extname(path))) {
+    if (!o.modules)
+      throw new PareError('E_DATA', 'a module runs code: it is read only when named on the command line', {
+        where: path
+      })
+    if (preprocess)
+      throw new PareError('E_OPTION', 'a data module prepares its samples itself', { where: '--preprocess' })
+    if (description.labels !== undefined)
+      throw new PareError('E_OPTION', 'class names are for folders of pictures; a data module gives its own labels', {
+        where: '--labels'
+      })
+    return loadDataset(path, inputs, o)
+  }
+  return fromArrays([path], description, inputs, preprocess, o)
+}
+
+async function fromArrays(
+  paths: readonly string[],
+  description: DataDescription,
+  inputs: readonly ModelInput[],
+  preprocess: Preprocess | undefined,
+  o: OpenDataOptions
+): Promise<LabelledDataset> {
+  if (description.labels !== undefined)
+    throw new PareError('E_OPTION', 'class names are for folders of pictures; arrays carry their labels as y', {
+      where: '--labels'
+    })
+  const where = basename(description.path)
+  const arrays = paths.length === 2 ? idxArrays(paths) : readArrays(fileBytes(paths[0] as string), where)
+  const hashes = await Promise.all(paths.map((p) => sha256File(p)))
+  const sha256 = hashes.length === 1 ? hashes[0] : createHash('sha256').update(hashes.join('\n')).digest('hex')
+  return columnDataset(fitArrays(arrays, inputs, { where, preprocess, classes: o.classes, sha256 }))
+}
+
+function readArrays(bytes: Bytes, where: string): Arrays {
+  const head = bytes.slice(0, 8)
+  if (isZip(head)) return readNpz(bytes, where)
+  if (isNpy(head)) return new Map([['x', () => parseNpy(bytes.length > heldBytes ? bytes : toArray(bytes), where)]])
+  if (isGzip(head) || isIdx(head)) return new Map([['x', () => parseIdx(toArray(bytes), where)]])
+  const later = /\.(wav|jsonl|csv)$/i.test(where)
+  throw new PareError(
+    later ? 'E_UNSUPPORTED' : 'E_DATA',
+    later ? 'data of this kind cannot be read yet' : 'not data that can be read',
+    {
+      where,
+      hint: 'a folder of pictures, .npz, .npy, IDX (.gz), or a .js/.mjs module'
+    }
+  )
+}
+
+async function fromFolder(
+  description: DataDescription,
+  inputs: readonly ModelInput[],
+  preprocess: Preprocess | undefined,
+  o: OpenDataOptions
+): Promise<LabelledDataset> {
+  const { path, labels } = description
+  const images = idxImages(path)
+  if (images) return fromArrays(images, description, inputs, preprocess, o)
+  const input = imageInput(inputs, preprocess)
+  if (!input)
+    throw new PareError('E_DATA_SHAPE', 'the model takes no pictures', {
+      where: path,
+      facts: { model: inputs.map((i) => `${i.name}: ${i.dtype ?? '?'}[${i.shape?.join(', ') ?? ''}]`).join(', ') },
+      hint: 'a folder of pictures needs one input of [N, 1 or 3, height, width]; other data as .npz'
+    })
+  const classNames = labels === undefined ? undefined : parseClassNames(readText(labels))
+  return imageFolder(path, input, {
+    preprocess: preprocess ?? (presets['none'] as Preprocess),
+    classNames,
+    classes: o.classes
+  })
+}
+
+// ---------------------------------------------------------------- IDX files come in pairs
+
+const imagesName = /images([-.])idx\d/
+
+/** `images,labels` as written by the user, or an IDX file of images with its labels beside it. */
+function idxPair(path: string): readonly string[] | undefined {
+  if (existsSync(path)) return imagesName.test(basename(path)) && statSync(path).isFile() ? withLabels(path) : undefined
+  const parts = path.split(',')
+  return parts.length === 2 && parts.every((p) => existsSync(p)) ? parts : undefined
+}
+
+function withLabels(images: string): readonly string[] {
+  const name = basename(images).replace(imagesName, 'labels$1idx1')
+  const plain = name.replace(/\.gz$/, '')
+  const labels = [name, plain, `${plain}.gz`].map((n) => join(dirname(images), n)).find((p) => existsSync(p))
+  return labels ? [images, labels] : [images]
+}
+
+/** The only IDX file of images in a folder, with its labels; throws `E_DATA` when there are several. */
+function idxImages(folder: string): readonly string[] | undefined {
+  const found = readdirSync(folder).filter((name) => imagesName.test(name))
+  if (found.length > 1)
+    throw new PareError('E_DATA', 'several IDX files of images', {
+      where: folder,
+      facts: { found: found.sort().join(', ') },
+      hint: 'name one'
+    })
+  return found[0] === undefined ? undefined : withLabels(join(folder, found[0]))
+}
+
+function idxArrays(paths: readonly string[]): Arrays {
+  const array = (path: string) => () => parseIdx(toArray(fileBytes(path)), basename(path))
+  return new Map(['x', 'y'].map((name, i) => [name, array(paths[i] as string)]))
+}
+
+// ---------------------------------------------------------------- files
+
+function readPreprocess(given: DataDescription['preprocess']): Preprocess | undefined {
+  if (given === undefined) return undefined
+  if (typeof given !== 'string' || Object.hasOwn(presets, given) || !existsSync(given)) return parsePreprocess(given)
+  let content: unknown
+  try {
+    content = JSON.parse(readText(given))
+  } catch (cause) {
+    if (cause instanceof PareError) throw cause
+    throw new PareError('E_OPTION', 'not a JSON file', { where: given, cause, facts: { why: String(cause) } })
+  }
+  return parsePreprocess(content, given)
+}
+
+/** A whole small file as text. */
+function readText(path: string): string {
+  const bytes = fileBytes(path)
+  if (bytes.length > maxTextBytes)
+    throw new PareError('E_LIMIT', `a file of ${bytes.length} bytes; at most ${maxTextBytes} are read`, { where: path })
+  return new TextDecoder().decode(toArray(bytes))
+}

@@ -1,0 +1,318 @@
+/** Models and other files on disk: read lazily, written atomically. */
+import { createHash, type Hash, randomBytes } from 'node:crypto'
+import {
+  closeSync,
+  fstatSync,
+  fsyncSync,
+  linkSync,
+  openSync,
+  readFileSync,
+  readSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  type Stats,
+  statSync,
+  writeSync
+} from 'node:fs'
+import { basename, dirname, extname, join, resolve, sep } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
+import { PareError, stopIfAborted } from '../base/errors.ts'
+import { readModel, writeModel } from '../formats/index.ts'
+import type { Bytes, Model, Written } from '../types.ts'
+
+/** Files up to this size are read at once. */
+const wholeBytes = 64 * 1024 * 1024
+/** Unit of copying and hashing. */
+const chunkBytes = 8 * 1024 * 1024
+
+/**
+ * A file's bytes, read when asked for. Throws `E_FILE` for anything but a readable file, and on reading when the file
+ * has changed since.
+ */
+export function fileBytes(path: string): Bytes {
+  const stats = guarded(path, 'read', () => statSync(path))
+  if (!stats.isFile())
+    throw new PareError('E_FILE', stats.isDirectory() ? 'this is a folder, not a file' : 'this is not a regular file', {
+      where: path
+    })
+  if (stats.size <= wholeBytes) {
+    const whole = guarded(path, 'read', () => readFileSync(path))
+    return new Uint8Array(whole.buffer, whole.byteOffset, whole.byteLength)
+  }
+  return {
+    length: stats.size,
+    slice: (from = 0, to = stats.size) => guarded(path, 'read', () => readPart(path, stats, from, to))
+  }
+}
+
+function readPart(path: string, known: Stats, from: number, to: number): Uint8Array {
+  const start = Math.min(Math.max(0, from), known.size)
+  const out = new Uint8Array(Math.max(0, Math.min(to, known.size) - start))
+  const file = openSync(path, 'r')
+  try {
+    const now = fstatSync(file)
+    if (now.size !== known.size || now.mtimeMs !== known.mtimeMs || now.ino !== known.ino)
+      throw new PareError('E_FILE', 'the file has changed while it was in use', { where: path })
+    for (let at = 0; at < out.length; ) {
+      const n = readSync(file, out, at, Math.min(out.length - at, 2 ** 30), start + at)
+      if (n === 0) throw new PareError('E_FILE', 'the file is shorter than it was', { where: path })
+      at += n
+    }
+  } finally {
+    closeSync(file)
+  }
+  return out
+}
+
+/** Opens a model. External weights are read only from inside its own real folder; `opened` hears of each such file. Throws `E_FILE`, `E_FORMAT`, … */
+export async function load(path: string, opened?: (file: Bytes) => void): Promise<Model> {
+  const bytes = fileBytes(path)
+  if (bytes.length === 0) throw new PareError('E_FORMAT', 'the file is empty', { where: path })
+  const folder = guarded(path, 'read', () => realpathSync(dirname(resolve(path))))
+  try {
+    return readModel(bytes, {
+      external: (name) => {
+        const file = fileBytes(inside(folder, name))
+        opened?.(file)
+        return file
+      }
+    })
+  } catch (error) {
+    if (!(error instanceof PareError)) throw error
+    const { code, message, facts, hint, cause } = error
+    const file = error.where === undefined || error.where === path ? path : `${path}: ${error.where}`
+    throw new PareError(code, message, { where: file, facts, cause, ...(hint === undefined ? {} : { hint }) })
+  }
+}
+
+/** The real path of a file that lies in a folder, links followed. Throws `E_FILE` when it lies elsewhere. */
+function inside(folder: string, name: string): string {
+  const path = join(folder, name)
+  const real = guarded(path, 'read', () => realpathSync(path))
+  const isInside = real.startsWith(folder.endsWith(sep) ? folder : folder + sep)
+  if (!isInside)
+    throw new PareError('E_FILE', "external weights outside the model's folder", {
+      where: path,
+      facts: { 'leads to': real },
+      hint: 'copy the file itself beside the model'
+    })
+  return real
+}
+
+export interface SaveOptions {
+  /** Weights in a file beside the model; by default only near 2 GB. */
+  readonly external?: boolean
+  /** Name of that file; by default it holds the weights' hash, and a model that is there already keeps its own. */
+  readonly weightsName?: string
+  /** The opset to write, from 13 up to the model's own. */
+  readonly opset?: number
+  /** Replace an existing file. */
+  readonly force?: boolean
+  /** Stops writing, also in the middle; then nothing is left behind. */
+  readonly signal?: AbortSignal
+}
+
+/**
+ * Writes a model as ONNX, all or nothing. External weights go into a file named by their hash, the model is put in
+ * place last: at every moment there is the old model or the new one. Under a name of their own, which `force` replaces,
+ * weights and model are put in place one after the other. `bytes`: both files; `sha256`: the model file's.
+ */
+export async function save(
+  model: Model,
+  path: string,
+  o: SaveOptions = {}
+): Promise<{ bytes: number; sha256: string }> {
+  refuseExisting(path, o.force)
+  const opset = o.opset === undefined ? {} : { opset: o.opset }
+  const first = writeModel(model, {
+    ...opset,
+    ...(o.external ? { externalName: o.weightsName ?? externalName(path, '0'.repeat(16)) } : {})
+  })
+  const write = (externalName: string): Written => writeModel(model, { ...opset, externalName })
+  const { written, name } =
+    o.weightsName === undefined ? withHash(first, write, path) : named(first, write, o.weightsName)
+  if (!written.external) return writeAtomic(path, [written.bytes], o)
+  const weights = join(dirname(path), name)
+  const isNew = statSync(weights, { throwIfNoEntry: false }) === undefined
+  const force = o.weightsName === undefined || (o.force ?? false)
+  const { bytes } = await writeAtomic(weights, written.external.parts, { ...o, force })
+  try {
+    const made = await writeAtomic(path, [written.bytes], o)
+    return { bytes: bytes + made.bytes, sha256: made.sha256 }
+  } catch (error) {
+    if (isNew) rmSync(weights, { force: true })
+    throw error
+  }
+}
+
+const externalName = (path: string, hash: string): string => `${basename(path, extname(path))}.${hash}.weights`
+
+/** The weights' name holds their hash, and the model the name: written once to know the weights, once more to name them. */
+function withHash(
+  first: Written,
+  write: (externalName: string) => Written,
+  path: string
+): { written: Written; name: string } {
+  if (!first.external) return { written: first, name: '' }
+  const hash = createHash('sha256')
+  for (const p of first.external.parts) feed(hash, p)
+  const name = externalName(path, hash.digest('hex').slice(0, 16))
+  return { written: write(name), name }
+}
+
+function named(first: Written, write: (externalName: string) => Written, name: string): ReturnType<typeof withHash> {
+  return { written: first.external && first.external.name !== name ? write(name) : first, name }
+}
+
+function feed(hash: Hash, bytes: Bytes): void {
+  for (let at = 0; at < bytes.length; at += chunkBytes) hash.update(chunk(bytes, at))
+}
+
+const chunk = (bytes: Bytes, at: number): Uint8Array => {
+  const end = Math.min(bytes.length, at + chunkBytes)
+  return bytes instanceof Uint8Array ? bytes.subarray(at, end) : bytes.slice(at, end)
+}
+
+/** SHA-256 of a file's content, in hexadecimal. */
+export async function sha256File(path: string): Promise<string> {
+  const hash = createHash('sha256')
+  feed(hash, fileBytes(path))
+  return hash.digest('hex')
+}
+
+/**
+ * Writes a file, all or nothing: into a temporary file of the same folder, flushed to the disk, then renamed. Throws
+ * `E_EXISTS` without `force`, `E_FILE` when it cannot be written, `E_ABORTED`; then nothing is left behind.
+ */
+export async function writeAtomic(
+  path: string,
+  parts: readonly Bytes[],
+  o: Pick<SaveOptions, 'force' | 'signal'> = {}
+): Promise<{ bytes: number; sha256: string }> {
+  const target = refuseExisting(path, o.force)
+  const temporary = join(dirname(target), `.${basename(target)}.${randomBytes(6).toString('hex')}.tmp`)
+  try {
+    const file = openSync(temporary, 'wx')
+    try {
+      const made = await writeParts(file, parts, o.signal)
+      putInPlace(temporary, target, o.force)
+      syncFolder(dirname(target))
+      return made
+    } catch (error) {
+      rmSync(temporary, { force: true })
+      throw error
+    }
+  } catch (error) {
+    throw fileError(error, path, 'write')
+  }
+}
+
+/** Without `force` the target must still not exist: another process may have written it meanwhile. */
+function putInPlace(temporary: string, target: string, force: boolean | undefined): void {
+  if (!force) {
+    try {
+      linkSync(temporary, target)
+      rmSync(temporary, { force: true })
+      return
+    } catch (error) {
+      if (!isSystemError(error)) throw error
+      refuseExisting(target, false)
+      // Some file systems have no links.
+    }
+  }
+  renameSync(temporary, target)
+}
+
+/** Writes and flushes; closes the file in any case. Between chunks the thread hears whether it was stopped. */
+async function writeParts(
+  file: number,
+  parts: readonly Bytes[],
+  signal: AbortSignal | undefined
+): Promise<{ bytes: number; sha256: string }> {
+  const hash = createHash('sha256')
+  let bytes = 0
+  try {
+    for (const p of parts)
+      for (let at = 0; at < p.length; at += chunkBytes) {
+        const data = chunk(p, at)
+        hash.update(data)
+        for (let done = 0; done < data.length; ) done += writeSync(file, data, done)
+        bytes += data.length
+        if (data.length === chunkBytes) await setImmediate()
+        stopIfAborted(signal)
+      }
+    fsyncSync(file)
+  } finally {
+    closeSync(file)
+  }
+  return { bytes, sha256: hash.digest('hex') }
+}
+
+/** Makes the rename itself last. Some systems cannot open folders: there the file's own flush has to do. */
+function syncFolder(folder: string): void {
+  let file: number
+  try {
+    file = openSync(folder, 'r')
+  } catch (error) {
+    if (isSystemError(error)) return
+    throw error
+  }
+  try {
+    fsyncSync(file)
+  } catch (error) {
+    if (!isSystemError(error)) throw error
+  } finally {
+    closeSync(file)
+  }
+}
+
+/** Where a file will really lie (links followed). Throws `E_EXISTS` when it is there and must stay. */
+function refuseExisting(path: string, force: boolean | undefined): string {
+  const stats = guarded(path, 'write', () => statSync(path, { throwIfNoEntry: false }))
+  if (!stats) return path
+  if (!stats.isFile())
+    throw new PareError('E_FILE', stats.isDirectory() ? 'this is a folder' : 'this is not a regular file', {
+      where: path
+    })
+  if (!force)
+    throw new PareError('E_EXISTS', 'the output exists already', {
+      where: path,
+      hint: 'choose another name, or use --force'
+    })
+  return guarded(path, 'write', () => realpathSync(path))
+}
+
+const isSystemError = (error: unknown): error is NodeJS.ErrnoException =>
+  error instanceof Error && typeof (error as NodeJS.ErrnoException).code === 'string'
+
+/** What the system's error codes mean to the user. */
+const reasons: Readonly<Record<string, string>> = {
+  ENOENT: 'no such file or folder',
+  ENOTDIR: 'a part of this path is not a folder',
+  EISDIR: 'this is a folder',
+  EACCES: 'no permission',
+  EPERM: 'no permission',
+  EROFS: 'the file system is read-only',
+  ENOSPC: 'the disk is full',
+  EDQUOT: 'the disk quota is used up',
+  EFBIG: 'the file would be larger than the system allows',
+  EMFILE: 'too many open files',
+  ENAMETOOLONG: 'the name is too long',
+  ELOOP: 'links that lead in a circle'
+}
+
+/** Runs something on a file, turning the system's errors into `E_FILE`. */
+function guarded<T>(path: string, deed: 'read' | 'write', run: () => T): T {
+  try {
+    return run()
+  } catch (error) {
+    throw fileError(error, path, deed)
+  }
+}
+
+function fileError(error: unknown, path: string, deed: 'read' | 'write'): unknown {
+  if (!isSystemError(error) || error instanceof PareError) return error
+  const why = reasons[error.code ?? ''] ?? error.message
+  return new PareError('E_FILE', `cannot ${deed} this file: ${why}`, { where: path, cause: error })
+}

@@ -1,0 +1,269 @@
+/** Folders of pictures: finding them, their labels, and decoding them batch by batch. */
+import { createHash } from 'node:crypto'
+import { readdir, readFile, realpath, stat } from 'node:fs/promises'
+import { join, sep } from 'node:path'
+import sharp, { type Sharp } from 'sharp'
+import { assert, PareError } from '../base/errors.ts'
+import { chunks, type LabelledDataset } from '../data/arrays.ts'
+import { decodeBmp, isBmp } from '../data/bmp.ts'
+import { type ImageInput, pixelsToInput } from '../data/fit.ts'
+import { checkLabels, classNamed, labelIndices, parseLabelsCsv } from '../data/labels.ts'
+import { perChannel } from '../data/pixels.ts'
+import { geometry, type Preprocess } from '../data/preprocess.ts'
+
+const extensions = /\.(jpe?g|png|webp|bmp)$/i
+const maxFileBytes = 256 * 2 ** 20
+const maxPixels = 100e6
+/** Decoded pictures that are kept, so that evaluating many candidates decodes each picture once. */
+const cacheBytes = 256 * 2 ** 20
+const decodersAtOnce = 4
+/** Above this many bytes the identity of a folder is that of names, sizes and the first 4 kB of each file. */
+const maxHashed = 2 ** 30
+
+export interface FolderOptions {
+  readonly preprocess: Preprocess
+  readonly classNames?: readonly string[] | undefined
+  readonly classes?: number | undefined
+}
+
+interface Listing {
+  /** Relative to the root, in the order of the samples. */
+  readonly files: readonly string[]
+  readonly labels?: readonly number[] | undefined
+}
+
+/** Opens a folder of pictures for a model that takes them as `input`. Throws `E_DATA`, `E_DATA_SHAPE`, `E_LABELS`. */
+export async function imageFolder(path: string, input: ImageInput, o: FolderOptions): Promise<LabelledDataset> {
+  const root = await realpath(path)
+  const listing = await list(root, path, o)
+  if (listing.files.length === 0)
+    throw new PareError('E_DATA', 'no pictures in the folder', { where: path, hint: 'jpeg, png, webp or bmp files' })
+  const { labels, files } = listing
+  if (labels) checkLabels(labels, o.classes, path)
+  perChannel(o.preprocess, input.channels)
+  const size = pictureSize(input, o.preprocess, path)
+  const decoded = cached(files.length, cacheBytes, async (i) => {
+    const file = files[i] as string
+    return decode(await readPicture(join(root, file), join(path, file)), join(path, file), {
+      input,
+      size,
+      preprocess: o.preprocess
+    })
+  })
+  return {
+    size: files.length,
+    labelled: labels !== undefined,
+    ...(labels && { labels }),
+    sha256: await identity(root, files, labels),
+    async *batches({ batch, indices }) {
+      for (const picked of chunks(files.length, batch, indices)) {
+        const pixels = await together(picked, decoded, size[0] * size[1] * input.channels)
+        yield {
+          n: picked.length,
+          inputs: { [input.name]: pixelsToInput(pixels, picked.length, size, input, o.preprocess) },
+          ...(labels && { labels: picked.map((i) => labels[i] as number) })
+        }
+      }
+    }
+  }
+}
+
+function pictureSize(input: ImageInput, p: Preprocess, where: string): readonly [number, number] {
+  const given = p.crop ?? (typeof p.resize === 'number' ? undefined : p.resize)
+  const [h, w] = typeof given === 'number' ? [given, given] : (given ?? [undefined, undefined])
+  const [height, width] = [input.height ?? h, input.width ?? w]
+  if (height !== undefined && width !== undefined) return [height, width]
+  throw new PareError('E_DATA_SHAPE', 'the model leaves the size of its pictures open', {
+    where,
+    hint: '--preprocess FILE.json with {"crop": 224} or another size'
+  })
+}
+
+// ---------------------------------------------------------------- finding files and labels
+
+async function list(root: string, path: string, o: FolderOptions): Promise<Listing> {
+  const entries = (await readdir(root, { withFileTypes: true })).filter((e) => !e.name.startsWith('.'))
+  if (entries.some((e) => e.name === 'labels.csv')) return listCsv(root, path, o)
+  const loose = entries.filter((e) => !e.isDirectory() && extensions.test(e.name)).map((e) => e.name)
+  const folders: { name: string; files: string[] }[] = []
+  for (const e of entries.filter((entry) => entry.isDirectory()).sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    const names = (await readdir(join(root, e.name))).filter((name) => !name.startsWith('.') && extensions.test(name))
+    if (names.length > 0) folders.push({ name: e.name, files: names.sort().map((name) => join(e.name, name)) })
+  }
+  if (loose.length > 0 && folders.length > 0)
+    throw new PareError('E_DATA', 'pictures both in the folder and in sub-folders', {
+      where: path,
+      hint: 'one sub-folder a class, or all in one folder with labels.csv'
+    })
+  const files = folders.length > 0 ? folders.flatMap((f) => f.files) : loose.sort()
+  for (const file of files) await inside(root, file, path)
+  const classes =
+    folders.length > 0
+      ? folderClasses(
+          folders.map((f) => f.name),
+          o,
+          path
+        )
+      : undefined
+  return { files, labels: classes && folders.flatMap((f, k) => f.files.map(() => classes[k] as number)) }
+}
+
+/** Sub-folders name classes by the given list, or by their order when there is one for every class of the model. */
+function folderClasses(names: readonly string[], o: FolderOptions, path: string): readonly number[] | undefined {
+  const { classNames, classes } = o
+  if (classNames) return names.map((name) => classNamed(name, classNames, path))
+  if (classes === undefined) return undefined
+  if (names.length === classes) return names.map((_, i) => i)
+  throw new PareError('E_LABELS', `${names.length} class folders for a model of ${classes} classes`, {
+    where: path,
+    hint: '--labels FILE with the class names, one a line in the order of the model'
+  })
+}
+
+async function listCsv(root: string, path: string, o: FolderOptions): Promise<Listing> {
+  const where = join(path, 'labels.csv')
+  await inside(root, 'labels.csv', path)
+  const rows = parseLabelsCsv(new TextDecoder().decode(await readPicture(join(root, 'labels.csv'), where)), where)
+  for (const { file } of rows) {
+    if (!extensions.test(file)) throw new PareError('E_DATA', `${file} is not a jpeg, png, webp or bmp file`, { where })
+    await inside(root, file, where)
+  }
+  return { files: rows.map((r) => r.file), labels: labelIndices(rows, o.classNames, where) }
+}
+
+/** Throws `E_DATA` unless the file exists inside the root, links followed. */
+async function inside(root: string, file: string, where: string): Promise<void> {
+  const real = await realpath(join(root, file)).catch((cause) => {
+    throw new PareError('E_DATA', `${file} does not exist`, { where, cause })
+  })
+  const prefix = root.endsWith(sep) ? root : root + sep
+  if (file.startsWith('/') || !real.startsWith(prefix))
+    throw new PareError('E_DATA', `${file} lies outside the data folder`, { where })
+}
+
+async function readPicture(file: string, where: string): Promise<Uint8Array> {
+  const { size } = await stat(file)
+  if (size > maxFileBytes)
+    throw new PareError('E_LIMIT', `a file of ${size} bytes; at most ${maxFileBytes} are read`, { where })
+  return readFile(file)
+}
+
+async function identity(
+  root: string,
+  files: readonly string[],
+  labels: readonly number[] | undefined
+): Promise<string> {
+  const sizes = await Promise.all(files.map(async (file) => (await stat(join(root, file))).size))
+  const whole = sizes.reduce((n, s) => n + s, 0) <= maxHashed
+  const hash = createHash('sha256')
+  for (const [i, file] of files.entries()) {
+    hash.update(`${file}\0${sizes[i]}\0${labels?.[i] ?? ''}\n`)
+    const bytes = await readPicture(join(root, file), file)
+    hash.update(whole ? bytes : bytes.subarray(0, 4096))
+  }
+  return hash.digest('hex')
+}
+
+// ---------------------------------------------------------------- decoding
+
+interface Wanted {
+  readonly input: Pick<ImageInput, 'channels' | 'name'>
+  readonly size: readonly [height: number, width: number]
+  readonly preprocess: Pick<Preprocess, 'resize' | 'crop'>
+}
+
+/** One picture as interleaved bytes of exactly the wanted size; EXIF orientation applied, alpha dropped. */
+export async function decode(
+  bytes: Uint8Array,
+  where: string,
+  { input, size, preprocess }: Wanted
+): Promise<Uint8Array> {
+  const image = open(bytes, where)
+  try {
+    const { autoOrient } = await image.metadata()
+    const from = [autoOrient.height, autoOrient.width] as const
+    const g = geometry(from, size, preprocess)
+    if (!g) throw unfit(from, size, input.name, where)
+    const resized =
+      g.resize[0] === from[0] && g.resize[1] === from[1]
+        ? image
+        : image.resize(g.resize[1], g.resize[0], { fit: 'fill', kernel: 'linear', fastShrinkOnLoad: false })
+    const [height, width] = g.crop
+    const cut = resized.extract({ top: (g.resize[0] - height) >> 1, left: (g.resize[1] - width) >> 1, height, width })
+    const coloured =
+      input.channels === 1 ? cut.removeAlpha().toColourspace('b-w') : cut.removeAlpha().toColourspace('srgb')
+    const { data, info } = await coloured.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true })
+    assert(
+      info.channels === input.channels && data.length === height * width * input.channels,
+      `${info.channels} channels`
+    )
+    return data
+  } catch (cause) {
+    if (cause instanceof PareError) throw cause
+    const why = cause instanceof Error ? cause.message : String(cause)
+    const code = why.includes('pixel limit') ? 'E_LIMIT' : 'E_DATA'
+    throw new PareError(code, 'the picture cannot be decoded', { where, facts: { why }, cause })
+  }
+}
+
+/** Only the four kinds by content: no other decoder of the library ever sees a stranger's bytes. */
+function open(bytes: Uint8Array, where: string): Sharp {
+  if (isBmp(bytes)) {
+    const { data, width, height, channels } = decodeBmp(bytes, where, maxPixels)
+    return sharp(data, { raw: { width, height, channels } })
+  }
+  const starts = (text: string, at = 0): boolean => [...text].every((c, i) => bytes[at + i] === c.charCodeAt(0))
+  if (!starts('\xff\xd8\xff') && !starts('\x89PNG') && !(starts('RIFF') && starts('WEBP', 8)))
+    throw new PareError('E_DATA', 'not a jpeg, png, webp or bmp picture', { where })
+  return sharp(bytes, { limitInputPixels: maxPixels, failOn: 'error', autoOrient: true })
+}
+
+function unfit(
+  from: readonly [number, number],
+  size: readonly [number, number],
+  name: string,
+  where: string
+): PareError {
+  return new PareError('E_DATA_SHAPE', 'the picture does not fit the model', {
+    where,
+    facts: { model: `input ${name}: ${size.join(' × ')}`, data: `${from.join(' × ')} after resize and crop` },
+    hint: '--preprocess FILE.json with another "resize" or "crop"'
+  })
+}
+
+/** The first results up to `limit` bytes are kept; going round in order, a queue of recent ones would never hit. */
+function cached(
+  count: number,
+  limit: number,
+  make: (i: number) => Promise<Uint8Array>
+): (i: number) => Promise<Uint8Array> {
+  const kept = new Array<Uint8Array | undefined>(count)
+  let total = 0
+  return async (i) => {
+    const known = kept[i]
+    if (known) return known
+    const made = await make(i)
+    if (total + made.length <= limit && !kept[i]) {
+      kept[i] = made
+      total += made.length
+    }
+    return made
+  }
+}
+
+async function together(
+  picked: readonly number[],
+  decoded: (i: number) => Promise<Uint8Array>,
+  length: number
+): Promise<Uint8Array> {
+  const out = new Uint8Array(picked.length * length)
+  let next = 0
+  const work = async (): Promise<void> => {
+    while (next < picked.length) {
+      const at = next++
+      out.set(await decoded(picked[at] as number), at * length)
+    }
+  }
+  await Promise.all(Array.from({ length: decodersAtOnce }, work))
+  return out
+}

@@ -1,0 +1,74 @@
+/** A command as plain JSON, so that a worker can run it, and what it says on the way. */
+import type { DataDescription } from '../data/description.ts'
+import type { Inspection } from '../report/inspection.ts'
+import type { Objective } from '../search/compress.ts'
+import type { Progress, Recipe, Report } from '../types.ts'
+
+/** Every job; `apply` is a recipe on its own. */
+export const jobCommands = ['compress', 'inspect', 'verify', 'bench', 'convert', 'apply', 'quantize-for'] as const
+/** The name of a job. */
+export type JobCommand = (typeof jobCommands)[number]
+
+/** Which data serves what; `data` serves whatever has none of its own. */
+export interface JobData {
+  readonly data?: DataDescription
+  readonly evaluation?: DataDescription
+  readonly calibration?: DataDescription
+  readonly train?: DataDescription
+}
+
+/** One job. */
+export interface Job {
+  readonly command: JobCommand
+  /** The command line that this is, for the report. */
+  readonly line: string
+  readonly model: string
+  /** `verify`: the compressed model; `bench`: the one to compare with. */
+  readonly other?: string
+  readonly out?: string
+  readonly force?: boolean
+  readonly target?: string
+  readonly seed?: number
+  readonly threads?: number
+  readonly data?: JobData
+  /** A metric's name, or the path of a module that the user named. */
+  readonly metric?: string
+  /** A fraction: 0.01 is one percentage point. */
+  readonly maxDrop?: number
+  readonly objective?: Objective
+  readonly recipe?: Recipe
+  /** `apply`: go on from the checkpoints of a run that was stopped. */
+  readonly resume?: boolean
+  /** `convert`: weights in a file beside the model. */
+  readonly external?: boolean
+  /** Commands that write a model: the opset to write. */
+  readonly opset?: number
+  /** `quantize-for`: the types to make; all by default. */
+  readonly only?: readonly string[]
+  /** `inspect`: the text form too. */
+  readonly graph?: boolean
+  /** `verify`: measure also what each layer alone does to the output. */
+  readonly layers?: boolean
+  /** `verify`: compare onnxruntime-node and onnxruntime-web; by default with `layers`, and where the target is the web. */
+  readonly engines?: boolean
+  /** `bench` and `verify`: seconds of timing. */
+  readonly seconds?: number
+}
+
+/** What a job comes to. */
+export interface JobResult {
+  readonly report: Report
+  /** A constraint was given and not met: nothing was written. */
+  readonly unmet: boolean
+  readonly inspection?: Inspection
+  /** The text form of the model. */
+  readonly text?: string
+}
+
+/** What the caller hears while a job runs. */
+export interface JobHooks {
+  readonly signal: AbortSignal
+  readonly progress: Progress
+  /** Once the model and the data are open: the Report as far as it is known, and what the file is. */
+  opened?(report: Report, facts: string): void
+}

@@ -1,0 +1,99 @@
+/** `convert` and every pass on its own: read, apply, write, and say what it became. */
+import { PareError } from '../../base/errors.ts'
+import { defaultMetric } from '../../data/metrics.ts'
+import { measurer, measuringParts } from '../../measure/beside.ts'
+import { inferShapes } from '../../ops/infer.ts'
+import { passFor } from '../../passes/index.ts'
+import { applyRecipe, curvesOf } from '../../passes/recipe.ts'
+import type { Context, Dataset, Model, Report } from '../../types.ts'
+import { type CheckpointFiles, checkpointsBeside } from '../checkpoint.ts'
+import { load, save } from '../files.ts'
+import type { Job, JobHooks, JobResult } from '../job.ts'
+import { factsOf, type Opened, openJob } from './open.ts'
+import { passData } from './parts.ts'
+import { refuseUnrunnable } from './runnable.ts'
+import { sizedModel } from './sizes.ts'
+
+type PassData = { readonly calibration?: Dataset; readonly selection?: Dataset }
+
+/** Applies a recipe and writes the result. */
+export async function applyJob(job: Job, hooks: JobHooks): Promise<JobResult> {
+  const o = await openJob(job)
+  if (job.data?.data ?? job.data?.calibration ?? job.data?.train) refuseUnrunnable(o)
+  const { data, report: described } = await passData(job, o)
+  const before = { ...sizedModel(job.model, o.model, o.bytes), metrics: {} }
+  const report: Report = { ...o.report, ...(described ? { data: described } : {}), before }
+  hooks.opened?.(report, factsOf(o.model, before))
+  const recipe = job.recipe ?? []
+  const { signal, progress } = hooks
+  const checkpoints = job.out === undefined ? undefined : checkpointsBeside(job.out, { resume: job.resume ?? false })
+  const applied = await applyRecipe(o.model, recipe, {
+    ...{ runner: o.runner, target: o.target, rng: o.rng, signal, progress },
+    data,
+    load: async (path) => inferShapes(await load(path)),
+    ...(checkpoints ? { checkpoints } : {}),
+    ...measuring(o, data, signal)
+  })
+  const notes = [
+    ...applied.notes,
+    ...(applied.model === o.model ? ['there was nothing to do'] : []),
+    ...trainingNotes(job, checkpoints)
+  ]
+  const { steps, refusals } = applied
+  const found = { recipe: applied.recipe, curves: curvesOf(steps) }
+  const result = await written(job, o, applied.model, { ...report, steps, refusals, notes, ...found }, signal)
+  checkpoints?.clear()
+  return result
+}
+
+/** What else is to be known of passes that train. */
+function trainingNotes(job: Job, checkpoints: CheckpointFiles | undefined): string[] {
+  const isTraining = (job.recipe ?? []).some(([name]) => passFor(name).needs.includes('train'))
+  if (!isTraining) return []
+  const isShared = job.data?.train === undefined
+  return [
+    ...(isShared ? ['trained on samples of --data: what --eval-data holds should be others'] : []),
+    ...(job.resume && !checkpoints?.found()
+      ? ['no checkpoint of this run was found beside the output: it began anew']
+      : [])
+  ]
+}
+
+/** What a pass measures by: the default metric on the samples that choose. */
+function measuring(o: Opened, data: PassData, signal: AbortSignal): Pick<Context, 'measure'> {
+  const parts = measuringParts(data)
+  if (parts.length === 0) return {}
+  const metric = defaultMetric(o.outputs, data.selection?.labelled ?? false)
+  const { runner, threads, rng } = o
+  return { measure: measurer({ runner, threads, rng: rng.fork('measure'), signal, parts, metric }) }
+}
+
+/** Reads a model in any format and writes it as ONNX. */
+export async function convertJob(job: Job, hooks: JobHooks): Promise<JobResult> {
+  const o = await openJob(job)
+  const before = { ...sizedModel(job.model, o.model, o.bytes), metrics: {} }
+  const report: Report = { ...o.report, before }
+  hooks.opened?.(report, factsOf(o.model, before))
+  return written(job, o, o.model, report, hooks.signal)
+}
+
+async function written(job: Job, o: Opened, model: Model, report: Report, signal: AbortSignal): Promise<JobResult> {
+  const { out, force = false, external = false, opset } = job
+  if (out === undefined) throw new PareError('E_USAGE', 'no output is named', { hint: '--out FILE' })
+  const made = await save(model, out, {
+    ...{ force, signal },
+    ...(external ? { external } : {}),
+    ...(opset === undefined ? {} : { opset })
+  })
+  const after = { ...sizedModel(out, model, made.bytes), metrics: {} }
+  return {
+    unmet: false,
+    report: {
+      ...report,
+      output: { path: out, sha256: made.sha256 },
+      after,
+      ratios: { bytes: after.bytes / report.before.bytes },
+      target: o.target.name
+    }
+  }
+}

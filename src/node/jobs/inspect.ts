@@ -1,0 +1,170 @@
+/** `inspect`: where the bytes and the work are, and what could be saved. Reads no weights. */
+import { allGraphs, opName, producer, soleConsumer } from '../../ir/graph.ts'
+import { elementCount, isFloat, tensorBytes } from '../../ir/tensor.ts'
+import { print, printType } from '../../ir/text.ts'
+import { costOf } from '../../ops/cost.ts'
+import type { Inspection, Saving, Share } from '../../report/inspection.ts'
+import { bytesText, countText, fileName, whole } from '../../report/words.ts'
+import type { Graph, Layer, Measurement, Model, Node } from '../../types.ts'
+import type { Job, JobHooks, JobResult } from '../job.ts'
+import { factsOf, openJob } from './open.ts'
+import { countsOf } from './sizes.ts'
+
+/** A layer with a finer word for what it is than its operator. */
+export type KindLayer = Layer & { readonly kind: string }
+
+/** What is in a model. Throws what reading a model throws. */
+export async function inspectJob(job: Job, _hooks: JobHooks): Promise<JobResult> {
+  const o = await openJob(job)
+  const before: Measurement = { bytes: o.bytes, ...countsOf(o.model, o.bytes), metrics: {} }
+  const layers = layersWithCost(o.model)
+  const { graph } = o.model
+  const typed = (id: string): string => `${id}: ${printType(graph.values.get(id))}`
+  return {
+    unmet: false,
+    report: { ...o.report, before, layers },
+    inspection: {
+      name: fileName(job.model),
+      facts: factsOf(o.model, before),
+      inputs: o.inputs.map((i) => typed(i.name)),
+      outputs: graph.outputs.map(typed),
+      bytes: sharesOf(layers, (l) => l.bytes ?? 0),
+      work: sharesOf(layers, (l) => (l.macs === undefined ? undefined : l.macs)),
+      ...advice(o.model, layers)
+    },
+    ...(job.graph ? { text: print(o.model) } : {})
+  }
+}
+
+/** One layer per node that holds weights, works, or might work: its own bytes (of constants it is the first to read) and MACs. */
+export function layersWithCost(model: Model): KindLayer[] {
+  const cost = costOf(model).byNode
+  const seen = new Set<unknown>()
+  const layers: KindLayer[] = []
+  for (const graph of allGraphs(model))
+    for (const node of graph.nodes) {
+      let bytes = 0
+      for (const id of node.inputs) {
+        const data = id === null ? undefined : graph.values.get(id)?.data
+        if (!data || seen.has(data)) continue
+        seen.add(data)
+        bytes += tensorBytes(data)
+      }
+      const macs = cost.get(node)
+      if (bytes === 0 && macs === 0) continue
+      layers.push({
+        ...{ node: node.name, op: opName(node), kind: kindOf(graph, node), bytes },
+        ...(macs === undefined ? {} : { macs })
+      })
+    }
+  return layers
+}
+
+/** `Conv 3×3`, `Conv depthwise`, or the operator's name. */
+export function kindOf(graph: Graph, node: Node): string {
+  if (node.domain !== undefined || (node.op !== 'Conv' && node.op !== 'ConvTranspose')) return opName(node)
+  const weight = graph.values.get(node.inputs[1] ?? '')?.shape
+  const group = node.attrs['group']?.kind === 'int' ? node.attrs['group'].value : 1
+  if (group > 1) return isDepthwise(node, weight) ? `${node.op} depthwise` : `${node.op} grouped`
+  return weight && weight.length > 2 ? `${node.op} ${weight.slice(2).join('×')}` : node.op
+}
+
+/** One input channel per group. */
+const isDepthwise = (node: Node, weight: readonly unknown[] | undefined): boolean =>
+  node.op === 'Conv' && weight?.[1] === 1
+
+function sharesOf(layers: readonly KindLayer[], of: (l: KindLayer) => number | undefined): Share[] {
+  const groups = new Map<string, { value: number | undefined; layers: number }>()
+  for (const l of layers) {
+    const g = groups.get(l.kind) ?? { value: 0, layers: 0 }
+    const value = of(l)
+    groups.set(l.kind, {
+      value: g.value === undefined || value === undefined ? undefined : g.value + value,
+      layers: g.layers + 1
+    })
+  }
+  return [...groups].map(([kind, g]) => ({ kind, ...g })).sort((a, b) => (b.value ?? 0) - (a.value ?? 0))
+}
+
+// ---------------------------------------------------------------- what could be saved
+
+const heavy = new Set(['Conv', 'ConvTranspose', 'Gemm', 'MatMul', 'Gather', 'LSTM', 'GRU', 'RNN'])
+const small = 1024
+
+function advice(model: Model, layers: readonly KindLayer[]): Pick<Inspection, 'savings' | 'warnings'> {
+  const savings: Saving[] = []
+  const warnings: string[] = []
+  const norms = foldableNorms(model)
+  if (norms.count > 0)
+    savings.push({
+      what: `fold ${whole(norms.count)} BatchNormalization${norms.count === 1 ? '' : 's'}`,
+      effect: `−${bytesText(norms.bytes)}, fewer nodes`,
+      command: 'pare fuse'
+    })
+  const idle = count(model, (n) => n.domain === undefined && (n.op === 'Identity' || n.op === 'Dropout'))
+  if (idle > 0)
+    savings.push({ what: `drop ${whole(idle)} nodes that do nothing`, effect: 'fewer nodes', command: 'pare simplify' })
+  const floats = floatWeights(model)
+  if (floats > small) {
+    savings.push({
+      what: 'int8 weights',
+      effect: `−${bytesText(floats * 0.75)}, same speed`,
+      command: 'pare quantize-weights'
+    })
+    const fit = layers.filter((l) => ['Conv', 'Gemm', 'MatMul'].includes(l.op) && (l.macs ?? 0) > 0)
+    const macs = fit.reduce((n, l) => n + (l.macs ?? 0), 0)
+    if (fit.length > 0)
+      savings.push({
+        what: `int8 arithmetic in ${whole(fit.length)} layers`,
+        effect: `${countText(macs)} MACs as integers`,
+        command: 'pare quantize-static --data PATH'
+      })
+  }
+  const depthwise = layers.filter((l) => l.kind.endsWith('depthwise'))
+  if (depthwise.length > 0 && floats > small)
+    warnings.push(
+      `${whole(depthwise.length)} depthwise layer${depthwise.length === 1 ? ' loses' : 's lose'} accuracy in int8 (narrow ranges); keeping them in float costs ${bytesText(depthwise.reduce((n, l) => n + (l.bytes ?? 0), 0))}`
+    )
+  const unknown = layers.filter((l) => l.macs === undefined)
+  if (unknown.length > 0)
+    warnings.push(`the work of ${whole(unknown.length)} node${unknown.length === 1 ? ' is' : 's is'} unknown (?)`)
+  return { savings, warnings }
+}
+
+const count = (model: Model, is: (n: Node) => boolean): number =>
+  allGraphs(model).reduce((n, g) => n + g.nodes.filter(is).length, 0)
+
+/** Normalisations that read the only use of a convolution or product. */
+function foldableNorms(model: Model): { count: number; bytes: number } {
+  let [n, bytes] = [0, 0]
+  for (const graph of allGraphs(model))
+    for (const node of graph.nodes) {
+      const input = node.inputs[0]
+      if (node.op !== 'BatchNormalization' || node.domain !== undefined || !input) continue
+      const made = producer(graph, input)
+      if (!made || !heavy.has(made.op) || soleConsumer(graph, input) !== node) continue
+      n++
+      for (const id of node.inputs.slice(1)) {
+        const data = id === null ? undefined : graph.values.get(id)?.data
+        if (data) bytes += tensorBytes(data)
+      }
+    }
+  return { count: n, bytes }
+}
+
+/** Bytes of float weights of operators whose weights are worth storing in fewer bits. */
+function floatWeights(model: Model): number {
+  const seen = new Set<unknown>()
+  let bytes = 0
+  for (const graph of allGraphs(model))
+    for (const node of graph.nodes) {
+      if (node.domain !== undefined || !heavy.has(node.op)) continue
+      for (const id of node.inputs) {
+        const data = id === null ? undefined : graph.values.get(id)?.data
+        if (!data || seen.has(data) || !isFloat(data.dtype) || data.shape.length < 2) continue
+        seen.add(data)
+        if (elementCount(data.shape) >= 128) bytes += tensorBytes(data)
+      }
+    }
+  return bytes
+}

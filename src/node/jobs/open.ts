@@ -1,0 +1,115 @@
+/** What every job begins with: the model, its data by role, and the Report as far as it is known. */
+import { PareError } from '../../base/errors.ts'
+import { type Rng, rng } from '../../base/random.ts'
+import type { LabelledDataset } from '../../data/arrays.ts'
+import type { DataDescription } from '../../data/description.ts'
+import { classCount, defaultMetric, metricFor } from '../../data/metrics.ts'
+import { allGraphs } from '../../ir/graph.ts'
+import { inferShapes } from '../../ops/infer.ts'
+import { measurementText } from '../../report/words.ts'
+import { targetFor } from '../../targets/index.ts'
+import type { Dataset, Measurement, Metric, Model, Report, Runner, Session, Target, Value } from '../../types.ts'
+import { openDataset } from '../dataset.ts'
+import { fileBytes, load, sha256File } from '../files.ts'
+import type { Job } from '../job.ts'
+import { machine } from '../machine.ts'
+import { loadMetric } from '../modules.ts'
+import { nodeRunner } from '../runner.ts'
+import { version } from '../version.ts'
+
+/** An open model, and what every job needs beside it. */
+export interface Opened {
+  readonly model: Model
+  /** Of the file and the weights beside it. */
+  readonly bytes: number
+  readonly runner: Runner
+  readonly target: Target
+  readonly rng: Rng
+  readonly threads: number
+  readonly inputs: Session['inputs']
+  readonly outputs: Session['outputs']
+  /** The Report without a measurement, ready to be filled. */
+  readonly report: Omit<Report, 'before'>
+}
+
+/** Opens a job's model and target. Throws `E_FILE`, `E_FORMAT`, `E_USAGE`, … */
+export async function openJob(job: Job): Promise<Opened> {
+  const target = targetFor(job.target ?? 'ort-cpu')
+  let bytes = fileBytes(job.model).length
+  const model = inferShapes(
+    await load(job.model, (file) => {
+      bytes += file.length
+    })
+  )
+  const seed = job.seed ?? 0
+  const threads = job.threads ?? 1
+  const { cpu, cores, node, onnxruntime } = machine()
+  return {
+    model,
+    bytes,
+    target,
+    threads,
+    runner: nodeRunner(),
+    rng: rng(seed),
+    inputs: model.graph.inputs.flatMap((id) => ioOf(model.graph.values.get(id))),
+    outputs: model.graph.outputs.flatMap((id) => ioOf(model.graph.values.get(id))),
+    report: {
+      pare: version,
+      reportVersion: 1,
+      command: job.line,
+      model: { path: job.model, sha256: await sha256File(job.model) },
+      target: target.name,
+      seed,
+      threads,
+      candidates: [],
+      steps: [],
+      refusals: [],
+      notes: [],
+      curves: {},
+      layers: [],
+      recipe: [],
+      machine: { cpu, cores, node, onnxruntime }
+    }
+  }
+}
+
+/** Inputs with a default are not asked of the data. */
+function ioOf(v: Value | undefined): Session['inputs'][number][] {
+  if (!v || v.data) return []
+  const { id, dtype, shape } = v
+  return [{ name: id, ...(dtype === undefined ? {} : { dtype }), ...(shape === undefined ? {} : { shape }) }]
+}
+
+/** `ONNX 13 · 86 nodes · 0.27 M parameters · 40.8 M MACs · 1.09 MB`; the opset is the file's own. */
+export function factsOf(model: Model, m: Measurement): string {
+  const nodes = allGraphs(model).reduce((n, g) => n + g.nodes.length, 0)
+  return `${formatText(model)} · ${nodes} node${nodes === 1 ? '' : 's'} · ${measurementText(m)}`
+}
+
+/** `ONNX 13` */
+export const formatText = (model: Model): string => `ONNX ${sourceOpset(model)}`
+
+function sourceOpset(model: Model): string {
+  const kept = model.meta['onnx.opset']
+  return typeof kept === 'string' ? kept : String(model.opset)
+}
+
+// ---------------------------------------------------------------- data
+
+/** Opens one description for a model. Only what the user typed may be a module. */
+export const openData = (d: DataDescription, o: Opened): Promise<LabelledDataset> =>
+  openDataset(d, o.inputs, { classes: classCount(o.outputs), modules: true })
+
+/** The metrics of a job: the asked one or the default first; with labels of class scores, top-5 beside top-1. */
+export async function metricsOf(job: Job, o: Opened, data: Dataset): Promise<readonly [Metric, ...Metric[]]> {
+  const first = job.metric === undefined ? defaultMetric(o.outputs, data.labelled) : await namedMetric(job.metric)
+  if (first.needs.labels && !data.labelled)
+    throw new PareError('E_LABELS', `${first.name} needs labels, and the data has none`, {
+      hint: 'sub-folders by class, labels.csv, or an array y; or --metric agreement'
+    })
+  const extra = first.name === 'top1' && (classCount(o.outputs) ?? 0) >= 100 ? [metricFor('top5')] : []
+  return [first, ...extra]
+}
+
+const namedMetric = async (name: string): Promise<Metric> =>
+  /\.[cm]?js$/.test(name) ? loadMetric(name) : metricFor(name)

@@ -1,0 +1,97 @@
+/** Which samples serve what. */
+import { PareError } from '../../base/errors.ts'
+import { besidesSelection, type Parts, splitData } from '../../data/split.ts'
+import type { Dataset, Report } from '../../types.ts'
+import type { Job } from '../job.ts'
+import { type Opened, openData } from './open.ts'
+import { syntheticDataset } from './synthetic.ts'
+
+const syntheticSamples = 64
+
+/** Data by what it serves. */
+export interface JobParts extends Parts {
+  readonly synthetic: boolean
+  /** What the test part was taken from. */
+  readonly all: Dataset
+  readonly report: NonNullable<Report['data']>
+}
+
+/**
+ * The parts of a job that chooses: `--data` split by seed, but the parts that have data of their own. Without any,
+ * seeded inputs. Throws what opening data throws.
+ */
+export async function partsOf(job: Job, o: Opened): Promise<JobParts> {
+  const { data, evaluation, calibration } = job.data ?? {}
+  const main = data ?? calibration ?? evaluation
+  if (!main) return syntheticParts(job, o)
+  const all = await openData(main, o)
+  const own = evaluation && evaluation !== main ? await openData(evaluation, o) : undefined
+  const split = splitData(all, job.seed ?? 0)
+  const calibrating = calibration && calibration !== main ? await openData(calibration, o) : split.calibration
+  // With data of its own to test on, the part that would have tested is the larger one to choose by.
+  const parts: Parts = own
+    ? { calibration: calibrating, selection: split.test, test: own }
+    : { calibration: calibrating, selection: split.selection, test: split.test }
+  return {
+    ...parts,
+    synthetic: false,
+    all: own ?? all,
+    report: described((evaluation && own ? evaluation : main).path, own ?? all, parts, false)
+  }
+}
+
+function syntheticParts(job: Job, o: Opened): JobParts {
+  if (job.maxDrop !== undefined)
+    throw new PareError('E_USAGE', 'a drop can only be promised on data', { hint: '--data PATH beside --max-drop' })
+  const all = syntheticDataset(o.inputs, o.rng.fork('synthetic'), syntheticSamples)
+  const parts = splitData(all, job.seed ?? 0)
+  return { ...parts, all, synthetic: true, report: described('synthetic', all, parts, true) }
+}
+
+function described(path: string, all: Dataset, parts: Parts, synthetic: boolean): NonNullable<Report['data']> {
+  return {
+    path,
+    ...(all.sha256 === undefined ? {} : { sha256: all.sha256 }),
+    calibrationN: parts.calibration.size,
+    selectionN: parts.selection.size,
+    testN: parts.test.size,
+    synthetic
+  }
+}
+
+/** All samples for a job that only measures: `--eval-data`, else `--data`, else seeded ones. */
+export async function testData(job: Job, o: Opened): Promise<Pick<JobParts, 'all' | 'synthetic' | 'report'>> {
+  const wanted = job.data?.evaluation ?? job.data?.data
+  if (!wanted && job.maxDrop !== undefined)
+    throw new PareError('E_USAGE', 'a drop can only be checked on data', { hint: '--data PATH beside --max-drop' })
+  const all = wanted ? await openData(wanted, o) : syntheticDataset(o.inputs, o.rng.fork('synthetic'), syntheticSamples)
+  const report = {
+    path: wanted?.path ?? 'synthetic',
+    ...(all.sha256 === undefined ? {} : { sha256: all.sha256 }),
+    ...{ calibrationN: 0, selectionN: 0, testN: all.size, synthetic: !wanted }
+  }
+  return { all, synthetic: !wanted, report }
+}
+
+/** Data for a pass on its own: calibration and selection of `--data`, and training of its own or all but the selection. */
+export async function passData(
+  job: Job,
+  o: Opened
+): Promise<{
+  readonly data: { calibration?: Dataset; selection?: Dataset; train?: Dataset }
+  readonly report?: Report['data']
+}> {
+  const { data, calibration, train } = job.data ?? {}
+  const main = data ?? calibration
+  if (!main && !train) return { data: {} }
+  const training = train ? await openData(train, o) : undefined
+  if (!main) return { data: { ...(training ? { train: training } : {}) } }
+  const all = await openData(main, o)
+  const split = splitData(all, job.seed ?? 0)
+  const calibrating = calibration ? (calibration === main ? all : await openData(calibration, o)) : split.calibration
+  const used = { calibration: calibrating, selection: split.selection }
+  return {
+    data: { ...used, train: training ?? besidesSelection(all, job.seed ?? 0) },
+    report: { ...described(main.path, all, { ...used, test: split.test }, false), testN: 0 }
+  }
+}

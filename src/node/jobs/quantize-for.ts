@@ -1,0 +1,323 @@
+/** `quantize-for`: the files that a library loads by name, for every model of a folder, each checked against its original. */
+import { createHash } from 'node:crypto'
+import { join } from 'node:path'
+import { PareError, stopIfAborted } from '../../base/errors.ts'
+import { rng } from '../../base/random.ts'
+import { splitData } from '../../data/split.ts'
+import { elementCount } from '../../ir/tensor.ts'
+import type { Engine } from '../../measure/engines.ts'
+import { inferShapes } from '../../ops/infer.ts'
+import { applyRecipe } from '../../passes/recipe.ts'
+import { bytesText } from '../../report/words.ts'
+import { askedInputs, preparedInputs } from '../../search/preset-inputs.ts'
+import { dtypes, dtypesFor, isHalf, type PresetDtype, recipeFor, suffixes } from '../../search/presets.ts'
+import { targetFor } from '../../targets/index.ts'
+import type { Dataset, FamilyFile, FamilyRun, Model, Report, Source, Tensor } from '../../types.ts'
+import { openDataset } from '../dataset.ts'
+import { fileBytes, load, save, sha256File } from '../files.ts'
+import type { Job, JobHooks, JobResult } from '../job.ts'
+import { machine } from '../machine.ts'
+import { comparedWith, outputsOf, type Reference } from '../presets/compare.ts'
+import {
+  configIn,
+  type FolderConfig,
+  type FolderModel,
+  modelsIn,
+  refuseExisting,
+  type Staging,
+  stagingIn
+} from '../presets/folder.ts'
+import { nodeRunner } from '../runner.ts'
+import { version } from '../version.ts'
+import { webHint, webRunner } from '../web-runner.ts'
+
+/** Samples that a file is compared with its original on. */
+const sampleCount = 6
+/** A WebAssembly engine addresses 4 GB, and holds the file and the weights made of it. */
+const webBytes = 1e9
+
+interface Loaded extends FolderModel {
+  readonly model: Model
+  /** Weights beside it included. */
+  readonly bytes: number
+  readonly isExternal: boolean
+}
+
+interface Work {
+  readonly job: Job
+  readonly hooks: JobHooks
+  readonly config: FolderConfig
+  readonly staging: Staging
+  readonly engines: readonly Engine[]
+  readonly data: ReadonlyMap<Loaded, Dataset>
+  readonly notes: string[]
+}
+
+/** Makes the family of every model. Files are put in place together, at the end; those that failed their check are not. */
+export async function quantizeForJob(job: Job, hooks: JobHooks): Promise<JobResult> {
+  const folder = job.model
+  const found = modelsIn(folder)
+  const wanted = dtypesFor(job.only ?? dtypes)
+  const into = join(job.out ?? folder, 'onnx')
+  const force = job.force ?? false
+  refuseExisting(
+    into,
+    found.flatMap((m) => wanted.map((d) => fileOf(m, d))),
+    force
+  )
+  const config = configIn(folder)
+  const models: Loaded[] = []
+  for (const m of found) models.push(await loaded(m))
+  const notes: string[] = []
+  const data = await dataFor(job, models, notes)
+  const engines = await enginesFor(notes)
+  const report = await reportOf(job, models)
+  hooks.opened?.(report, `${models.length} model${models.length === 1 ? '' : 's'} · ${bytesText(report.before.bytes)}`)
+  const staging = stagingIn(into)
+  try {
+    const work: Work = { job, hooks, config, staging, engines, data, notes }
+    const files: Made[] = []
+    for (const m of models) files.push(...(await familyOf(m, wanted, work)))
+    const good = files.filter((f) => f.failed === undefined)
+    stopIfAborted(hooks.signal)
+    staging.place(
+      good.flatMap((f) => [...(f.isExternal ? [`${f.path}_data`] : []), f.path]),
+      force
+    )
+    const shown = files.map(({ isExternal: _, ...f }) => ({ ...f, path: join('onnx', f.path) }))
+    const family = { preset: 'transformers-js', folder: job.out ?? folder, samples: sampleCount, files: shown }
+    return {
+      unmet: good.length < files.length,
+      report: { ...report, notes: [...new Set([...notes, ...weightNotes(good, config)])], family }
+    }
+  } finally {
+    staging.remove()
+  }
+}
+
+const fileOf = (m: FolderModel, dtype: PresetDtype): string => `${m.name}${suffixes[dtype]}.onnx`
+
+async function loaded(m: FolderModel): Promise<Loaded> {
+  const own = fileBytes(m.path).length
+  let beside = 0
+  const model = await load(m.path, (file) => {
+    beside += file.length
+  })
+  return { ...m, model: inferShapes(model), bytes: own + beside, isExternal: beside > 0 }
+}
+
+async function enginesFor(notes: string[]): Promise<readonly Engine[]> {
+  const node = { name: 'onnxruntime-node', runner: nodeRunner() }
+  const web = await webRunner()
+  if (web) return [node, { name: 'onnxruntime-web', runner: web }]
+  notes.push(`onnxruntime-web is not installed, so the files were not run in it: ${webHint}`)
+  return [node]
+}
+
+async function reportOf(job: Job, models: readonly Loaded[]): Promise<Report> {
+  const hash = createHash('sha256')
+  for (const m of models) hash.update(`${await sha256File(m.path)}\n`)
+  const { cpu, cores, node, onnxruntime } = machine()
+  return {
+    pare: version,
+    reportVersion: 1,
+    command: job.line,
+    model: { path: job.model, sha256: hash.digest('hex') },
+    target: target.name,
+    seed: job.seed ?? 0,
+    threads: job.threads ?? 1,
+    before: { bytes: models.reduce((n, m) => n + m.bytes, 0), metrics: {} },
+    ...{ candidates: [], steps: [], refusals: [], notes: [], curves: {}, layers: [], recipe: [] },
+    machine: { cpu, cores, node, onnxruntime }
+  }
+}
+
+const target = targetFor('ort-web')
+
+// ---------------------------------------------------------------- one model
+
+interface Made extends FamilyFile {
+  readonly isExternal: boolean
+}
+
+type Values = Readonly<Record<string, Tensor>>
+
+async function familyOf(m: Loaded, wanted: readonly PresetDtype[], work: Work): Promise<Made[]> {
+  const { job, hooks, config } = work
+  const data = work.data.get(m)
+  const random = rng(job.seed ?? 0).fork(m.name)
+  const samples = data
+    ? await firstSamples(data)
+    : preparedInputs(m.model, askedInputs(m.model), { facts: config.inputs, rng: random, count: sampleCount })
+  const references = await referencesOf(m, samples, work)
+  const calibration = data ? splitData(data, job.seed ?? 0).calibration : datasetOf(samples)
+  const out: Made[] = []
+  for (const [i, dtype] of wanted.entries()) {
+    hooks.progress(m.name, i, wanted.length)
+    stopIfAborted(hooks.signal)
+    const made =
+      typeof references === 'string'
+        ? unmade(m, dtype, `the original does not run on ${data ? 'the data' : 'made-up inputs'}: ${references}`)
+        : await oneFile(m, dtype, references, { own: data !== undefined, calibration }, work)
+    out.push(made)
+  }
+  hooks.progress(m.name, wanted.length, wanted.length)
+  return out
+}
+
+const unmade = (m: FolderModel, dtype: PresetDtype, failed: string): Made => ({
+  ...{ model: m.name, dtype, path: fileOf(m, dtype), isExternal: false },
+  ...{ recipe: [], runs: [], refusals: [], notes: [], failed }
+})
+
+/** The user's data for every model whose inputs it has. Throws why it fits none. */
+async function dataFor(job: Job, models: readonly Loaded[], notes: string[]): Promise<ReadonlyMap<Loaded, Dataset>> {
+  const given = job.data?.data
+  const out = new Map<Loaded, Dataset>()
+  if (!given) return out
+  const misfits: PareError[] = []
+  for (const m of models)
+    try {
+      out.set(m, await openDataset(given, askedInputs(m.model), { modules: true }))
+    } catch (error) {
+      if (!(error instanceof PareError) || (error.code !== 'E_DATA_SHAPE' && error.code !== 'E_DATA')) throw error
+      misfits.push(error)
+      notes.push(`the data does not fit ${m.name} (${error.message}): it was checked on made-up inputs`)
+    }
+  if (out.size === 0 && misfits[0]) throw misfits[0]
+  return out
+}
+
+async function firstSamples(data: Dataset): Promise<Values[]> {
+  const out: Values[] = []
+  const indices = Array.from({ length: Math.min(sampleCount, data.size) }, (_, i) => i)
+  for await (const b of data.batches({ batch: 1, indices })) out.push(b.inputs)
+  return out
+}
+
+/** Inputs of their own shapes, one by one; those without elements have no peaks to look for, where there are others. */
+function datasetOf(samples: readonly Values[]): Dataset {
+  const isFull = (x: Values): boolean => Object.values(x).every((t) => elementCount(t.shape) > 0)
+  const used = samples.some(isFull) ? samples.filter(isFull) : samples
+  const firsts = new Set(Object.values(used[0] ?? {}).map((t) => t.shape[0]))
+  const [n = 1] = firsts.size === 1 ? firsts : []
+  return {
+    size: used.length,
+    labelled: false,
+    async *batches({ indices }) {
+      for (const i of indices ?? used.keys()) yield { n, inputs: used[i] as Values }
+    }
+  }
+}
+
+/** What the original gives in every engine that runs it; why not, where onnxruntime-node does not. */
+async function referencesOf(m: Loaded, samples: readonly Values[], work: Work): Promise<readonly Reference[] | string> {
+  const { engines, hooks, notes, job } = work
+  const out: Reference[] = []
+  for (const [i, engine] of engines.entries()) {
+    if (i > 0 && m.bytes > webBytes) {
+      notes.push(`${m.name} takes ${bytesText(m.bytes)}, more than a WebAssembly engine holds: not run in it`)
+      continue
+    }
+    const source = sourceFor(engine, engines, m.path, m.isExternal ? m.model : undefined)
+    const outputs = await outputsOf(engine, source, samples, { threads: job.threads ?? 1, signal: hooks.signal })
+    if (typeof outputs !== 'string') out.push({ engine, samples, outputs })
+    else if (i === 0) return outputs
+    else notes.push(`${engine.name} does not run ${m.name} itself, so its files were not run there: ${outputs}`)
+  }
+  return out
+}
+
+/** The first engine opens files; the other has no file system, and takes bytes, or a model with weights beside it. */
+function sourceFor(engine: Engine, engines: readonly Engine[], path: string, model: Model | undefined): Source {
+  if (engine === engines[0]) return { path }
+  return model ?? fileBytes(path)
+}
+
+async function oneFile(
+  m: Loaded,
+  dtype: PresetDtype,
+  references: readonly Reference[],
+  data: { readonly own: boolean; readonly calibration: Dataset },
+  work: Work
+): Promise<Made> {
+  const { job, hooks, staging } = work
+  const recipe = recipeFor(dtype, m.model, data.own)
+  try {
+    const applied = await applyRecipe(m.model, recipe, {
+      runner: nodeRunner(),
+      data: { calibration: data.calibration },
+      target,
+      rng: rng(job.seed ?? 0).fork(`${m.name} ${dtype}`),
+      signal: hooks.signal,
+      progress: () => {}
+    })
+    const file = fileOf(m, dtype)
+    const said = work.config.weightFiles(file, m.name)
+    const saved = await save(applied.model, staging.path(file), {
+      external: said === undefined ? m.isExternal : said > 0,
+      weightsName: `${file}_data`,
+      signal: hooks.signal,
+      ...(job.opset === undefined ? {} : { opset: job.opset })
+    })
+    const isExternal = saved.bytes > fileBytes(staging.path(file)).length
+    const runs = await runsOf(dtype, staging.path(file), isExternal, references, work)
+    const failed = runs.find((r) => r.failed !== undefined)
+    const isChanged = applied.steps.slice(1).some((s) => s.after.bytes !== s.before.bytes)
+    return {
+      ...{ model: m.name, dtype, path: file, bytes: saved.bytes, sha256: saved.sha256, ratio: saved.bytes / m.bytes },
+      ...{ isExternal, recipe: applied.recipe, runs, refusals: applied.refusals },
+      notes: [
+        ...applied.notes,
+        ...(isHalf(dtype) && !data.own
+          ? ['values beyond float16 were looked for on made-up inputs: --data is better']
+          : []),
+        ...(isChanged ? [] : ['nothing in this model has a form in this type'])
+      ],
+      ...(failed ? { failed: `${failed.engine}: ${failed.failed}` } : {})
+    }
+  } catch (error) {
+    if (!(error instanceof PareError) || !isOfTheModel(error)) throw error
+    return unmade(m, dtype, error.message)
+  }
+}
+
+/** Errors that concern one file only; full disks, interrupts and bugs end the whole command. */
+const isOfTheModel = ({ code }: PareError): boolean =>
+  code === 'E_OPSET' ||
+  code === 'E_UNSUPPORTED' ||
+  code === 'E_MODEL' ||
+  code === 'E_RUN' ||
+  code === 'E_DATA' ||
+  code === 'E_DATA_SHAPE'
+
+/** In every engine that ran the original; a file that runs in float16 also as a processor with float16 would run it. */
+async function runsOf(
+  dtype: PresetDtype,
+  path: string,
+  isExternal: boolean,
+  references: readonly Reference[],
+  { engines, job, hooks }: Work
+): Promise<FamilyRun[]> {
+  const runs: FamilyRun[] = []
+  for (const reference of references) {
+    const model = isExternal && reference.engine !== engines[0] ? await load(path) : undefined
+    const source = sourceFor(reference.engine, engines, path, model)
+    const how = { threads: job.threads ?? 1, signal: hooks.signal }
+    const run = await comparedWith(reference, source, how)
+    const isRounded = isHalf(dtype) && run.failed === undefined && reference.engine === engines[0]
+    runs.push(isRounded ? await comparedWith(reference, source, { ...how, optimization: 'disabled' }) : run)
+  }
+  return runs
+}
+
+/** transformers.js is told by `config.json` alone how many files of weights lie beside a model. */
+function weightNotes(files: readonly Made[], config: FolderConfig): string[] {
+  const wrong = files.flatMap((f): [string, number][] => {
+    const is = f.isExternal ? 1 : 0
+    return (config.weightFiles(f.path, f.model) ?? 0) === is ? [] : [[f.path, is]]
+  })
+  if (wrong.length === 0) return []
+  const entry = JSON.stringify({ use_external_data_format: Object.fromEntries(wrong) })
+  return [`config.json should say "transformers.js_config": ${entry}`]
+}

@@ -1,0 +1,118 @@
+/** What is looked at before a stranger's model is run in this process: the engine cannot be interrupted, nor its memory bounded. */
+import { freemem, totalmem } from 'node:os'
+import { part } from '../../base/bytes.ts'
+import { evaluateDim } from '../../base/dim.ts'
+import { PareError } from '../../base/errors.ts'
+import { allGraphs } from '../../ir/graph.ts'
+import { byteLength, elementCount, isFloat, toNumbers } from '../../ir/tensor.ts'
+import { batchSize } from '../../measure/evaluate.ts'
+import { bytesText } from '../../report/words.ts'
+import { firstBatch } from '../../search/trial.ts'
+import type { Dataset, Model, Tensor, Value } from '../../types.ts'
+import type { Job, JobHooks } from '../job.ts'
+import { measureProcess } from '../measure.ts'
+import type { Opened } from './open.ts'
+
+/** A run of one sample that takes longer is taken for one that never ends. */
+const patienceMs = 120_000
+
+/**
+ * Refuses a model that cannot be run on data, or that the machine could not hold. Throws `E_MODEL`, `E_UNSUPPORTED`, and
+ * `E_LIMIT` where a single value of one sample takes more than a quarter of the memory.
+ */
+export function refuseUnrunnable(o: Pick<Opened, 'model' | 'inputs' | 'outputs'>): void {
+  const { model } = o
+  if (o.inputs.length === 0) throw new PareError('E_MODEL', 'the model takes no inputs: there is nothing to run it on')
+  if (o.outputs.length === 0) throw new PareError('E_MODEL', 'the model gives no outputs: there is nothing to measure')
+  const text = o.inputs.find((i) => i.dtype === 'string')
+  if (text) throw new PareError('E_UNSUPPORTED', `input ${text.name} takes strings: data of strings cannot be read yet`)
+  const most = Math.min(totalmem(), process.constrainedMemory() || Number.POSITIVE_INFINITY) / 4
+  for (const graph of allGraphs(model))
+    for (const node of graph.nodes)
+      for (const id of node.outputs) {
+        const bytes = bytesOf(graph.values.get(id))
+        if (bytes !== undefined && bytes > most)
+          throw new PareError('E_LIMIT', `a value takes ${bytesText(bytes)}: this machine could not run the model`, {
+            where: node.name,
+            facts: { operator: node.op, value: `${id}: [${graph.values.get(id)?.shape?.join(', ')}]` },
+            hint: 'pare inspect shows what is in the model without running it'
+          })
+      }
+  refuseNaN(model)
+}
+
+const symbol = /^[A-Za-z_]\w*$/
+
+/** Of one sample; `undefined` where it is not known before running. */
+function bytesOf(v: Value | undefined): number | undefined {
+  if (!v?.dtype || !v.shape) return undefined
+  let count = 1
+  for (const d of v.shape) {
+    const size = evaluateDim(d, {}) ?? (typeof d === 'string' && symbol.test(d) ? 1 : Number.NaN)
+    count *= size
+  }
+  return Number.isNaN(count) || v.dtype === 'string' ? undefined : byteLength(v.dtype, count)
+}
+
+const chunk = 2 ** 20
+
+/** Throws `E_MODEL` for a weight that holds NaN. Scalars may: some graphs compare with it. */
+function refuseNaN(model: Model): void {
+  for (const graph of allGraphs(model))
+    for (const { id, data } of graph.values.values()) {
+      if (!data || !isFloat(data.dtype) || elementCount(data.shape) < 2 || !holdsNaN(data)) continue
+      throw new PareError('E_MODEL', 'a weight holds NaN', {
+        where: id,
+        hint: 'the model is broken: look at its training, or export it again'
+      })
+    }
+}
+
+function holdsNaN(t: Tensor): boolean {
+  const count = elementCount(t.shape)
+  for (let at = 0; at < count; at += chunk) {
+    const n = Math.min(chunk, count - at)
+    const values = toNumbers({
+      ...t,
+      shape: [n],
+      bytes: part(t.bytes, byteLength(t.dtype, at), byteLength(t.dtype, at + n))
+    })
+    for (let i = 0; i < values.length; i++) if (Number.isNaN(values[i])) return true
+  }
+  return false
+}
+
+/** Can it be told from the graph alone how much a run does and holds? */
+function isForeseen(model: Model): boolean {
+  return allGraphs(model).every((graph) =>
+    graph.nodes.every(
+      (n) =>
+        n.op !== 'Loop' &&
+        n.op !== 'Scan' &&
+        n.outputs.every(
+          (id) => id === '' || (bytesOf(graph.values.get(id)) ?? Number.POSITIVE_INFINITY) < freemem() / 4
+        )
+    )
+  )
+}
+
+/** Where a graph does not tell how long and how large a run will be, it is tried in a process of its own. Throws `E_RUN`. */
+export async function tryOut(
+  job: Pick<Job, 'threads'>,
+  o: Pick<Opened, 'model' | 'inputs'>,
+  path: string,
+  data: Dataset,
+  hooks: JobHooks
+): Promise<void> {
+  if (isForeseen(o.model)) return
+  hooks.progress('trying one sample', 0, undefined)
+  const { batch } = batchSize([{ inputs: o.inputs }], 1)
+  const sample = await firstBatch(data, batch)
+  await measureProcess(path, {
+    ...(sample.n === batch ? { feeds: sample.inputs } : {}),
+    repeats: 1,
+    timeoutMs: patienceMs,
+    threads: job.threads ?? 1,
+    signal: hooks.signal
+  })
+}

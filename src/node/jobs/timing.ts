@@ -1,0 +1,60 @@
+/** Latency, load time and memory of the user's files, as they are. */
+import type { Rng } from '../../base/random.ts'
+import { batchSize, runBatch } from '../../measure/evaluate.ts'
+import { interleave, type Timed } from '../../measure/latency.ts'
+import { firstBatch } from '../../search/trial.ts'
+import type { Dataset, Ratios, Session, Tensor } from '../../types.ts'
+import type { JobHooks } from '../job.ts'
+import { measureProcess } from '../measure.ts'
+
+/** Times one sample through every session, interleaved; the first is what the others are compared with. */
+export async function timeSessions(
+  sessions: readonly (readonly [name: string, session: Session])[],
+  data: Dataset,
+  o: { readonly rng: Rng; readonly hooks: JobHooks; readonly seconds: number }
+): Promise<readonly Timed[]> {
+  o.hooks.progress('timing', 0, undefined)
+  const all = sessions.map(([, s]) => s)
+  const { batch } = batchSize(all, 1)
+  const sample = await firstBatch(data, batch)
+  return interleave(
+    sessions.map(([name, session]) => ({ name, run: () => runBatch(session, sample, batch) })),
+    o.rng.fork('time'),
+    { minSeconds: o.seconds, signal: o.hooks.signal }
+  )
+}
+
+/** Inputs of one run for a process of its own; absent where the data has too few samples to fill the model's batch. */
+export async function feedsOf(session: Session, data: Dataset): Promise<Readonly<Record<string, Tensor>> | undefined> {
+  const { batch } = batchSize([session], 1)
+  const sample = await firstBatch(data, batch)
+  return sample.n === batch ? sample.inputs : undefined
+}
+
+/** Load time and peak memory of a file in fresh processes. */
+export async function processOf(
+  path: string,
+  feeds: Readonly<Record<string, Tensor>> | undefined,
+  threads: number,
+  hooks: JobHooks
+): Promise<{ readonly loadMs: number; readonly peakBytes: number }> {
+  hooks.progress('loading in a fresh process', 0, undefined)
+  const { loadMs, peakBytes } = await measureProcess(path, {
+    threads,
+    signal: hooks.signal,
+    ...(feeds ? { feeds } : {})
+  })
+  return { loadMs, peakBytes }
+}
+
+/** Ratios of what was measured in fresh processes. */
+export function processRatios(
+  before: { readonly loadMs?: number; readonly peakBytes?: number },
+  after: { readonly loadMs?: number; readonly peakBytes?: number }
+): Pick<Ratios, 'loadMs' | 'peakBytes'> {
+  const over = (a: number | undefined, b: number | undefined): number | undefined =>
+    a === undefined || !b ? undefined : a / b
+  const loadMs = over(after.loadMs, before.loadMs)
+  const peakBytes = over(after.peakBytes, before.peakBytes)
+  return { ...(loadMs === undefined ? {} : { loadMs }), ...(peakBytes === undefined ? {} : { peakBytes }) }
+}

@@ -1,0 +1,105 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, describe, expect, it } from 'vitest'
+import { testContext } from '../../../test/compare.ts'
+import { rng } from '../../base/random.ts'
+import { arrayDataset } from '../../data/index.ts'
+import { tensor } from '../../ir/tensor.ts'
+import { applyRecipe } from '../../passes/recipe.ts'
+import type { Coverage, Layer } from '../../types.ts'
+import { load, save } from '../files.ts'
+import { runJob } from '../jobs.ts'
+import { layerAdvice } from './layers.ts'
+import { guessedSizes } from './synthetic.ts'
+
+const digits = fileURLToPath(new URL('../../../examples/demo/digits.onnx', import.meta.url))
+const folder = mkdtempSync(join(tmpdir(), 'pare-test-'))
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+async function quantized(): Promise<string> {
+  const random = rng('verify')
+  const image = tensor(
+    'float32',
+    [64, 1, 28, 28],
+    Float32Array.from({ length: 64 * 784 }, () => random.normal())
+  )
+  const recipe = [
+    ['fuse', {}],
+    ['quantize-static', {}]
+  ] as const
+  const data = { calibration: arrayDataset({ inputs: { image } }) }
+  const { model } = await applyRecipe(await load(digits), recipe, { ...testContext(), data })
+  const path = join(folder, 'digits.int8.onnx')
+  await save(model, path, { force: true })
+  return path
+}
+
+describe('verify', () => {
+  it('tells of every layer and of both engines when asked to', async () => {
+    const other = await quantized()
+    const job = { command: 'verify' as const, line: 'pare verify', model: digits, other, seconds: 0.05 }
+    const { report } = await runJob({ ...job, layers: true, engines: true })
+    const coded = report.layers.filter((l) => l.activation)
+    expect(coded.length).toBeGreaterThan(0)
+    for (const { activation: a } of coded) expect(a?.codes.reduce((x, y) => x + y, 0)).toBeCloseTo(1, 2)
+    expect(report.layers.some((l) => l.weight?.dtype === 'int8')).toBe(true)
+    expect(report.layers.every((l) => l.sqnrDb === undefined || l.outputSqnrDb !== undefined)).toBe(true)
+    expect(report.engines?.names[1]).toMatch(/^onnxruntime-web \d/)
+    expect(report.engines?.models.map((m) => [m.model, m.agrees])).toEqual([
+      ['original', true],
+      ['compressed', true]
+    ])
+
+    const plain = (await runJob(job)).report
+    expect(plain.engines).toBeUndefined()
+    expect(plain.layers.every((l) => l.outputSqnrDb === undefined)).toBe(true)
+  })
+
+  it('compares engines for a web target without being asked, and not where told not to', async () => {
+    const job = { command: 'verify' as const, line: '', model: digits, other: digits, seconds: 0.05, target: 'ort-web' }
+    expect((await runJob(job)).report.engines?.models.every((m) => m.agrees)).toBe(true)
+    expect((await runJob({ ...job, engines: false })).report.engines).toBeUndefined()
+  })
+})
+
+describe('what ranges say of a model', () => {
+  const layer = (node: string, op: string, over: Partial<Coverage>): Layer => ({
+    node,
+    op,
+    activation: {
+      dtype: 'uint8',
+      range: { min: 0, max: 4 },
+      covered: { low: 0, high: 4 },
+      saturation: { low: 0, high: 0 },
+      clipped: 0,
+      codes: [],
+      ...over
+    }
+  })
+
+  it('is nothing where they fit', () => {
+    expect(layerAdvice([layer('a', 'Conv', {}), { node: 'b', op: 'Softmax' }])).toEqual([])
+  })
+
+  it('is that half of the codes are unused, that values are cut off, or that probabilities are coarse', () => {
+    const symmetric = { covered: { low: -4, high: 3.97 } }
+    const all = ['a', 'b', 'c', 'd'].map((n) => layer(n, 'Conv', symmetric))
+    const notes = layerAdvice([...all, layer('e', 'Gemm', { clipped: 0.02 }), layer('f', 'Softmax', {})])
+    expect(notes[0]).toMatch(/^a, b, c and 1 more: half of the codes .* instead of symmetrically$/)
+    expect(notes[1]).toMatch(/^e: more than 1 % of the values are cut off: calibrate on more samples/)
+    expect(notes[2]).toMatch(/^f: probabilities in steps of 1\/256.*exclude the Softmax$/)
+    expect(notes).toHaveLength(3)
+  })
+})
+
+it('names the sizes that were guessed for open inputs', () => {
+  const inputs = [
+    { name: 'x', dtype: 'float32' as const, shape: ['N', 3, 'H', 'W'] },
+    { name: 'y', dtype: 'float32' as const, shape: ['N', 8] }
+  ]
+  expect(guessedSizes(inputs)).toEqual([
+    'input x is of any size [N, 3, H, W]: [N, 3, 224, 224] was taken; give --data for the real one'
+  ])
+})

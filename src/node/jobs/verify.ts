@@ -1,0 +1,211 @@
+/** `verify` and `bench`: two files as they are, measured side by side. */
+import { PareError } from '../../base/errors.ts'
+import { agreementBeside } from '../../data/metrics.ts'
+import { evaluate, metricDrops, metricIntervals } from '../../measure/evaluate.ts'
+import { inferShapes } from '../../ops/infer.ts'
+import { isKept } from '../../search/choose.ts'
+import type { Dataset, Measurement, Metric, Model, Report, Session, Target } from '../../types.ts'
+import { fileBytes, load, sha256File } from '../files.ts'
+import type { Job, JobHooks, JobResult } from '../job.ts'
+import { comparedEngines, otherEngine } from './engines.ts'
+import { comparedLayers, layerAdvice } from './layers.ts'
+import { factsOf, metricsOf, type Opened, openJob } from './open.ts'
+import { testData } from './parts.ts'
+import { refuseUnrunnable, tryOut } from './runnable.ts'
+import { sizedModel } from './sizes.ts'
+import { guessedSizes } from './synthetic.ts'
+import { feedsOf, processOf, processRatios, timeSessions } from './timing.ts'
+
+const defaultSeconds = 3
+
+/** Measures what a compressed model is worth against its original, on all samples. */
+export async function verifyJob(job: Job, hooks: JobHooks): Promise<JobResult> {
+  const path = otherOf(job)
+  const o = await openJob(job)
+  refuseUnrunnable(o)
+  const { web, notes } = await otherEngine(job, o.target)
+  const { all, report: described } = await testData(job, o)
+  const metrics = await metricsOf(job, o, all)
+  const sizes = { ...sizedModel(job.model, o.model, o.bytes), metrics: {} }
+  hooks.opened?.({ ...o.report, data: described, before: sizes }, factsOf(o.model, sizes))
+  await tryOut(job, o, job.model, all, hooks)
+  return withSessions(o, [job.model, path], async ([original, other]) => {
+    const judged = await judge(o, metrics, [original, other], all, hooks)
+    const { model, ...pair } = await measurePair(job, o, path, [original, other], all, hooks)
+    const layers = await comparedLayers(o, model, all, hooks, { alone: job.layers === true })
+    const files = [
+      { path: job.model, bytes: o.bytes, model: o.model },
+      { path, bytes: pair.after.bytes, model }
+    ] as const
+    const both = web ? await comparedEngines(web, o, files, all, hooks) : undefined
+    const { maxDrop } = job
+    const first = metrics[0].name
+    const drop = judged.drop[first]
+    const met = maxDrop === undefined || (drop !== undefined && isKept(drop, maxDrop))
+    return {
+      unmet: !met,
+      report: {
+        ...o.report,
+        ...pair,
+        data: described,
+        before: { ...pair.before, metrics: judged.before },
+        after: { ...pair.after, metrics: judged.after },
+        drop: judged.drop,
+        layers,
+        ...(both ? { engines: both.engines } : {}),
+        ...(judged.agreement ? { agreement: judged.agreement } : {}),
+        ...(maxDrop === undefined ? {} : { constraint: { metric: first, maxDrop, met } }),
+        notes: [
+          ...pair.notes,
+          ...notes,
+          ...(both?.notes ?? []),
+          ...layerNotes(job, layers),
+          ...(described.synthetic ? [] : layerAdvice(layers)),
+          ...kindNotes(o, all, described.synthetic)
+        ]
+      }
+    }
+  })
+}
+
+/** Latency of one model, or of two in one interleaved run. */
+export async function benchJob(job: Job, hooks: JobHooks): Promise<JobResult> {
+  const o = await openJob(job)
+  refuseUnrunnable(o)
+  const { all, report: described } = await testData(job, o)
+  const sizes = { ...sizedModel(job.model, o.model, o.bytes), metrics: {} }
+  const data = { ...described, testN: Math.min(1, described.testN) }
+  hooks.opened?.({ ...o.report, data, before: sizes }, factsOf(o.model, sizes))
+  await tryOut(job, o, job.model, all, hooks)
+  const { other } = job
+  if (other !== undefined)
+    return withSessions(o, [job.model, other], async ([original, second]) => {
+      const { model: _, ...pair } = await measurePair(job, o, other, [original, second], all, hooks)
+      return { unmet: false, report: { ...o.report, ...pair, data } }
+    })
+  return withSessions(o, [job.model], async ([session]) => {
+    const [timed] = await timeSessions([['model', session]], all, timing(job, o, hooks))
+    const process = await processOf(job.model, await feedsOf(session, all), o.threads, hooks)
+    const before = { ...sizes, ...process, ...(timed ? { latencyMs: timed.latency } : {}) }
+    return { unmet: false, report: { ...o.report, data, before } }
+  })
+}
+
+function otherOf(job: Job): string {
+  if (job.other === undefined) throw new PareError('E_USAGE', 'verify needs the compressed model')
+  return job.other
+}
+
+const timing = (job: Job, o: Opened, hooks: JobHooks): Parameters<typeof timeSessions>[2] => ({
+  rng: o.rng,
+  hooks,
+  seconds: job.seconds ?? defaultSeconds
+})
+
+type Sessions<P extends readonly string[]> = { readonly [K in keyof P]: Session }
+
+/** Opens the user's files themselves, and closes whatever was opened. */
+async function withSessions<const P extends readonly string[], R>(
+  o: Opened,
+  paths: P,
+  use: (sessions: Sessions<P>) => Promise<R>
+): Promise<R> {
+  const open: Session[] = []
+  try {
+    for (const path of paths) open.push(await o.runner.open({ path }, { threads: o.threads }))
+    return await use(open as unknown as Sessions<P>)
+  } finally {
+    for (const s of open) await s.close()
+  }
+}
+
+// ---------------------------------------------------------------- accuracy
+
+interface Judged {
+  readonly before: Measurement['metrics']
+  readonly after: Measurement['metrics']
+  readonly drop: NonNullable<Report['drop']>
+  readonly agreement?: NonNullable<Report['agreement']>
+}
+
+async function judge(
+  o: Opened,
+  metrics: readonly Metric[],
+  sessions: readonly [Session, Session],
+  data: Dataset,
+  hooks: JobHooks
+): Promise<Judged> {
+  const agreement = agreementBeside(o.outputs, metrics)
+  const [was = {}, is = {}] = await evaluate(sessions, {
+    dataset: data,
+    metrics: [...metrics, ...agreement],
+    signal: hooks.signal,
+    progress: (_, done, total) => hooks.progress('running both models', done, total)
+  })
+  const same = agreement.length > 0 ? metricIntervals(is, agreement)['agreement'] : undefined
+  return {
+    before: metricIntervals(was, metrics),
+    after: metricIntervals(is, metrics),
+    drop: metricDrops(was, is, metrics),
+    ...(same ? { agreement: { value: same.value, n: same.n } } : {})
+  }
+}
+
+const layerNotes = (job: Job, layers: Report['layers']): string[] =>
+  job.layers && layers.some((l) => l.sqnrDb !== undefined) && layers.every((l) => l.outputSqnrDb === undefined)
+    ? ['the model is too large to be opened once a layer: what each does to the output was not measured']
+    : []
+
+const kindNotes = (o: Opened, all: Dataset, synthetic: boolean): string[] => [
+  ...(synthetic ? guessedSizes(o.inputs) : []),
+  ...(synthetic ? ['the inputs are random: they say nothing of accuracy; give --data'] : []),
+  ...(all.size < 100 && !synthetic ? [`${all.size} samples: the intervals are wide`] : [])
+]
+
+// ---------------------------------------------------------------- speed and memory
+
+async function measurePair(
+  job: Job,
+  o: Opened,
+  path: string,
+  [original, other]: readonly [Session, Session],
+  data: Dataset,
+  hooks: JobHooks
+): Promise<
+  Pick<Report, 'before' | 'ratios' | 'notes' | 'output'> & { readonly after: Measurement; readonly model: Model }
+> {
+  let bytes = fileBytes(path).length
+  const model = inferShapes(
+    await load(path, (file) => {
+      bytes += file.length
+    })
+  )
+  const [a, b] = await timeSessions(
+    [
+      ['original', original],
+      ['other', other]
+    ],
+    data,
+    timing(job, o, hooks)
+  )
+  const was = await processOf(job.model, await feedsOf(original, data), o.threads, hooks)
+  const is = await processOf(path, await feedsOf(other, data), o.threads, hooks)
+  const latency = (l: typeof a): Pick<Measurement, 'latencyMs'> => (l ? { latencyMs: l.latency } : {})
+  return {
+    model,
+    output: { path, sha256: await sha256File(path) },
+    before: { ...sizedModel(job.model, o.model, o.bytes), ...latency(a), ...was, metrics: {} },
+    after: { ...sizedModel(path, model, bytes), ...latency(b), ...is, metrics: {} },
+    ratios: { bytes: bytes / o.bytes, ...(b?.ratio ? { latency: b.ratio } : {}), ...processRatios(was, is) },
+    notes: targetNotes(model, o.target)
+  }
+}
+
+/** What of a model its target does not promise to load. */
+export function targetNotes(model: Model, target: Target): string[] {
+  const kept = model.meta['onnx.opset']
+  const opset = typeof kept === 'string' ? Number(kept) : model.opset
+  const { min, max } = target.opset
+  if (opset >= min && opset <= max) return []
+  return [`${target.name} takes opset ${min} to ${max}; this model is opset ${opset}`]
+}
