@@ -9,8 +9,9 @@ const rooms = {
   formats: ['ir', 'ops'],
   runtime: ['ir', 'ops', 'formats'],
   measure: ['ir', 'ops', 'data'],
-  passes: ['ir', 'ops', 'data'],
-  search: ['ir', 'ops', 'data', 'passes', 'measure', 'targets']
+  train: ['ir', 'ops', 'data'],
+  passes: ['ir', 'ops', 'data', 'train'],
+  search: ['ir', 'ops', 'data', 'train', 'passes', 'measure', 'targets']
 }
 const core = Object.keys(rooms)
 const top = { node: core, cli: [...core, 'node'] }

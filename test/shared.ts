@@ -1,0 +1,15 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+/** Path of a file in the folder of real models and data beside the checkout; `undefined` where it is absent. */
+export function sharedData(...parts: readonly string[]): string | undefined {
+  const path = join(fileURLToPath(new URL('../../shared/data/', import.meta.url)), ...parts)
+  return existsSync(path) ? path : undefined
+}
+
+/** Folder of Debian's libonnx-testdata; `undefined` where the package is not installed. */
+export function onnxCases(): string | undefined {
+  const path = '/usr/share/libonnx-testdata/data'
+  return existsSync(path) ? path : undefined
+}
