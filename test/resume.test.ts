@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { toFloats } from '../src/ir/tensor.ts'
 import { save } from '../src/node/files.ts'
-import { digits, network } from '../src/passes/train/digits.cases.ts'
 import type { Report } from '../src/types.ts'
+import { digits, network } from './digits.ts'
 import { type Ended, isBuilt, npz, pare } from './program.ts'
 
 const samples = 300

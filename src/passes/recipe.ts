@@ -29,7 +29,11 @@ export async function applyRecipe(model: Model, recipe: Recipe, ctx: Surrounding
   const todo = recipe.map(([name, given]) => {
     const pass = passFor(name)
     const missing = pass.needs.find((kind) => ctx.data[kind] === undefined)
-    if (missing) throw new PareError('E_DATA', `${name} needs ${missing} data`, { where: name, hint: 'give --data' })
+    if (missing)
+      throw new PareError('E_DATA', `${name} needs ${missing} data`, {
+        where: name,
+        hint: missing === 'train' ? `as a command of its own: pare ${name} model.onnx --data PATH` : 'give --data'
+      })
     return { pass, options: parseOptions(pass, given) }
   })
   const steps: Step[] = []

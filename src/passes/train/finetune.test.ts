@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest'
 import { testContext } from '../../../test/compare.ts'
+import { digits, network } from '../../../test/digits.ts'
 import { arrayDataset } from '../../data/arrays.ts'
 import { equalTensors, tensor, toFloats } from '../../ir/tensor.ts'
 import { model } from '../../ir/text.ts'
 import { decodeCheckpoint } from '../../train/checkpoint.ts'
 import type { Checkpoints, Context, Model } from '../../types.ts'
 import { parseOptions } from '../pass.ts'
-import { digits, network } from './digits.cases.ts'
 import { finetune } from './finetune.ts'
 
 interface Told {

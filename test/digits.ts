@@ -1,10 +1,10 @@
 import { createRequire } from 'node:module'
-import { rng } from '../../base/random.ts'
-import { arrayDataset, type LabelledDataset } from '../../data/arrays.ts'
-import { elementCount, tensor } from '../../ir/tensor.ts'
-import { model } from '../../ir/text.ts'
-import { withValues } from '../../train/index.ts'
-import type { Model, Tensor } from '../../types.ts'
+import { rng } from '../src/base/random.ts'
+import { arrayDataset, type LabelledDataset } from '../src/data/arrays.ts'
+import { elementCount, tensor } from '../src/ir/tensor.ts'
+import { model } from '../src/ir/text.ts'
+import { withValues } from '../src/train/index.ts'
+import type { Model, Tensor } from '../src/types.ts'
 
 /** A few of the digits of the `mnist` package, at a quarter of their size, in a seeded order. */
 export function digits(count: number, seed: string): LabelledDataset {
