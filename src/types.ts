@@ -215,6 +215,41 @@ export interface TrainForm {
   grad(dy: readonly (Ref | null)[]): readonly (Ref | null)[]
 }
 
+/**
+ * Positions along one axis of a node's input or output, dealt out to channels: channel c has
+ * offset + (o·channels + c)·inner + i for all o < outer and i < inner. By default offset 0, outer and inner 1.
+ */
+export interface Span {
+  readonly of: 'input' | 'output'
+  readonly at: number
+  readonly axis: number
+  readonly offset?: number
+  readonly outer?: number
+  readonly inner?: number
+}
+
+/** A number of a node that is `each` × the channels of a link: an attribute by name, or an element of a constant input. */
+export interface Count {
+  readonly in: string | number
+  readonly element?: number
+  readonly each: number
+}
+
+/**
+ * What goes together: without channel c, all its positions in all spans are gone, and the rest is computed as before (but
+ * for statistics taken over the channels). `sums`: products are summed over the channels, so that one whose weights are
+ * zero adds nothing. `counts`: what has to be written anew in the node.
+ */
+export interface Link {
+  readonly channels: number
+  readonly spans: readonly Span[]
+  readonly sums?: true
+  readonly counts?: readonly Count[]
+}
+
+/** A number for all elements, or the standard deviation of normal ones. */
+export type Start = number | { deviation(shape: readonly number[], node: Node): number }
+
 /** Everything Pare knows about an operator. An absent facet means unknown, and is reported as such. */
 export interface Op {
   readonly name: string
@@ -225,6 +260,13 @@ export interface Op {
   cost?(n: NodeView): Cost
   readonly quant?: QuantRule
   readonly grad?: Grad
+  /**
+   * How positions along the axes of inputs and outputs are tied. A position that no link holds must stay. Of links that
+   * hold the same position of an input or output only one can be kept; the better come first.
+   */
+  channels?(n: NodeView): readonly Link[]
+  /** How the constants at its inputs, by position, begin when a model is trained from nothing; absent: as they are. */
+  readonly starts?: readonly (Start | undefined)[]
   /** Absent or `undefined`: the same operator as in inference. */
   train?(g: GradBuilder, n: NodeView): TrainForm | undefined
   /** Results are drawn or carried from outside: never folded, never merged. */
@@ -247,6 +289,9 @@ export interface WriteOptions {
 }
 
 export interface Written {
+  /** The file's content in order; weights are not copied. */
+  readonly parts: readonly Bytes[]
+  /** The same in one piece, put together when asked for. */
   readonly bytes: Uint8Array
   readonly external?: ExternalFile
 }
@@ -433,6 +478,8 @@ export interface Pass<O = never> {
   readonly uses: readonly DataPart[]
   /** Passes that its result is better after: the command of a single pass applies them first unless told not to. */
   readonly after: readonly string[]
+  /** It compares a quantized model with the float model that it was made from. */
+  readonly compares: boolean
   readonly options: ZodType<O>
   run(model: Model, options: O, ctx: Context): Promise<Model>
 }

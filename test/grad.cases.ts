@@ -125,6 +125,7 @@ export const gradCases: Readonly<Record<string, GradCase>> = {
   'Conv uneven pads': { model: conv('[2,9,7,6]', '[4,9,3,2]', ', pads=[0,1,2,0]') },
   'Conv pads beyond the kernel': { model: conv('[2,9,5,5]', '[4,9,2,2]', ', pads=[2,2,2,2]') },
   'Conv 1x1': { model: conv('[2,9,5,4]', '[6,9,1,1]') },
+  'Conv 1x1 at few positions': { model: conv('[3,9,2,3]', '[6,9,1,1]') },
   'Conv 1x1 stride': { model: conv('[2,9,7,6]', '[6,9,1,1]', ', strides=[2,2]') },
   'Conv 1x1 pads': { model: conv('[2,9,4,4]', '[6,9,1,1]', ', pads=[1,0,1,0]') },
   'Conv stride': { model: conv('[2,3,8,7]', '[4,3,3,3]', ', pads=[1,1,1,1], strides=[2,2]') },

@@ -152,8 +152,14 @@ export function model(strings: TemplateStringsArray, ...values: readonly unknown
   return parse(String.raw({ raw: strings }, ...values))
 }
 
+/** Elements of all constants of a text, and graphs inside graphs. */
+const maxElements = 2 ** 27
+const maxDepth = 256
+
 class Parser {
   last = ''
+  private elements = 0
+  private depth = 0
   private at = 0
   private readonly text: string
   constructor(text: string) {
@@ -166,12 +172,14 @@ class Parser {
     const nodes: Node[] = []
     const values = new Map<string, Value>()
     let outputs: string[] = []
+    if (++this.depth > maxDepth) throw new PareError('E_LIMIT', `more than ${maxDepth} graphs inside each other`)
     for (this.skip(); this.at < this.text.length && this.text[this.at] !== '}'; this.skip()) {
       if (this.word('input')) inputs.push(this.declare(values, false))
       else if (this.word('const')) this.declare(values, true)
       else if (this.word('output')) outputs = this.list(() => this.id())
       else nodes.push(this.node(values, nodes.length))
     }
+    this.depth--
     return { name: graphName, inputs, outputs, nodes, values }
   }
 
@@ -202,7 +210,7 @@ class Parser {
     this.take(/:/y, 'a colon')
     const type = this.type()
     const given = this.maybe(/=/y) ? this.list(() => this.number()) : undefined
-    if (given || isConstant) values.set(id, { ...type, id, data: fill(id, type, given) })
+    if (given || isConstant) values.set(id, { ...type, id, data: this.fill(id, type, given) })
     else values.set(id, { ...type, id })
     return id
   }
@@ -239,7 +247,7 @@ class Parser {
     const type = this.type()
     const given = this.maybe(/\{/y) ? this.list(() => this.number()) : undefined
     if (given) this.take(/\}/y, '}')
-    values.set(id, { ...type, id, data: fill(id, type, given) })
+    values.set(id, { ...type, id, data: this.fill(id, type, given) })
     return id
   }
 
@@ -263,7 +271,7 @@ class Parser {
       const type = this.type()
       const given = this.maybe(/\{/y) ? this.list(() => this.number()) : undefined
       if (given) this.take(/\}/y, '}')
-      return { kind: 'tensor', value: fill(dtype, type, given) }
+      return { kind: 'tensor', value: this.fill(dtype, type, given) }
     }
     const spelled = this.take(numberPattern, 'an attribute value')
     return /^-?\d+$/.test(spelled) ? { kind: 'int', value: Number(spelled) } : { kind: 'float', value: Number(spelled) }
@@ -329,6 +337,22 @@ class Parser {
     this.at += space.exec(this.text)?.[0].length ?? 0
   }
 
+  /** Given values, or seeded ones: normal/4 for floats, 0 … 9 for others. */
+  private fill(id: string, type: ValueType, given: readonly number[] | undefined): Tensor {
+    if (!type.dtype || !type.shape?.every((d): d is number => typeof d === 'number' && d >= 0))
+      throw new PareError('E_FORMAT', `constant ${id} needs a type with a fixed shape`)
+    const n = elementCount(type.shape)
+    if (given && given.length !== n)
+      throw new PareError('E_FORMAT', `constant ${id} takes ${n} values, not ${given.length}`)
+    this.elements += n
+    if (!(this.elements <= maxElements))
+      throw new PareError('E_LIMIT', `constants of more than ${maxElements} elements`, { where: id })
+    const random = rng(id)
+    const isReal = isFloat(type.dtype)
+    const drawn = (): number => (isReal ? random.normal() / 4 : random.below(10))
+    return tensor(type.dtype, type.shape, given ?? Float32Array.from({ length: n }, drawn))
+  }
+
   private fail(wanted: string): never {
     const before = this.text.slice(0, this.at).split('\n')
     throw new PareError(
@@ -342,16 +366,3 @@ class Parser {
 }
 
 const numberPattern = /-?(?:Infinity|NaN|\d+(?:\.\d+)?(?:e[+-]?\d+)?)/y
-
-/** Given values, or seeded ones: normal/4 for floats, 0 … 9 for others. */
-function fill(id: string, type: ValueType, given: readonly number[] | undefined): Tensor {
-  if (!type.dtype || !type.shape?.every((d): d is number => typeof d === 'number'))
-    throw new PareError('E_FORMAT', `constant ${id} needs a type with a fixed shape`)
-  const n = elementCount(type.shape)
-  if (given && given.length !== n)
-    throw new PareError('E_FORMAT', `constant ${id} takes ${n} values, not ${given.length}`)
-  const random = rng(id)
-  const isReal = isFloat(type.dtype)
-  const values = given ?? Array.from({ length: n }, () => (isReal ? random.normal() / 4 : random.below(10)))
-  return tensor(type.dtype, type.shape, values)
-}

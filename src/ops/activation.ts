@@ -1,7 +1,8 @@
 /** Element-wise functions of one tensor with a shape of their own: neural activations, and Softmax and its kin. */
 import { attrInt } from '../ir/attrs.ts'
-import type { NodeView, Op, QuantRule } from '../types.ts'
+import type { Link, NodeView, Op, QuantRule } from '../types.ts'
 import { activationGrads } from './activation.grad.ts'
+import { everyAxis, otherAxes } from './channels.ts'
 import { axisOf, freeOp, sameType, withGrads } from './op.ts'
 
 const own: QuantRule = { inputs: [0], output: 'own' }
@@ -13,13 +14,23 @@ function alongAxis(n: NodeView): ReturnType<typeof sameType> {
   return sameType(n)
 }
 
+const otherThanAxis = (n: NodeView): readonly Link[] => {
+  const rank = n.inputs[0]?.shape?.length
+  return rank ? otherAxes(n, [axisOf(n, attrInt(n.node, 'axis', -1), rank)]) : []
+}
+
+const alike = (name: string, o: Partial<Op> = {}): Op => freeOp(name, { channels: everyAxis, ...o })
+const along = (name: string, o: Partial<Op> = {}): Op =>
+  freeOp(name, { infer: alongAxis, channels: otherThanAxis, ...o })
+
 export const activationOps: readonly Op[] = withGrads(activationGrads, [
-  freeOp('Relu', { quant: { ...own, clamp: () => ({ low: 0, high: Number.POSITIVE_INFINITY }) } }),
-  freeOp('Sigmoid', { quant: own }),
-  freeOp('LeakyRelu', { quant: own }),
-  freeOp('Softmax', { infer: alongAxis, quant: own }),
-  freeOp('LogSoftmax', { infer: alongAxis }),
-  freeOp('Hardmax', { infer: alongAxis }),
-  ...['Celu', 'Elu', 'Gelu', 'HardSigmoid', 'HardSwish', 'Mish', 'PRelu', 'Selu', 'Shrink'].map((name) => freeOp(name)),
-  ...['Softplus', 'Softsign', 'Swish', 'Tanh', 'ThresholdedRelu'].map((name) => freeOp(name))
+  alike('Relu', { quant: { ...own, clamp: () => ({ low: 0, high: Number.POSITIVE_INFINITY }) } }),
+  alike('Sigmoid', { quant: own }),
+  alike('LeakyRelu', { quant: own }),
+  along('Softmax', { quant: own }),
+  along('LogSoftmax'),
+  along('Hardmax'),
+  ...['Celu', 'Elu', 'Gelu', 'HardSigmoid', 'HardSwish', 'Mish', 'Selu', 'Shrink'].map((name) => alike(name)),
+  alike('PRelu', { starts: [undefined, 0.25] }),
+  ...['Softplus', 'Softsign', 'Swish', 'Tanh', 'ThresholdedRelu'].map((name) => alike(name))
 ])

@@ -123,11 +123,18 @@ const swapBatch = (g: GradBuilder, x: Ref): Ref => transpose(g, x, [1, 0, ...ran
 const asMatrix = (g: GradBuilder, x: Ref): Ref =>
   reshape(g, x, [x.shape[0] as number, total(x.shape) / (x.shape[0] as number)])
 
+/** A product for each sample, then their sum; or one product of all samples, where moving the channels in front is cheaper. */
 function byPoint(g: GradBuilder, large: Ref, small: Ref, shape: readonly number[]): Ref {
   const [batch, m] = small.shape as [number, number]
-  const flat = (x: Ref, c: number): Ref => reshape(g, x, [batch, c, total(spatial(x))])
-  const columns = transpose(g, flat(large, large.shape[1] as number), [0, 2, 1])
-  return reshape(g, sumOver(g, g.op('MatMul', [flat(small, m), columns]), [0]), shape)
+  const c = large.shape[1] as number
+  const positions = total(spatial(large))
+  if (4 * m * c > (m + c) * positions) {
+    const [rows, columns] = [small, large].map((x) => asMatrix(g, swapBatch(g, x))) as [Ref, Ref]
+    return reshape(g, g.op('Gemm', [rows, columns], { transB: 1 }), shape)
+  }
+  const columns = transpose(g, reshape(g, large, [batch, c, positions]), [0, 2, 1])
+  const products = g.op('MatMul', [reshape(g, small, [batch, m, positions]), columns])
+  return reshape(g, sumOver(g, products, [0]), shape)
 }
 
 function byShift(g: GradBuilder, s: Slide, large: Ref, small: Ref, shape: readonly number[]): Ref {

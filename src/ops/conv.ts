@@ -4,9 +4,23 @@
  */
 import { addDims, mulDims, unknownDim } from '../base/dim.ts'
 import { attrInt, attrInts } from '../ir/attrs.ts'
+import { elementCount } from '../ir/tensor.ts'
 import type { Cost, Dim, DType, Known, NodeView, Op, QuantRule } from '../types.ts'
+import { withChannels } from './channels.ts'
+import { convChannels } from './conv.channels.ts'
 import { convGrads } from './conv.grad.ts'
-import { contentOf, dtypeOf, fail, free, numbersOf, shapeOf, tensorType, unknownDims, withGrads } from './op.ts'
+import {
+  contentOf,
+  dtypeOf,
+  fail,
+  free,
+  normalFor,
+  numbersOf,
+  shapeOf,
+  tensorType,
+  unknownDims,
+  withGrads
+} from './op.ts'
 import {
   extent,
   floorDiv,
@@ -123,20 +137,28 @@ const microsoft = 'com.microsoft'
 const linear: ConvForm = { weight: 3, dtype: (n) => dtypeOf(n, 7) ?? dtypeOf(n, 0) }
 
 /** Convolutions. ConvTranspose has no `quant`: ONNX Runtime's CPU provider has no integer kernel for it. */
-export const convOps: readonly Op[] = withGrads(convGrads, [
-  conv('Conv', { weight: 1, dtype: first }, { quant: convRule }),
-  conv('ConvInteger', { weight: 1, dtype: () => 'int32' }),
-  conv('QLinearConv', linear),
-  conv('DeformConv', { weight: 1, dtype: first }),
-  {
-    name: 'ConvTranspose',
-    infer: inferTransposed,
-    cost: (n) => ({ macs: times(volume(n.inputs[0]), volume(n.inputs[1], 1)) })
-  },
-  { name: 'Col2Im', infer: inferCol2Im, cost: free },
-  conv('FusedConv', { weight: 1, dtype: first }, { domain: microsoft }),
-  conv('QLinearConv', linear, { domain: microsoft }),
-  conv('QLinearConv', linear, { domain: nhwcDomain }),
-  conv('Conv', { weight: 1, dtype: first }, { domain: nhwcDomain }),
-  conv('Conv', { weight: 1, dtype: first }, { domain: 'com.microsoft.nchwc' })
-])
+export const convOps: readonly Op[] = withChannels(
+  convChannels,
+  withGrads(convGrads, [
+    conv(
+      'Conv',
+      { weight: 1, dtype: first },
+      { quant: convRule, starts: [undefined, normalFor((w) => elementCount(w.slice(1))), 0] }
+    ),
+    conv('ConvInteger', { weight: 1, dtype: () => 'int32' }),
+    conv('QLinearConv', linear),
+    conv('DeformConv', { weight: 1, dtype: first }),
+    {
+      name: 'ConvTranspose',
+      infer: inferTransposed,
+      cost: (n) => ({ macs: times(volume(n.inputs[0]), volume(n.inputs[1], 1)) }),
+      starts: [undefined, normalFor((w, node) => elementCount(w) / (w[1] ?? 1) / attrInt(node, 'group', 1)), 0]
+    },
+    { name: 'Col2Im', infer: inferCol2Im, cost: free },
+    conv('FusedConv', { weight: 1, dtype: first }, { domain: microsoft }),
+    conv('QLinearConv', linear, { domain: microsoft }),
+    conv('QLinearConv', linear, { domain: nhwcDomain }),
+    conv('Conv', { weight: 1, dtype: first }, { domain: nhwcDomain }),
+    conv('Conv', { weight: 1, dtype: first }, { domain: 'com.microsoft.nchwc' })
+  ])
+)

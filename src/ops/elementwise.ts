@@ -4,6 +4,7 @@ import { attrInt } from '../ir/attrs.ts'
 import { dtypeOfCode } from '../ir/dtype-code.ts'
 import { isFloat, isInteger, toNumbers } from '../ir/tensor.ts'
 import type { Dim, DType, Known, NodeView, Op, QuantRule } from '../types.ts'
+import { everyAxis } from './channels.ts'
 import { binaryContent, contentOver, inType, unaryContent } from './content.ts'
 import { elementwiseGrads } from './elementwise.grad.ts'
 import { broadcast, contentOf, dtypeOf, elementsOf, freeOp, shapeOf, tensorType, withGrads } from './op.ts'
@@ -96,18 +97,22 @@ const inferPow = (n: NodeView): readonly Known[] => [
 
 const unary = ['Abs', 'Acos', 'Acosh', 'Asin', 'Asinh', 'Atan', 'Atanh', 'Ceil', 'Cos', 'Cosh', 'Erf', 'Exp', 'Floor']
 const unaryToo = ['Log', 'Neg', 'Reciprocal', 'Round', 'Sign', 'Sin', 'Sinh', 'Sqrt', 'Tan', 'BitwiseNot']
-const broadcasting = ['Sub', 'Div', 'Mod', 'BitShift', 'BitwiseAnd', 'BitwiseOr', 'BitwiseXor', 'SwiGLU']
+const broadcasting = ['Sub', 'Div', 'Mod', 'BitShift', 'BitwiseAnd', 'BitwiseOr', 'BitwiseXor']
+
+const alike = (name: string, o: Partial<Op>): Op => freeOp(name, { channels: everyAxis, ...o })
 
 export const elementwiseOps: readonly Op[] = withGrads(elementwiseGrads, [
-  ...[...unary, ...unaryToo].map((name) => freeOp(name, { infer: inferUnary })),
-  ...['Add', 'Mul'].map((name) => freeOp(name, { infer: inferBroadcast, quant: both })),
-  ...[...broadcasting, 'Max', 'Mean', 'Min', 'Sum'].map((name) => freeOp(name, { infer: inferBroadcast })),
-  freeOp('Pow', { infer: inferPow }),
-  freeOp('Cast', { infer: inferCast }),
-  freeOp('CastLike', { infer: inferCast }),
+  ...[...unary, ...unaryToo].map((name) => alike(name, { infer: inferUnary })),
+  ...['Add', 'Mul'].map((name) => alike(name, { infer: inferBroadcast, quant: both })),
+  ...[...broadcasting, 'Max', 'Mean', 'Min', 'Sum'].map((name) => alike(name, { infer: inferBroadcast })),
+  alike('Pow', { infer: inferPow }),
+  alike('Cast', { infer: inferCast }),
+  alike('CastLike', { infer: inferCast }),
+  // Not in the engine yet, so that nothing holds a rule for channels.
+  freeOp('SwiGLU', { infer: inferBroadcast }),
   freeOp('BitCast', { infer: inferBitCast }),
-  freeOp('Where', { infer: inferWhere, quant: { inputs: [1, 2], output: 'own' } }),
-  freeOp('Clip', { infer: inferClip, quant: { inputs: [0], output: 'own', clamp: clampOf } }),
-  freeOp('IsNaN', { infer: inferIs }),
-  freeOp('IsInf', { infer: inferIs })
+  alike('Where', { infer: inferWhere, quant: { inputs: [1, 2], output: 'own' } }),
+  alike('Clip', { infer: inferClip, quant: { inputs: [0], output: 'own', clamp: clampOf } }),
+  alike('IsNaN', { infer: inferIs }),
+  alike('IsInf', { infer: inferIs })
 ])

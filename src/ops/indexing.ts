@@ -1,7 +1,8 @@
 /** Operators that pick or place elements by index, and those whose output size depends on the data. */
 import { productDims, unknownDim } from '../base/dim.ts'
 import { attrInt, hasAttr } from '../ir/attrs.ts'
-import type { Dim, Known, NodeView, Op, QuantRule } from '../types.ts'
+import type { Dim, Known, Link, NodeView, Op, QuantRule } from '../types.ts'
+import { axesOfData, into, link, out } from './channels.ts'
 import { pickAlong } from './content.ts'
 import { indexingGrads } from './indexing.grad.ts'
 import {
@@ -28,6 +29,18 @@ function inferGather(n: NodeView): readonly Known[] {
   const size = data[at]
   const picks = content && typeof size === 'number' ? numbersOf(n, 1)?.map((i) => (i < 0 ? i + size : i)) : undefined
   return [tensorType(dtypeOf(n, 0), shape, picks && content && pickAlong(content, data, at, picks))]
+}
+
+/** Axes that are not indexed, and those of the indices in the place of the indexed one. */
+function gatherChannels(n: NodeView): readonly Link[] {
+  const [data, indices] = [shapeOf(n, 0), shapeOf(n, 1)]
+  if (!data || !indices) return []
+  const at = axisOf(n, attrInt(n.node, 'axis', 0), data.length)
+  const rest = axesOfData(n).filter((a) => a !== at)
+  return [
+    ...rest.flatMap((a) => link(data[a], [into(0, a), out(0, a < at ? a : a + indices.length - 1)])),
+    ...indices.flatMap((size, i) => link(size, [into(1, i), out(0, at + i)]))
+  ]
 }
 
 function inferGatherND(n: NodeView): readonly Known[] {
@@ -97,7 +110,8 @@ function inferOneHot(n: NodeView): readonly Known[] {
 }
 
 export const indexingOps: readonly Op[] = withGrads(indexingGrads, [
-  freeOp('Gather', { infer: inferGather, quant: moves }),
+  // A table of embeddings.
+  freeOp('Gather', { infer: inferGather, channels: gatherChannels, quant: moves, starts: [{ deviation: () => 0.02 }] }),
   freeOp('GatherElements', { infer: inferGatherElements, quant: moves }),
   freeOp('GatherND', { infer: inferGatherND }),
   freeOp('Scatter', { infer: inferScatter }),

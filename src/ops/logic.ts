@@ -1,5 +1,6 @@
 /** Comparisons and boolean logic, with numpy broadcasting. */
 import type { Known, NodeView, Op } from '../types.ts'
+import { everyAxis } from './channels.ts'
 import { contentOver, unaryContent } from './content.ts'
 import { inferBroadcast } from './elementwise.ts'
 import { freeOp, shapeOf, tensorType } from './op.ts'
@@ -10,7 +11,9 @@ const inferNot = (n: NodeView): readonly Known[] => [
 ]
 
 export const logicOps: readonly Op[] = [
-  ...['Equal', 'Greater', 'GreaterOrEqual', 'Less', 'LessOrEqual'].map((name) => freeOp(name, { infer: inferLogic })),
-  ...['And', 'Or', 'Xor'].map((name) => freeOp(name, { infer: inferLogic })),
-  freeOp('Not', { infer: inferNot })
+  ...['Equal', 'Greater', 'GreaterOrEqual', 'Less', 'LessOrEqual'].map((name) =>
+    freeOp(name, { infer: inferLogic, channels: everyAxis })
+  ),
+  ...['And', 'Or', 'Xor'].map((name) => freeOp(name, { infer: inferLogic, channels: everyAxis })),
+  freeOp('Not', { infer: inferNot, channels: everyAxis })
 ]

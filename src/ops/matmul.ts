@@ -5,9 +5,11 @@
 import { unknownDim } from '../base/dim.ts'
 import { attrInt } from '../ir/attrs.ts'
 import type { Cost, Dim, DType, Known, NodeView, Op, QuantRule } from '../types.ts'
+import { withChannels } from './channels.ts'
 import { einsumCost, inferEinsum } from './einsum.ts'
+import { matmulChannels } from './matmul.channels.ts'
 import { matmulGrads } from './matmul.grad.ts'
-import { broadcast, dtypeOf, fail, shapeOf, tensorType, withGrads } from './op.ts'
+import { broadcast, dtypeOf, fail, normalFor, shapeOf, tensorType, withGrads } from './op.ts'
 import { times, volume } from './window.ts'
 
 interface MatMulForm {
@@ -101,37 +103,45 @@ const gemmRule: QuantRule = {
 }
 
 /** Matrix products. */
-export const matmulOps: readonly Op[] = withGrads(matmulGrads, [
-  matMul('MatMul', { a: 0, b: 1, dtype: first }, { quant: matMulRule }),
-  matMul('MatMulInteger', { a: 0, b: 1, dtype: () => 'int32' }),
-  matMul('QLinearMatMul', { a: 0, b: 3, dtype: (n) => dtypeOf(n, 7) ?? dtypeOf(n, 0) }),
-  matMul('FusedMatMul', { a: 0, b: 1, dtype: first }, { domain: microsoft }),
-  matMul('TransposeMatMul', { a: 0, b: 1, dtype: first }, { domain: microsoft }),
-  matMul('DynamicQuantizeMatMul', { a: 0, b: 1, dtype: first }, { domain: microsoft }),
-  matMul('MatMulIntegerToFloat', { a: 0, b: 1, dtype: (n) => dtypeOf(n, 2) }, { domain: microsoft }),
-  {
-    name: 'Gemm',
-    infer: (n) => inferGemm(n, 1, dtypeOf(n, 0)),
-    cost: (n) => gemmCost(n, 1),
-    quant: gemmRule
-  },
-  {
-    name: 'FusedGemm',
-    domain: microsoft,
-    infer: (n) => inferGemm(n, 1, dtypeOf(n, 0)),
-    cost: (n) => gemmCost(n, 1)
-  },
-  {
-    name: 'QGemm',
-    domain: microsoft,
-    infer: (n) => inferGemm(n, 3, dtypeOf(n, 8) ?? 'float32'),
-    cost: (n) => gemmCost(n, 3)
-  },
-  packed('MatMulNBits'),
-  packed('MatMulBnb4'),
-  { name: 'Einsum', infer: inferEinsum, cost: einsumCost },
-  {
-    name: 'Det',
-    infer: (n) => [tensorType(dtypeOf(n, 0), shapeOf(n, 0)?.slice(0, -2))]
-  }
-])
+export const matmulOps: readonly Op[] = withChannels(
+  matmulChannels,
+  withGrads(matmulGrads, [
+    matMul(
+      'MatMul',
+      { a: 0, b: 1, dtype: first },
+      { quant: matMulRule, starts: [undefined, normalFor((w) => w.at(-2) ?? 1)] }
+    ),
+    matMul('MatMulInteger', { a: 0, b: 1, dtype: () => 'int32' }),
+    matMul('QLinearMatMul', { a: 0, b: 3, dtype: (n) => dtypeOf(n, 7) ?? dtypeOf(n, 0) }),
+    matMul('FusedMatMul', { a: 0, b: 1, dtype: first }, { domain: microsoft }),
+    matMul('TransposeMatMul', { a: 0, b: 1, dtype: first }, { domain: microsoft }),
+    matMul('DynamicQuantizeMatMul', { a: 0, b: 1, dtype: first }, { domain: microsoft }),
+    matMul('MatMulIntegerToFloat', { a: 0, b: 1, dtype: (n) => dtypeOf(n, 2) }, { domain: microsoft }),
+    {
+      name: 'Gemm',
+      infer: (n) => inferGemm(n, 1, dtypeOf(n, 0)),
+      cost: (n) => gemmCost(n, 1),
+      quant: gemmRule,
+      starts: [undefined, normalFor((w, node) => w[attrInt(node, 'transB', 0) !== 0 ? 1 : 0] ?? 1), 0]
+    },
+    {
+      name: 'FusedGemm',
+      domain: microsoft,
+      infer: (n) => inferGemm(n, 1, dtypeOf(n, 0)),
+      cost: (n) => gemmCost(n, 1)
+    },
+    {
+      name: 'QGemm',
+      domain: microsoft,
+      infer: (n) => inferGemm(n, 3, dtypeOf(n, 8) ?? 'float32'),
+      cost: (n) => gemmCost(n, 3)
+    },
+    packed('MatMulNBits'),
+    packed('MatMulBnb4'),
+    { name: 'Einsum', infer: inferEinsum, cost: einsumCost },
+    {
+      name: 'Det',
+      infer: (n) => [tensorType(dtypeOf(n, 0), shapeOf(n, 0)?.slice(0, -2))]
+    }
+  ])
+)

@@ -2,8 +2,10 @@
 import { addDims, divDims, mulDims, productDims, sameDim, subDims, unknownDim } from '../base/dim.ts'
 import { attrInt, attrInts } from '../ir/attrs.ts'
 import type { Dim, Known, NodeView, Op, QuantRule } from '../types.ts'
+import { withChannels } from './channels.ts'
 import { pickAlong } from './content.ts'
 import { anyDtype } from './elementwise.ts'
+import { moveChannels } from './move.channels.ts'
 import { moveGrads } from './move.grad.ts'
 import {
   axisOf,
@@ -243,14 +245,17 @@ function inferCenterCropPad(n: NodeView): readonly Known[] {
   return [tensorType(dtypeOf(n, 0), out)]
 }
 
-export const moveOps: readonly Op[] = withGrads(moveGrads, [
-  freeOp('Concat', { infer: inferConcat, quant: { inputs: [], output: 'own' } }),
-  freeOp('Split', { infer: inferSplit, quant: moves }),
-  freeOp('Slice', { infer: inferSlice, quant: moves }),
-  freeOp('Pad', { infer: inferPad }),
-  freeOp('DepthToSpace', { infer: inferDepthToSpace, quant: moves }),
-  freeOp('SpaceToDepth', { infer: inferSpaceToDepth, quant: moves }),
-  freeOp('CenterCropPad', { infer: inferCenterCropPad }),
-  freeOp('ReverseSequence'),
-  freeOp('Trilu')
-])
+export const moveOps: readonly Op[] = withChannels(
+  moveChannels,
+  withGrads(moveGrads, [
+    freeOp('Concat', { infer: inferConcat, quant: { inputs: [], output: 'own' } }),
+    freeOp('Split', { infer: inferSplit, quant: moves }),
+    freeOp('Slice', { infer: inferSlice, quant: moves }),
+    freeOp('Pad', { infer: inferPad }),
+    freeOp('DepthToSpace', { infer: inferDepthToSpace, quant: moves }),
+    freeOp('SpaceToDepth', { infer: inferSpaceToDepth, quant: moves }),
+    freeOp('CenterCropPad', { infer: inferCenterCropPad }),
+    freeOp('ReverseSequence'),
+    freeOp('Trilu')
+  ])
+)

@@ -1,6 +1,8 @@
 /** Normalizations. All keep the shape of their data; none is a sum of products in the sense of MACs. */
 import { attrInt } from '../ir/attrs.ts'
 import type { Dim, DType, Known, NodeView, Op } from '../types.ts'
+import { withChannels } from './channels.ts'
+import { normChannels } from './norm.channels.ts'
 import { batchTrain, normGrads } from './norm.grad.ts'
 import { axisOf, dtypeOf, fail, freeOp, shapeOf, tensorType, withGrads } from './op.ts'
 
@@ -40,25 +42,30 @@ function inferEmbed(n: NodeView): readonly (Known | undefined)[] {
 
 const microsoft = 'com.microsoft'
 
+const gainAndBias = [undefined, 1, 0]
+
 /** Normalizations. */
-export const normOps: readonly Op[] = withGrads(normGrads, [
-  freeOp('BatchNormalization', { infer: inferBatch, train: batchTrain }),
-  freeOp('InstanceNormalization'),
-  freeOp('GroupNormalization'),
-  freeOp('LpNormalization'),
-  freeOp('LRN'),
-  freeOp('MeanVarianceNormalization'),
-  freeOp('LayerNormalization', { infer: (n) => inferLayer(n, dtypeOf(n, 0)) }),
-  freeOp('RMSNormalization', { infer: (n) => inferLayer(n, dtypeOf(n, 1)) }),
-  // ONNX Runtime registers this one in the default domain.
-  freeOp('SimplifiedLayerNormalization', { infer: (n) => inferLayer(n, dtypeOf(n, 1)) }),
-  freeOp('SkipLayerNormalization', { domain: microsoft, infer: inferSkip }),
-  freeOp('SkipSimplifiedLayerNormalization', { domain: microsoft, infer: inferSkip }),
-  freeOp('EmbedLayerNormalization', { domain: microsoft, infer: inferEmbed }),
-  freeOp('GroupNorm', { domain: microsoft }),
-  freeOp('SkipGroupNorm', {
-    domain: microsoft,
-    infer: (n) => n.node.outputs.map(() => tensorType(dtypeOf(n, 0), shapeOf(n, 0)))
-  }),
-  freeOp('BiasSoftmax', { domain: microsoft })
-])
+export const normOps: readonly Op[] = withChannels(
+  normChannels,
+  withGrads(normGrads, [
+    freeOp('BatchNormalization', { infer: inferBatch, train: batchTrain, starts: [undefined, 1, 0, 0, 1] }),
+    freeOp('InstanceNormalization', { starts: gainAndBias }),
+    freeOp('GroupNormalization', { starts: gainAndBias }),
+    freeOp('LpNormalization'),
+    freeOp('LRN'),
+    freeOp('MeanVarianceNormalization'),
+    freeOp('LayerNormalization', { infer: (n) => inferLayer(n, dtypeOf(n, 0)), starts: gainAndBias }),
+    freeOp('RMSNormalization', { infer: (n) => inferLayer(n, dtypeOf(n, 1)), starts: gainAndBias }),
+    // ONNX Runtime registers this one in the default domain.
+    freeOp('SimplifiedLayerNormalization', { infer: (n) => inferLayer(n, dtypeOf(n, 1)) }),
+    freeOp('SkipLayerNormalization', { domain: microsoft, infer: inferSkip }),
+    freeOp('SkipSimplifiedLayerNormalization', { domain: microsoft, infer: inferSkip }),
+    freeOp('EmbedLayerNormalization', { domain: microsoft, infer: inferEmbed }),
+    freeOp('GroupNorm', { domain: microsoft }),
+    freeOp('SkipGroupNorm', {
+      domain: microsoft,
+      infer: (n) => n.node.outputs.map(() => tensorType(dtypeOf(n, 0), shapeOf(n, 0)))
+    }),
+    freeOp('BiasSoftmax', { domain: microsoft })
+  ])
+)

@@ -3,7 +3,7 @@ import { sameDim, unknownDim } from '../base/dim.ts'
 import { PareError } from '../base/errors.ts'
 import { attrInts } from '../ir/attrs.ts'
 import { elementCount, ints, isInteger, toNumbers } from '../ir/tensor.ts'
-import type { Cost, Dim, DType, Grad, Known, NodeView, Op } from '../types.ts'
+import type { Cost, Dim, DType, Grad, Known, Node, NodeView, Op, Start } from '../types.ts'
 
 /** Contents longer than this are not followed. */
 export const maxContent = 64
@@ -88,6 +88,11 @@ export function typeOnly(known: Known | undefined): Known | undefined {
 
 /** An operator that costs no multiply-accumulates and, unless said otherwise, keeps the type of its input. */
 export const freeOp = (name: string, o: Partial<Op> = {}): Op => ({ name, infer: sameType, cost: free, ...o })
+
+/** Normal weights that keep the size of what Relu lets through (He et al. 2015): variance 2 / inputs of a unit. */
+export const normalFor = (inputs: (shape: readonly number[], node: Node) => number): Start => ({
+  deviation: (shape, node) => Math.sqrt(2 / Math.max(1, inputs(shape, node)))
+})
 
 /** The records with their gradients, which are keyed by name (`domain:Name` outside the default domain). */
 export function withGrads(grads: Readonly<Record<string, Grad>>, ops: readonly Op[]): readonly Op[] {

@@ -4,7 +4,8 @@
  */
 import { addDims, mulDims, unknownDim } from '../base/dim.ts'
 import { attrInt, attrInts } from '../ir/attrs.ts'
-import type { Dim, Known, Node, NodeView, Op } from '../types.ts'
+import type { Dim, Known, Link, Node, NodeView, Op } from '../types.ts'
+import { batchAndChannels } from './channels.ts'
 import { contentOf, dtypeOf, fail, free, isGiven, shapeOf, tensorType, withGrads } from './op.ts'
 import { poolGrads } from './pool.grad.ts'
 import {
@@ -90,13 +91,16 @@ const givesIndices = (node: Node): string | undefined =>
 const isDilated = (node: Node): string | undefined =>
   attrInts(node, 'dilations')?.some((d) => d !== 1) ? 'the integer kernel has no dilations' : undefined
 
+/** Indices count through all channels. */
+const poolChannels = (n: NodeView): readonly Link[] => (n.node.outputs[1] ? [] : batchAndChannels(n))
+
 export const poolOps: readonly Op[] = withGrads(poolGrads, [
-  pool('MaxPool', { quant: { inputs: [0], output: 'same', declines: givesIndices } }),
-  pool('AveragePool', { quant: { inputs: [0], output: 'own', declines: isDilated } }),
-  pool('LpPool'),
-  whole('GlobalAveragePool', { quant: { inputs: [0], output: 'own' } }),
-  whole('GlobalMaxPool'),
-  whole('GlobalLpPool'),
+  pool('MaxPool', { channels: poolChannels, quant: { inputs: [0], output: 'same', declines: givesIndices } }),
+  pool('AveragePool', { channels: poolChannels, quant: { inputs: [0], output: 'own', declines: isDilated } }),
+  pool('LpPool', { channels: poolChannels }),
+  whole('GlobalAveragePool', { channels: batchAndChannels, quant: { inputs: [0], output: 'own' } }),
+  whole('GlobalMaxPool', { channels: batchAndChannels }),
+  whole('GlobalLpPool', { channels: batchAndChannels }),
   { name: 'MaxUnpool', infer: inferUnpool, cost: free },
   { name: 'MaxRoiPool', infer: (n) => inferRegions(n, attrInts(n.node, 'pooled_shape') ?? []), cost: free },
   {

@@ -1,7 +1,8 @@
 /** Reductions over axes, sums and maxima along one axis. Their arithmetic is not counted as work. */
 import { addDims, mulDims, unknownDim } from '../base/dim.ts'
 import { attrInt } from '../ir/attrs.ts'
-import type { Dim, DType, Known, NodeView, Op } from '../types.ts'
+import type { Dim, DType, Known, Link, NodeView, Op } from '../types.ts'
+import { axesOfData, everyAxis, into, link, out } from './channels.ts'
 import {
   axesOf,
   axisOf,
@@ -60,17 +61,36 @@ function inferCumulative(n: NodeView): readonly Known[] {
   return [tensorType(dtypeOf(n, 0), shapeOf(n, 0))]
 }
 
+/** Axes that are not reduced. */
+function keptAxes(n: NodeView, axes: readonly number[]): readonly Link[] {
+  const x = shapeOf(n, 0) ?? []
+  const gone = axesOf(n, axes, x.length)
+  const isKept = attrInt(n.node, 'keepdims', 1) !== 0
+  const left = axesOfData(n).filter((a) => !gone.includes(a))
+  return left.flatMap((a, i) => link(x[a], [into(0, a), out(0, isKept ? a : i)]))
+}
+
+function reduceChannels(n: NodeView): readonly Link[] {
+  const given = givenAxes(n, 1)
+  const isNone = given === 'none' || given?.length === 0
+  if (isNone && attrInt(n.node, 'noop_with_empty_axes', 0) !== 0) return everyAxis(n)
+  return isNone || given === undefined ? [] : keptAxes(n, given as readonly number[])
+}
+
+const argChannels = (n: NodeView): readonly Link[] => (shapeOf(n, 0) ? keptAxes(n, [attrInt(n.node, 'axis', 0)]) : [])
+
 const reductions = ['L1', 'L2', 'LogSum', 'LogSumExp', 'Max', 'Mean', 'Min', 'Prod', 'Sum', 'SumSquare']
 
 export const reduceOps: readonly Op[] = withGrads(reduceGrads, [
   ...reductions.map((name) =>
     freeOp(`Reduce${name}`, {
       infer: inferReduce,
+      channels: reduceChannels,
       ...(name === 'Max' || name === 'Min' ? { quant: { inputs: [0], output: 'same' as const } } : {})
     })
   ),
-  freeOp('ArgMax', { infer: inferArg }),
-  freeOp('ArgMin', { infer: inferArg }),
+  freeOp('ArgMax', { infer: inferArg, channels: argChannels }),
+  freeOp('ArgMin', { infer: inferArg, channels: argChannels }),
   freeOp('CumSum', { infer: inferCumulative }),
   freeOp('CumProd', { infer: inferCumulative })
 ])

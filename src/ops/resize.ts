@@ -5,7 +5,8 @@
 import { mulDims, unknownDim } from '../base/dim.ts'
 import { attrFloats, attrInts, attrString } from '../ir/attrs.ts'
 import { toFloats } from '../ir/tensor.ts'
-import type { Dim, Known, Node, NodeView, Op } from '../types.ts'
+import type { Dim, Known, Link, Node, NodeView, Op } from '../types.ts'
+import { axesOfData, into, link, out, sizeAt } from './channels.ts'
 import { axisOf, contentOf, dtypeOf, fail, freeOp, isGiven, shapeOf, tensorType, unknownDims, withGrads } from './op.ts'
 import { resizeGrads } from './resize.grad.ts'
 import { floorDiv } from './window.ts'
@@ -84,12 +85,31 @@ function inferAffineGrid(n: NodeView): readonly (Known | undefined)[] {
   return [tensorType(dtypeOf(n, 0), size && [size[0] ?? unknownDim, ...size.slice(2), size.length - 2])]
 }
 
+/** Axes that keep their size. */
+function resizeChannels(n: NodeView): readonly Link[] {
+  const [x, y] = [shapeOf(n, 0), n.outputs[0]?.shape]
+  const isStretched = attrString(n.node, 'keep_aspect_ratio_policy', 'stretch') === 'stretch'
+  const isCropped = attrString(n.node, 'coordinate_transformation_mode', 'half_pixel') === 'tf_crop_and_resize'
+  if (!x || !y || !isStretched || isCropped) return []
+  const axes = (attrInts(n.node, 'axes') ?? axesOfData(n)).map((a) => axisOf(n, a, x.length))
+  const isSized = isGiven(n, 3) && shapeOf(n, 3)?.[0] !== 0
+  return axesOfData(n).flatMap((a) => {
+    const element = axes.indexOf(a)
+    const counts = isSized && element >= 0 ? sizeAt(n, 3, element) : []
+    return x[a] === y[a] && counts ? link(x[a], [into(0, a), out(0, a)], { counts }) : []
+  })
+}
+
 /** Resampling. */
 const interpolates = (node: Node): string | undefined =>
   attrString(node, 'mode', 'nearest') === 'nearest' ? undefined : 'only nearest resizing moves codes'
 
 export const resizeOps: readonly Op[] = withGrads(resizeGrads, [
-  freeOp('Resize', { infer: inferResize, quant: { inputs: [0], output: 'same', declines: interpolates } }),
+  freeOp('Resize', {
+    infer: inferResize,
+    channels: resizeChannels,
+    quant: { inputs: [0], output: 'same', declines: interpolates }
+  }),
   freeOp('Upsample', { infer: (n) => inferUpsample(n) }),
   freeOp('Upsample', { domain: 'com.microsoft.nchwc', infer: (n) => inferUpsample(n, attrInts) }),
   freeOp('GridSample', { infer: inferGridSample }),

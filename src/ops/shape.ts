@@ -2,6 +2,7 @@
 import { divDims, mulDims, productDims, sameDim, unknownDim } from '../base/dim.ts'
 import { attrInt, attrInts } from '../ir/attrs.ts'
 import type { Dim, Known, NodeView, Op, QuantRule } from '../types.ts'
+import { withChannels } from './channels.ts'
 import { permuted } from './content.ts'
 import {
   axesOf,
@@ -20,6 +21,7 @@ import {
   unknownDims,
   withGrads
 } from './op.ts'
+import { shapeChannels } from './shape.channels.ts'
 import { dropoutTrain, shapeGrads } from './shape.grad.ts'
 
 const moves: QuantRule = { inputs: [0], output: 'same' }
@@ -202,16 +204,19 @@ function inferDropout(n: NodeView): readonly Known[] {
   return [tensorType(dtypeOf(n, 0), shapeOf(n, 0), contentOf(n, 0)), tensorType('bool', shapeOf(n, 0))]
 }
 
-export const shapeOps: readonly Op[] = withGrads(shapeGrads, [
-  freeOp('Shape', { infer: inferShape }),
-  freeOp('Size', { infer: inferSize }),
-  freeOp('Reshape', { infer: inferReshape, quant: moves }),
-  freeOp('Flatten', { infer: inferFlatten, quant: moves }),
-  freeOp('Transpose', { infer: inferTranspose, quant: moves }),
-  freeOp('Squeeze', { infer: inferSqueeze, quant: moves }),
-  freeOp('Unsqueeze', { infer: inferUnsqueeze, quant: moves }),
-  freeOp('Expand', { infer: inferExpand, quant: moves }),
-  freeOp('Tile', { infer: inferTile, quant: moves }),
-  freeOp('Identity', { infer: (n) => [n.inputs[0]], quant: moves }),
-  freeOp('Dropout', { infer: inferDropout, quant: moves, train: dropoutTrain })
-])
+export const shapeOps: readonly Op[] = withChannels(
+  shapeChannels,
+  withGrads(shapeGrads, [
+    freeOp('Shape', { infer: inferShape }),
+    freeOp('Size', { infer: inferSize }),
+    freeOp('Reshape', { infer: inferReshape, quant: moves }),
+    freeOp('Flatten', { infer: inferFlatten, quant: moves }),
+    freeOp('Transpose', { infer: inferTranspose, quant: moves }),
+    freeOp('Squeeze', { infer: inferSqueeze, quant: moves }),
+    freeOp('Unsqueeze', { infer: inferUnsqueeze, quant: moves }),
+    freeOp('Expand', { infer: inferExpand, quant: moves }),
+    freeOp('Tile', { infer: inferTile, quant: moves }),
+    freeOp('Identity', { infer: (n) => [n.inputs[0]], quant: moves }),
+    freeOp('Dropout', { infer: inferDropout, quant: moves, train: dropoutTrain })
+  ])
+)

@@ -1,0 +1,161 @@
+/**
+ * Sums with fewer terms: what the layers of a narrowed model make drifts away, the further the deeper. Each layer's output
+ * channel gets the mean and deviation back that it had over some samples, y' = (y − μ)·σ_wide/σ + μ_wide, by its weight and
+ * bias (REPAIR, Jordan et al., ICLR 2023). One run does, since a layer is put right in the graph before the next reads it.
+ */
+import { attrFloat } from '../../ir/attrs.ts'
+import { type Draft, edit } from '../../ir/edit.ts'
+import { constant, consumers } from '../../ir/graph.ts'
+import { elementCount, scalar, tensor, toFloats } from '../../ir/tensor.ts'
+import { opFor } from '../../ops/index.ts'
+import { inferShapes, viewOf } from '../../ops/infer.ts'
+import type { Batch, Context, Dataset, Model, Node, Tensor } from '../../types.ts'
+import { fixedBatch, sampleBytes } from '../quantize/calibrate.ts'
+import { type Gone, goneOf, type Kept } from './remove.ts'
+
+/** Samples of a run, at most and at least; and bytes of its largest value. */
+const [mostSamples, leastSamples, mostBytes] = [256, 16, 64 * 2 ** 20]
+/** Deviations are not raised by more than this: a dead channel stays dead. */
+const mostGain = 100
+
+/** A layer whose weight and bias are its own, with the axes of its output channels. */
+interface Layer {
+  readonly output: string
+  readonly rank: number
+  readonly axis: number
+  readonly weight: { readonly id: string; readonly axis: number }
+  readonly bias: string
+}
+
+/** Mean and deviation of each output channel. */
+interface Spread {
+  readonly mean: Float32Array
+  readonly deviation: Float32Array
+}
+
+/** The narrow model as near to the wide one as scales and shifts of channels bring it; as it is without samples for it. */
+export async function repaired(narrow: Model, wide: Model, kept: Kept, data: Dataset, ctx: Context): Promise<Model> {
+  const typed = inferShapes(wide)
+  const layers = layersOf(typed)
+  const made = typed.graph.nodes.flatMap((n) => n.outputs)
+  const largest = Math.max(1, ...made.map((id) => sampleBytes(typed, id)))
+  const samples = Math.min(mostSamples, data.size, Math.floor(mostBytes / largest))
+  if (layers.length === 0 || samples < leastSamples || fixedBatch(wide) !== undefined) return narrow
+  const batch = await firstBatch(data, samples)
+  if (!batch) return narrow
+  const before = await spreads(wide, layers, (d, layer) => watch(d, layer), batch, ctx)
+  const gone = goneOf(kept)
+  const wanted = new Map([...before].map(([layer, s]) => [layer, leftOf(s, layer, gone)]))
+  const found = await spreads(narrow, layers, (d, layer) => correct(d, layer, wanted.get(layer) as Spread), batch, ctx)
+  return edit(narrow, (d) => {
+    for (const [layer, s] of found) write(d, layer, s, wanted.get(layer) as Spread)
+  })
+}
+
+async function firstBatch(data: Dataset, samples: number): Promise<Batch | undefined> {
+  for await (const b of data.batches({ batch: samples })) return b
+  return undefined
+}
+
+/** Layers with a float weight and bias of their own, told by the operator's own rules. */
+const layersOf = (typed: Model): Layer[] => typed.graph.nodes.flatMap((node) => layerOf(typed, node) ?? [])
+
+function layerOf(typed: Model, node: Node): Layer | undefined {
+  const { graph } = typed
+  const op = opFor(node)
+  const { weights, bias } = op?.quant ?? {}
+  const [output] = node.outputs
+  if (!op?.channels || !weights || bias === undefined || !output) return undefined
+  const links = op.channels(viewOf(typed, graph, node)).filter(({ sums }) => !sums)
+  const ends = links.map(({ spans }) => ({
+    row: spans.find((s) => s.of === 'input' && s.at === weights.input),
+    made: spans.find((s) => s.of === 'output')
+  }))
+  const { row, made } = ends.find((e) => e.row && e.made) ?? {}
+  const [id, biasId] = [node.inputs[weights.input] ?? '', node.inputs[bias] ?? '']
+  const [w, b] = [constant(graph, id), constant(graph, biasId)]
+  const rank = graph.values.get(output)?.shape?.length
+  if (!row || !made || !w || !b || rank === undefined || attrFloat(node, 'beta', 1) !== 1) return undefined
+  const channels = w.shape[row.axis]
+  const isOwn = [id, biasId].every((value) => consumers(graph, value).length === 1)
+  const isVector = elementCount(b.shape) === channels && b.shape.at(-1) === channels
+  if (!isOwn || !isVector || w.dtype !== 'float32' || b.dtype !== 'float32') return undefined
+  return { output, rank, axis: made.axis, weight: { id, axis: row.axis }, bias: biasId }
+}
+
+/** Ids of the mean and the deviation of a layer's output, in the graph that watches them. */
+type Watch = (d: Draft, layer: Layer) => readonly [mean: string, deviation: string]
+
+async function spreads(
+  model: Model,
+  layers: readonly Layer[],
+  watchLayer: Watch,
+  { inputs }: Batch,
+  ctx: Context
+): Promise<ReadonlyMap<Layer, Spread>> {
+  const ids = new Map<Layer, readonly [string, string]>()
+  const watched = edit(model, (d) => {
+    for (const layer of layers) ids.set(layer, watchLayer(d, layer))
+  })
+  const session = await ctx.runner.open(watched, { outputs: [...ids.values()].flat() })
+  try {
+    const wanted = session.inputs.flatMap(({ name }) => (inputs[name] ? [[name, inputs[name]] as const] : []))
+    const out = await session.run(Object.fromEntries(wanted))
+    const numbers = (id: string): Float32Array => toFloats(out[id] as Tensor)
+    return new Map([...ids].map(([layer, [m, s]]) => [layer, { mean: numbers(m), deviation: numbers(s) }]))
+  } finally {
+    await session.close()
+  }
+}
+
+function watch(d: Draft, { output, rank, axis }: Layer, of = output): readonly [string, string] {
+  const others = Array.from({ length: rank }, (_, i) => i).filter((i) => i !== axis)
+  const axes = d.addConstant(tensor('int64', [others.length], others), 'repair_axes')
+  const mean = d.add('ReduceMean', [of, axes])
+  const apart = d.add('Sub', [of, mean])
+  const variance = d.add('ReduceMean', [d.add('Mul', [apart, apart]), axes])
+  return [mean, d.add('Sqrt', [variance])]
+}
+
+/** Puts the output right before anyone reads it. */
+function correct(d: Draft, layer: Layer, wanted: Spread): readonly [string, string] {
+  const { output, rank, axis } = layer
+  const maker = d.producer(output)
+  const raw = d.fresh(`${output}_raw`)
+  if (maker) d.replace(maker, { ...maker, outputs: maker.outputs.with(0, raw) })
+  const ids = watch(d, layer, raw)
+  const shape = Array.from({ length: rank }, (_, i) => (i === axis ? wanted.mean.length : 1))
+  const [mean, deviation] = [wanted.mean, wanted.deviation].map((v) =>
+    d.addConstant(tensor('float32', shape, v), 'repair')
+  )
+  const least = d.add('Mul', [deviation as string, d.addConstant(scalar('float32', 1 / mostGain), 'repair')])
+  const floor = d.add('Add', [least, d.addConstant(scalar('float32', tiny), 'repair')])
+  const gain = d.add('Div', [deviation as string, d.add('Max', [ids[1], floor])])
+  const scaled = d.add('Mul', [d.add('Sub', [raw, ids[0]]), gain])
+  d.add('Add', [scaled, mean as string], { outputs: [output] })
+  return ids
+}
+
+/** Keeps 0 / 0 away. */
+const tiny = 1e-20
+
+/** Of the channels that stayed. */
+function leftOf({ mean, deviation }: Spread, { output, axis }: Layer, gone: Gone): Spread {
+  const out = gone.get(output)?.get(axis)
+  const pick = (v: Float32Array): Float32Array => v.filter((_, i) => !out?.has(i))
+  return { mean: pick(mean), deviation: pick(deviation) }
+}
+
+/** w' = w·g and b' = (b − μ)·g + μ_wide, g = σ_wide / σ. */
+function write(d: Draft, { weight, bias }: Layer, found: Spread, wanted: Spread): void {
+  const [w, b] = [d.value(weight.id), d.value(bias)]
+  if (!w?.data || !b?.data) return
+  const gains = wanted.deviation.map((s, c) => s / Math.max(found.deviation[c] as number, s / mostGain + tiny))
+  const run = elementCount(w.data.shape.slice(weight.axis + 1))
+  const values = toFloats(w.data).map((x, k) => x * (gains[Math.floor(k / run) % gains.length] as number))
+  const shifted = toFloats(b.data).map(
+    (x, c) => (x - (found.mean[c] as number)) * (gains[c] as number) + (wanted.mean[c] as number)
+  )
+  d.set({ ...w, data: tensor('float32', w.data.shape, values) })
+  d.set({ ...b, data: tensor('float32', b.data.shape, shifted) })
+}
