@@ -86,6 +86,7 @@ const inputFlags = [
   'labels',
   'preprocess',
   'recipe',
+  'reference',
   'metric'
 ] as const
 
@@ -213,6 +214,7 @@ export function replayLine(given: Parsed, model: string, out: string, report: st
 
 /** The command that verifies a result on the data that was given, as it was read. */
 export function verifyLine(given: Parsed, model: string, out: string): string {
+  if (extname(model) === '.txt') return shellLine(['compress', out, '--data', 'PATH'])
   const flags = again(given, ['eval-data', 'data', 'preprocess', 'labels', 'metric'])
   return shellLine(['verify', model, out, ...(flags.length > 0 ? flags : ['--data', 'PATH'])])
 }

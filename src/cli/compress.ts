@@ -13,7 +13,8 @@ import {
   placeFlags,
   readingFlags,
   recipeFlag,
-  reportFlags
+  reportFlags,
+  trainDataFlag
 } from './shared-flags.ts'
 
 /** `pare compress` */
@@ -25,6 +26,7 @@ export const command: Command = {
     dataFlag,
     evalDataFlag,
     calibrationDataFlag,
+    { ...trainDataFlag, about: 'data of its own for passes of the recipe that train' },
     ...readingFlags,
     ...metricFlags,
     {

@@ -4,16 +4,18 @@ import { passes } from '../passes/index.ts'
 import type { AnyPass } from '../passes/pass.ts'
 import { parseOptions } from '../passes/pass.ts'
 import { common, dataOf, outputOf, readable, reportOf, verifyLine } from './check.ts'
-import { type Command, isOn } from './command.ts'
+import { type Command, isOn, text } from './command.ts'
 import type { Flag } from './flags.ts'
 import { runInWorker } from './run.ts'
 import { flagsOf, optionsFrom } from './schema.ts'
 import {
   calibrationDataFlag,
   dataFlag,
+  metricFlag,
   outputFlags,
   placeFlags,
   readingFlags,
+  referenceFlag,
   reportFlags,
   resumeFlag,
   trainDataFlag
@@ -49,6 +51,8 @@ function commandOf(pass: AnyPass): Command {
       ...(kinds.length > 0
         ? [dataFlag, calibrationDataFlag, ...(kinds.includes('train') ? [trainDataFlag] : []), ...readingFlags]
         : []),
+      ...(pass.compares ? [referenceFlag] : []),
+      ...(kinds.includes('selection') ? [metricFlag] : []),
       ...placeFlags,
       ...outputFlags,
       ...(pass.needs.includes('train') ? [resumeFlag] : []),
@@ -66,11 +70,15 @@ function commandOf(pass: AnyPass): Command {
       const before = given.values.get('prepare') === false ? [] : pass.after.map((name) => [name, {}] as const)
       const out = outputOf(given, model)
       const report = reportOf(given)
+      const metric = text(given, 'metric')
+      const reference = text(given, 'reference')
       const job = {
         command: 'apply' as const,
         ...common(given, command, at.argv),
         ...{ model, out, recipe: [...before, [pass.name, options] as const] },
         data,
+        ...(metric === undefined ? {} : { metric }),
+        ...(reference === undefined ? {} : { reference: readable(reference) }),
         ...(isOn(given, 'resume') ? { resume: true } : {})
       }
       return runInWorker(job, given, at, { report, wrote: true, next: () => verifyLine(given, model, out) })

@@ -70,6 +70,14 @@ export const resumeFlag: Flag = {
   group: 'output',
   about: 'go on after the last epoch of the same command, where it was stopped'
 }
+/** Of passes that compare a quantized model with the one that it was made from. */
+export const referenceFlag: Flag = {
+  name: 'reference',
+  kind: 'text',
+  hint: 'FILE',
+  group: 'data',
+  about: 'the float model that the quantized one was made from'
+}
 /** How data is read. */
 export const readingFlags: readonly Flag[] = [
   {
@@ -82,16 +90,19 @@ export const readingFlags: readonly Flag[] = [
   { name: 'labels', kind: 'text', hint: 'FILE', group: 'data', about: 'class names, one a line, for folders by class' }
 ]
 
+/** What a model is judged by. */
+export const metricFlag: Flag = {
+  name: 'metric',
+  kind: 'text',
+  hint: 'NAME|FILE.mjs',
+  group: 'accuracy',
+  about:
+    'top1, top5, agreement, relativeError, reconstruction, cosine, ctcText, or a module of yours (default: top1 with labels, else agreement of class scores, else relativeError)'
+}
+
 /** What is judged, and what may be lost. */
 export const metricFlags: readonly Flag[] = [
-  {
-    name: 'metric',
-    kind: 'text',
-    hint: 'NAME|FILE.mjs',
-    group: 'accuracy',
-    about:
-      'top1, top5, agreement, relativeError, reconstruction, cosine, or a module of yours (default: top1 with labels, else agreement of class scores, else relativeError)'
-  },
+  metricFlag,
   {
     name: 'max-drop',
     kind: 'share',

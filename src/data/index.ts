@@ -1,4 +1,5 @@
 export { arrayDataset, type Column, type Columns, chunks, columnDataset, type LabelledDataset } from './arrays.ts'
+export { type CtcOptions, ctcText, ctcTexts } from './ctc.ts'
 export { type DataDescription, dataDescription } from './description.ts'
 export { type FitOptions, fitArrays, fitShape, type ImageInput, imageInput } from './fit.ts'
 export { isIdx, parseIdx } from './idx.ts'

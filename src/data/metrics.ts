@@ -6,6 +6,7 @@
 import { PareError } from '../base/errors.ts'
 import { isFloat, isInteger, kindOf, toNumbers } from '../ir/tensor.ts'
 import type { Batch, Dim, Metric, Session, Tensor } from '../types.ts'
+import { ctcText } from './ctc.ts'
 
 type Outputs = Readonly<Record<string, Tensor>>
 type Row = ArrayLike<number>
@@ -18,7 +19,8 @@ export const metrics: Readonly<Record<string, Metric>> = Object.fromEntries(
     agreement(),
     compared('relativeError', 'lower', relativeError),
     compared('cosine', 'higher', cosine),
-    reconstruction()
+    reconstruction(),
+    ctcText()
   ].map((m) => [m.name, m])
 )
 

@@ -8,7 +8,7 @@ import { consumers, isOutput, producer } from '../ir/graph.ts'
 import { isFloat } from '../ir/tensor.ts'
 import { opFor } from '../ops/index.ts'
 import { viewOf } from '../ops/infer.ts'
-import type { Graph, Model, Node } from '../types.ts'
+import type { Dim, Graph, Model, Node } from '../types.ts'
 
 /** A layer of the original and the value at which it is compared. */
 export interface Pair {
@@ -77,8 +77,15 @@ function isAttached(model: Model, node: Node): boolean {
 }
 
 function isComparable(original: Graph, compressed: Graph, id: string): boolean {
-  const { dtype } = original.values.get(id) ?? {}
-  return dtype !== undefined && isFloat(dtype) && producer(compressed, id) !== undefined
+  const { dtype, shape } = original.values.get(id) ?? {}
+  if (dtype === undefined || !isFloat(dtype) || producer(compressed, id) === undefined) return false
+  return canBeSame(shape, compressed.values.get(id)?.shape)
+}
+
+/** Networks of their own, such as a teacher and its student, use one name for values of different sizes. */
+function canBeSame(a: readonly Dim[] | undefined, b: readonly Dim[] | undefined): boolean {
+  if (!a || !b) return true
+  return a.length === b.length && a.every((d, i) => d === b[i] || typeof d === 'string' || typeof b[i] === 'string')
 }
 
 function workerOf(compressed: Graph, node: Node, chain: readonly string[]): Node | undefined {

@@ -132,13 +132,13 @@ export async function save(
   const write = (externalName: string): Written => writeModel(model, { ...opset, externalName })
   const { written, name } =
     o.weightsName === undefined ? withHash(first, write, path) : named(first, write, o.weightsName)
-  if (!written.external) return writeAtomic(path, [written.bytes], o)
+  if (!written.external) return writeAtomic(path, written.parts, o)
   const weights = join(dirname(path), name)
   const isNew = statSync(weights, { throwIfNoEntry: false }) === undefined
   const force = o.weightsName === undefined || (o.force ?? false)
   const { bytes } = await writeAtomic(weights, written.external.parts, { ...o, force })
   try {
-    const made = await writeAtomic(path, [written.bytes], o)
+    const made = await writeAtomic(path, written.parts, o)
     return { bytes: bytes + made.bytes, sha256: made.sha256 }
   } catch (error) {
     if (isNew) rmSync(weights, { force: true })

@@ -37,6 +37,8 @@ export interface Job {
   readonly maxDrop?: number
   readonly objective?: Objective
   readonly recipe?: Recipe
+  /** `apply`: the float model that a quantized one was made from. */
+  readonly reference?: string
   /** `apply`: go on from the checkpoints of a run that was stopped. */
   readonly resume?: boolean
   /** `convert`: weights in a file beside the model. */

@@ -32,7 +32,7 @@ export async function applyRecipe(model: Model, recipe: Recipe, ctx: Surrounding
     if (missing)
       throw new PareError('E_DATA', `${name} needs ${missing} data`, {
         where: name,
-        hint: missing === 'train' ? `as a command of its own: pare ${name} model.onnx --data PATH` : 'give --data'
+        hint: missing === 'train' ? 'give --train-data' : 'give --data'
       })
     return { pass, options: parseOptions(pass, given) }
   })

@@ -49,6 +49,8 @@ export interface CompressInput {
   readonly original: Staged
   /** Real samples, or seeded ones (`synthetic`), on which no accuracy can be promised and nothing is calibrated. */
   readonly data: { readonly calibration: Dataset; readonly selection: Dataset; readonly test: Dataset }
+  /** For passes of a recipe that train. */
+  readonly train?: Dataset
   readonly synthetic: boolean
   /** The metric of the promise first. */
   readonly metrics: readonly [Metric, ...Metric[]]
@@ -63,6 +65,8 @@ export interface CompressInput {
   readonly progress: Progress
   /** Given by the user: the only candidate then. */
   readonly recipe?: Recipe
+  /** Opens another model that a recipe names; absent where there are no files. */
+  load?(path: string): Promise<Model>
   /** Writes a candidate as it would be saved. */
   stage(model: Model): Promise<Staged>
   /** Load time and peak memory in a fresh process; absent where there is none (browser). */

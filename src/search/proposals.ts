@@ -33,13 +33,13 @@ export const partlyInteger = (maxDrop: number | undefined): Proposal => ({
 /** Weights of 8 bits but for those that need 16. */
 export const partlyCoded = (maxDrop: number | undefined): Proposal => ({
   name: 'int8 weights but for some of 16 bits',
-  tail: [['mix-precision', { types: ['float16', 'int8'], ...bound(maxDrop) }]]
+  tail: [['mix-precision', { types: ['float16', 'int8'], leastBytes: true, ...bound(maxDrop) }]]
 })
 
 /** As few bits for every weight as the bound allows. */
 export function fewestBits(target: Target, maxDrop: number | undefined): Proposal | undefined {
   if (maxDrop === undefined || !target.forms.includes('palette')) return undefined
-  return { name: 'weights of mixed bits', tail: [['mix-precision', { maxDrop }]] }
+  return { name: 'weights of mixed bits', tail: [['mix-precision', { maxDrop, leastBytes: true }]] }
 }
 
 const bound = (maxDrop: number | undefined): { readonly maxDrop?: number } => (maxDrop === undefined ? {} : { maxDrop })

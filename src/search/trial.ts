@@ -59,7 +59,7 @@ export const faithfulness = metricFor('relativeError')
 
 /** What passes are given. */
 export function surroundings(input: CompressInput): Surroundings {
-  const { runner, target, rng, signal, progress, data, synthetic, threads } = input
+  const { runner, target, rng, signal, progress, data, synthetic, threads, train, load } = input
   const metric = input.metrics[0]
   const measure = measurer({ runner, rng: rng.fork('measure'), threads, signal, metric, parts: measuringParts(data) })
   return {
@@ -68,7 +68,13 @@ export function surroundings(input: CompressInput): Surroundings {
     rng,
     signal,
     progress,
-    ...(synthetic ? { data: {} } : { data: { calibration: data.calibration, selection: data.selection }, measure })
+    ...(load ? { load } : {}),
+    ...(synthetic
+      ? { data: {} }
+      : {
+          data: { calibration: data.calibration, selection: data.selection, ...(train ? { train } : {}) },
+          measure
+        })
   }
 }
 

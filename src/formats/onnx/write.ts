@@ -48,15 +48,45 @@ export function writeOnnx(model: Model, o: WriteOptions = {}): Written {
     }))
   })
   const graph = graphParts(spelled.graph, { external, declared: declaredIds(spelled) })
-  const parts = [toBinary(ModelProtoSchema, header), prefix(7, total(graph)), ...graph]
+  const parts = gathered([toBinary(ModelProtoSchema, header), prefix(7, total(graph)), ...graph])
   if (total(parts) >= 2 ** 31) throw new PareError('E_LIMIT', 'a model of more than 2 GB without external weights')
+  return {
+    parts,
+    get bytes() {
+      return joined(parts)
+    },
+    ...(external && external.length > 0 ? { external: external.file() } : {})
+  }
+}
+
+/** Parts up to this size are put together, so that a file is written in few pieces. */
+const pieceBytes = 64 * 1024
+
+function gathered(parts: readonly Bytes[]): Bytes[] {
+  const out: Bytes[] = []
+  let small: Bytes[] = []
+  const close = (): void => {
+    if (small.length > 0) out.push(joined(small))
+    small = []
+  }
+  for (const p of parts)
+    if (p.length <= pieceBytes) small.push(p)
+    else {
+      close()
+      out.push(p)
+    }
+  close()
+  return out
+}
+
+function joined(parts: readonly Bytes[]): Uint8Array {
   const bytes = new Uint8Array(total(parts))
   let at = 0
   for (const p of parts) {
     bytes.set(toArray(p), at)
     at += p.length
   }
-  return external && external.length > 0 ? { bytes, external: external.file() } : { bytes }
+  return bytes
 }
 
 function weightBytes(model: Model): number {

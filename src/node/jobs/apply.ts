@@ -1,17 +1,16 @@
 /** `convert` and every pass on its own: read, apply, write, and say what it became. */
 import { PareError } from '../../base/errors.ts'
-import { defaultMetric } from '../../data/metrics.ts'
 import { measurer, measuringParts } from '../../measure/beside.ts'
-import { inferShapes } from '../../ops/infer.ts'
 import { passFor } from '../../passes/index.ts'
 import { applyRecipe, curvesOf } from '../../passes/recipe.ts'
 import type { Context, Dataset, Model, Report } from '../../types.ts'
 import { type CheckpointFiles, checkpointsBeside } from '../checkpoint.ts'
-import { load, save } from '../files.ts'
+import { save } from '../files.ts'
 import type { Job, JobHooks, JobResult } from '../job.ts'
-import { factsOf, type Opened, openJob } from './open.ts'
+import { factsOf, metricsOf, type Opened, openJob } from './open.ts'
 import { passData } from './parts.ts'
-import { refuseUnrunnable } from './runnable.ts'
+import { openReference } from './reference.ts'
+import { loadRunnable, refuseUnrunnable } from './runnable.ts'
 import { sizedModel } from './sizes.ts'
 
 type PassData = { readonly calibration?: Dataset; readonly selection?: Dataset }
@@ -27,12 +26,13 @@ export async function applyJob(job: Job, hooks: JobHooks): Promise<JobResult> {
   const recipe = job.recipe ?? []
   const { signal, progress } = hooks
   const checkpoints = job.out === undefined ? undefined : checkpointsBeside(job.out, { resume: job.resume ?? false })
+  const surroundings = { runner: o.runner, target: o.target, rng: o.rng, signal, progress, data }
   const applied = await applyRecipe(o.model, recipe, {
-    ...{ runner: o.runner, target: o.target, rng: o.rng, signal, progress },
-    data,
-    load: async (path) => inferShapes(await load(path)),
+    ...surroundings,
+    ...(job.reference === undefined ? {} : { reference: await openReference(job.reference, o.model, surroundings) }),
+    load: loadRunnable,
     ...(checkpoints ? { checkpoints } : {}),
-    ...measuring(o, data, signal)
+    ...(await measuring(job, o, data, signal))
   })
   const notes = [
     ...applied.notes,
@@ -59,11 +59,11 @@ function trainingNotes(job: Job, checkpoints: CheckpointFiles | undefined): stri
   ]
 }
 
-/** What a pass measures by: the default metric on the samples that choose. */
-function measuring(o: Opened, data: PassData, signal: AbortSignal): Pick<Context, 'measure'> {
+/** What a pass measures by: the asked metric or the default one, on the samples that choose. */
+async function measuring(job: Job, o: Opened, data: PassData, signal: AbortSignal): Promise<Pick<Context, 'measure'>> {
   const parts = measuringParts(data)
-  if (parts.length === 0) return {}
-  const metric = defaultMetric(o.outputs, data.selection?.labelled ?? false)
+  if (!data.selection || parts.length === 0) return {}
+  const [metric] = await metricsOf(job, o, data.selection)
   const { runner, threads, rng } = o
   return { measure: measurer({ runner, threads, rng: rng.fork('measure'), signal, parts, metric }) }
 }

@@ -11,7 +11,7 @@ import { temporaryError } from '../runner.ts'
 import { comparedLayers } from './layers.ts'
 import { factsOf, metricsOf, type Opened, openJob } from './open.ts'
 import { type JobParts, partsOf } from './parts.ts'
-import { refuseUnrunnable, tryOut } from './runnable.ts'
+import { loadRunnable, refuseUnrunnable, tryOut } from './runnable.ts'
 import { sizedModel } from './sizes.ts'
 import { guessedSizes } from './synthetic.ts'
 import { feedsOf, processOf } from './timing.ts'
@@ -57,6 +57,8 @@ function inputOf(
     model: o.model,
     original: { source: { path: job.model }, bytes: o.bytes },
     data: parts,
+    ...(parts.train ? { train: parts.train } : {}),
+    load: loadRunnable,
     synthetic: parts.synthetic,
     ...{ target: o.target, runner: o.runner, rng: o.rng, threads: o.threads, signal, progress },
     ...(job.maxDrop === undefined ? {} : { maxDrop: job.maxDrop }),

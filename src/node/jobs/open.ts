@@ -17,42 +17,54 @@ import { loadMetric } from '../modules.ts'
 import { nodeRunner } from '../runner.ts'
 import { version } from '../version.ts'
 
-/** An open model, and what every job needs beside it. */
-export interface Opened {
+/** A model out of a file. */
+export interface OpenedModel {
   readonly model: Model
   /** Of the file and the weights beside it. */
   readonly bytes: number
+  readonly inputs: Session['inputs']
+  readonly outputs: Session['outputs']
+}
+
+/** An open model, and what every job needs beside it. */
+export interface Opened extends OpenedModel {
   readonly runner: Runner
   readonly target: Target
   readonly rng: Rng
   readonly threads: number
-  readonly inputs: Session['inputs']
-  readonly outputs: Session['outputs']
   /** The Report without a measurement, ready to be filled. */
   readonly report: Omit<Report, 'before'>
+}
+
+/** Opens a model. Throws `E_FILE`, `E_FORMAT`, … */
+export async function openModel(path: string): Promise<OpenedModel> {
+  let bytes = fileBytes(path).length
+  const model = inferShapes(
+    await load(path, (file) => {
+      bytes += file.length
+    })
+  )
+  return {
+    model,
+    bytes,
+    inputs: model.graph.inputs.flatMap((id) => ioOf(model.graph.values.get(id))),
+    outputs: model.graph.outputs.flatMap((id) => ioOf(model.graph.values.get(id)))
+  }
 }
 
 /** Opens a job's model and target. Throws `E_FILE`, `E_FORMAT`, `E_USAGE`, … */
 export async function openJob(job: Job): Promise<Opened> {
   const target = targetFor(job.target ?? 'ort-cpu')
-  let bytes = fileBytes(job.model).length
-  const model = inferShapes(
-    await load(job.model, (file) => {
-      bytes += file.length
-    })
-  )
+  const opened = await openModel(job.model)
   const seed = job.seed ?? 0
   const threads = job.threads ?? 1
   const { cpu, cores, node, onnxruntime } = machine()
   return {
-    model,
-    bytes,
+    ...opened,
     target,
     threads,
     runner: nodeRunner(),
     rng: rng(seed),
-    inputs: model.graph.inputs.flatMap((id) => ioOf(model.graph.values.get(id))),
-    outputs: model.graph.outputs.flatMap((id) => ioOf(model.graph.values.get(id))),
     report: {
       pare: version,
       reportVersion: 1,

@@ -11,6 +11,8 @@ const syntheticSamples = 64
 /** Data by what it serves. */
 export interface JobParts extends Parts {
   readonly synthetic: boolean
+  /** Samples of their own for passes that train. */
+  readonly train?: Dataset
   /** What the test part was taken from. */
   readonly all: Dataset
   readonly report: NonNullable<Report['data']>
@@ -21,9 +23,10 @@ export interface JobParts extends Parts {
  * seeded inputs. Throws what opening data throws.
  */
 export async function partsOf(job: Job, o: Opened): Promise<JobParts> {
-  const { data, evaluation, calibration } = job.data ?? {}
+  const { data, evaluation, calibration, train } = job.data ?? {}
   const main = data ?? calibration ?? evaluation
   if (!main) return syntheticParts(job, o)
+  const training = train && (await openData(train, o))
   const all = await openData(main, o)
   const own = evaluation && evaluation !== main ? await openData(evaluation, o) : undefined
   const split = splitData(all, job.seed ?? 0)
@@ -34,6 +37,7 @@ export async function partsOf(job: Job, o: Opened): Promise<JobParts> {
     : { calibration: calibrating, selection: split.selection, test: split.test }
   return {
     ...parts,
+    ...(training ? { train: training } : {}),
     synthetic: false,
     all: own ?? all,
     report: described((evaluation && own ? evaluation : main).path, own ?? all, parts, false)

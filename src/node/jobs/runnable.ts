@@ -1,5 +1,6 @@
 /** What is looked at before a stranger's model is run in this process: the engine cannot be interrupted, nor its memory bounded. */
 import { freemem, totalmem } from 'node:os'
+import { extname } from 'node:path'
 import { part } from '../../base/bytes.ts'
 import { evaluateDim } from '../../base/dim.ts'
 import { PareError } from '../../base/errors.ts'
@@ -11,7 +12,7 @@ import { firstBatch } from '../../search/trial.ts'
 import type { Dataset, Model, Tensor, Value } from '../../types.ts'
 import type { Job, JobHooks } from '../job.ts'
 import { measureProcess } from '../measure.ts'
-import type { Opened } from './open.ts'
+import { type OpenedModel, openModel } from './open.ts'
 
 /** A run of one sample that takes longer is taken for one that never ends. */
 const patienceMs = 120_000
@@ -20,7 +21,7 @@ const patienceMs = 120_000
  * Refuses a model that cannot be run on data, or that the machine could not hold. Throws `E_MODEL`, `E_UNSUPPORTED`, and
  * `E_LIMIT` where a single value of one sample takes more than a quarter of the memory.
  */
-export function refuseUnrunnable(o: Pick<Opened, 'model' | 'inputs' | 'outputs'>): void {
+export function refuseUnrunnable(o: Pick<OpenedModel, 'model' | 'inputs' | 'outputs'>): void {
   const { model } = o
   if (o.inputs.length === 0) throw new PareError('E_MODEL', 'the model takes no inputs: there is nothing to run it on')
   if (o.outputs.length === 0) throw new PareError('E_MODEL', 'the model gives no outputs: there is nothing to measure')
@@ -39,6 +40,13 @@ export function refuseUnrunnable(o: Pick<Opened, 'model' | 'inputs' | 'outputs'>
           })
       }
   refuseNaN(model)
+}
+
+/** Another model that a pass will run: a teacher, a reference. Throws what opening and `refuseUnrunnable` do. */
+export async function loadRunnable(path: string): Promise<Model> {
+  const opened = await openModel(path)
+  refuseUnrunnable(opened)
+  return opened.model
 }
 
 const symbol = /^[A-Za-z_]\w*$/
@@ -99,11 +107,16 @@ function isForeseen(model: Model): boolean {
 /** Where a graph does not tell how long and how large a run will be, it is tried in a process of its own. Throws `E_RUN`. */
 export async function tryOut(
   job: Pick<Job, 'threads'>,
-  o: Pick<Opened, 'model' | 'inputs'>,
+  o: Pick<OpenedModel, 'model' | 'inputs'>,
   path: string,
   data: Dataset,
   hooks: JobHooks
 ): Promise<void> {
+  if (extname(path) === '.txt')
+    throw new PareError('E_UNSUPPORTED', 'no runtime reads a network in the text form', {
+      where: path,
+      hint: 'pare train makes a model of it, or pare convert with the weights that it begins with'
+    })
   if (isForeseen(o.model)) return
   hooks.progress('trying one sample', 0, undefined)
   const { batch } = batchSize([{ inputs: o.inputs }], 1)

@@ -2,14 +2,13 @@
 import { PareError } from '../../base/errors.ts'
 import { agreementBeside } from '../../data/metrics.ts'
 import { evaluate, metricDrops, metricIntervals } from '../../measure/evaluate.ts'
-import { inferShapes } from '../../ops/infer.ts'
 import { isKept } from '../../search/choose.ts'
 import type { Dataset, Measurement, Metric, Model, Report, Session, Target } from '../../types.ts'
-import { fileBytes, load, sha256File } from '../files.ts'
+import { sha256File } from '../files.ts'
 import type { Job, JobHooks, JobResult } from '../job.ts'
 import { comparedEngines, otherEngine } from './engines.ts'
 import { comparedLayers, layerAdvice } from './layers.ts'
-import { factsOf, metricsOf, type Opened, openJob } from './open.ts'
+import { factsOf, metricsOf, type Opened, type OpenedModel, openJob, openModel } from './open.ts'
 import { testData } from './parts.ts'
 import { refuseUnrunnable, tryOut } from './runnable.ts'
 import { sizedModel } from './sizes.ts'
@@ -29,9 +28,11 @@ export async function verifyJob(job: Job, hooks: JobHooks): Promise<JobResult> {
   const sizes = { ...sizedModel(job.model, o.model, o.bytes), metrics: {} }
   hooks.opened?.({ ...o.report, data: described, before: sizes }, factsOf(o.model, sizes))
   await tryOut(job, o, job.model, all, hooks)
+  const second = await openSecond(job, path, all, hooks)
+  const { model } = second
   return withSessions(o, [job.model, path], async ([original, other]) => {
     const judged = await judge(o, metrics, [original, other], all, hooks)
-    const { model, ...pair } = await measurePair(job, o, path, [original, other], all, hooks)
+    const pair = await measurePair(job, o, second, [original, other], all, hooks)
     const layers = await comparedLayers(o, model, all, hooks, { alone: job.layers === true })
     const files = [
       { path: job.model, bytes: o.bytes, model: o.model },
@@ -77,12 +78,13 @@ export async function benchJob(job: Job, hooks: JobHooks): Promise<JobResult> {
   const data = { ...described, testN: Math.min(1, described.testN) }
   hooks.opened?.({ ...o.report, data, before: sizes }, factsOf(o.model, sizes))
   await tryOut(job, o, job.model, all, hooks)
-  const { other } = job
-  if (other !== undefined)
-    return withSessions(o, [job.model, other], async ([original, second]) => {
-      const { model: _, ...pair } = await measurePair(job, o, other, [original, second], all, hooks)
+  if (job.other !== undefined) {
+    const second = await openSecond(job, job.other, all, hooks)
+    return withSessions(o, [job.model, second.path], async ([original, other]) => {
+      const pair = await measurePair(job, o, second, [original, other], all, hooks)
       return { unmet: false, report: { ...o.report, ...pair, data } }
     })
+  }
   return withSessions(o, [job.model], async ([session]) => {
     const [timed] = await timeSessions([['model', session]], all, timing(job, o, hooks))
     const process = await processOf(job.model, await feedsOf(session, all), o.threads, hooks)
@@ -94,6 +96,29 @@ export async function benchJob(job: Job, hooks: JobHooks): Promise<JobResult> {
 function otherOf(job: Job): string {
   if (job.other === undefined) throw new PareError('E_USAGE', 'verify needs the compressed model')
   return job.other
+}
+
+interface Second extends OpenedModel {
+  readonly path: string
+}
+
+/** Opens the second model, looked at as the first is before it runs. Errors say that it is this file. */
+async function openSecond(job: Job, path: string, data: Dataset, hooks: JobHooks): Promise<Second> {
+  const second = await openModel(path)
+  try {
+    refuseUnrunnable(second)
+    await tryOut(job, second, path, data, hooks)
+  } catch (cause) {
+    if (!(cause instanceof PareError)) throw cause
+    const { code, message, where, facts, hint } = cause
+    throw new PareError(code, message, {
+      ...(where === undefined ? {} : { where }),
+      ...(hint === undefined ? {} : { hint }),
+      facts: { file: path, ...facts },
+      cause
+    })
+  }
+  return { ...second, path }
 }
 
 const timing = (job: Job, o: Opened, hooks: JobHooks): Parameters<typeof timeSessions>[2] => ({
@@ -167,19 +192,11 @@ const kindNotes = (o: Opened, all: Dataset, synthetic: boolean): string[] => [
 async function measurePair(
   job: Job,
   o: Opened,
-  path: string,
+  { path, model, bytes }: Second,
   [original, other]: readonly [Session, Session],
   data: Dataset,
   hooks: JobHooks
-): Promise<
-  Pick<Report, 'before' | 'ratios' | 'notes' | 'output'> & { readonly after: Measurement; readonly model: Model }
-> {
-  let bytes = fileBytes(path).length
-  const model = inferShapes(
-    await load(path, (file) => {
-      bytes += file.length
-    })
-  )
+): Promise<Pick<Report, 'before' | 'ratios' | 'notes' | 'output'> & { readonly after: Measurement }> {
   const [a, b] = await timeSessions(
     [
       ['original', original],
@@ -192,7 +209,6 @@ async function measurePair(
   const is = await processOf(path, await feedsOf(other, data), o.threads, hooks)
   const latency = (l: typeof a): Pick<Measurement, 'latencyMs'> => (l ? { latencyMs: l.latency } : {})
   return {
-    model,
     output: { path, sha256: await sha256File(path) },
     before: { ...sizedModel(job.model, o.model, o.bytes), ...latency(a), ...was, metrics: {} },
     after: { ...sizedModel(path, model, bytes), ...latency(b), ...is, metrics: {} },

@@ -1,19 +1,19 @@
 /**
- * Watching values while calibration samples run. Two passes over the data: the extremes of every tensor (and means per
- * channel), reduced inside the engine; then one histogram per tensor over exactly that range. Memory is tensors × bins
- * plus one batch, whatever the number of samples; and what comes out does not depend on how samples are batched.
+ * Watching values while calibration samples run, in one pass over the data: a histogram per tensor, or its extremes alone,
+ * reduced inside the engine; and means per channel. Memory is tensors × bins plus one batch, whatever the number of
+ * samples; and what comes out does not depend on how samples are batched.
  */
 import { evaluateDim } from '../../base/dim.ts'
 import { assert, PareError } from '../../base/errors.ts'
-import { edit } from '../../ir/edit.ts'
+import { type Draft, edit } from '../../ir/edit.ts'
 import { tensor, toFloats } from '../../ir/tensor.ts'
 import type { Context, Dataset, Model, Session, Tensor } from '../../types.ts'
-import type { Histogram } from './ranges.ts'
+import { counter, extremesOnly, type Histogram } from './histogram.ts'
 
 export interface CalibrationOptions {
   /** Values to watch: float tensors of the main graph. */
   readonly taps: readonly string[]
-  /** 0: the extremes only, in one pass. */
+  /** 0: the extremes only. */
   readonly bins: number
   /** Values whose mean per channel is wanted. */
   readonly means?: readonly ChannelMean[]
@@ -36,8 +36,9 @@ export interface Observed {
 
 type Surroundings = Pick<Context, 'runner' | 'signal' | 'progress'>
 
-/** Values of one batch that are kept at a time. */
+/** Values of one batch; and of one sample, where a sample has more: with those above, the data runs again. */
 const memoryBytes = 12 * 1024 * 1024
+const largestBytes = 128 * 1024 * 1024
 
 /** What each tapped value was on the data. Throws `E_DATA` when there is none, or where a value is not finite. */
 export async function calibrate(
@@ -46,16 +47,19 @@ export async function calibrate(
   o: CalibrationOptions,
   ctx: Surroundings
 ): Promise<Observed> {
-  const wanted = o.means ?? []
-  if (o.taps.length + wanted.length === 0) return { values: new Map(), means: new Map() }
-  const perSample = [...o.taps, ...wanted.map((m) => m.id)].reduce((n, id) => n + sampleBytes(model, id), 0)
+  const means = o.means ?? []
+  if (o.taps.length + means.length === 0) return { values: new Map(), means: new Map() }
+  const perSample = [...o.taps, ...means.map((m) => m.id)].reduce((n, id) => n + sampleBytes(model, id), 0)
   const batch = fixedBatch(model) ?? o.batch ?? Math.max(1, Math.min(32, Math.floor(memoryBytes / perSample)))
   const feed = { dataset, batch, isFixed: fixedBatch(model) !== undefined, ctx }
-  const { extremes, means } = await reduce(model, o.taps, wanted, feed)
-  if (o.bins === 0) return { values: extremes, means }
-  const values = new Map([...extremes].map(([id, r]) => [id, { ...r, counts: new Float64Array(o.bins) }]))
-  for (const group of tapGroups(model, o.taps, batch)) await count(model, group, values, feed)
-  return { values, means }
+  const groups = o.bins === 0 || o.taps.length === 0 ? [o.taps] : tapGroups(model, o.taps, batch)
+  const watchers = groups.map((taps, i) => watching(model, { ...o, taps, means: i === 0 ? means : [] }))
+  for (const { outputs, model: watched, take } of watchers)
+    await withSession(watched, outputs, feed, (session) => eachBatch(session, feed, 'watching values', take))
+  return {
+    values: new Map(watchers.flatMap((w) => [...w.values()])),
+    means: new Map(watchers.flatMap((w) => [...w.means()]))
+  }
 }
 
 /** Samples to run and how. */
@@ -102,43 +106,90 @@ async function withSession<T>(
   }
 }
 
-// ---------------------------------------------------------------- extremes and means
+// ---------------------------------------------------------------- what is watched
 
-async function reduce(
-  model: Model,
-  taps: readonly string[],
-  wanted: readonly ChannelMean[],
-  feed: Feed
-): Promise<{ extremes: Map<string, Histogram>; means: Map<string, Float64Array> }> {
-  const { reduced, scalars, vectors } = withReductions(model, taps, wanted)
-  const found = new Map(taps.map((id) => [id, { low: Number.POSITIVE_INFINITY, high: Number.NEGATIVE_INFINITY }]))
+/** A model that gives what is watched, and what takes it in, batch by batch. */
+interface Watcher {
+  readonly model: Model
+  readonly outputs: readonly string[]
+  take(outputs: Readonly<Record<string, Tensor>>, n: number): void
+  values(): ReadonlyMap<string, Histogram>
+  means(): ReadonlyMap<string, Float64Array>
+}
+
+function watching(model: Model, o: CalibrationOptions & { readonly means: readonly ChannelMean[] }): Watcher {
+  const vectors = new Map<string, string>()
+  const extremes = new Map<string, readonly [string, string, string]>()
+  const watched = edit(model, (d) => {
+    for (const m of o.means) vectors.set(m.id, meanOf(d, m))
+    if (o.bins === 0) for (const id of o.taps) extremes.set(id, extremesOf(d, id))
+  })
+  const counted = o.bins === 0 ? countingExtremes(extremes) : countingValues(o.taps, o.bins)
   const sums = new Map<string, Float64Array>()
   let samples = 0
-  await withSession(reduced, [...scalars.flat(), ...vectors], feed, (session) =>
-    eachBatch(session, feed, 'finding ranges', (outputs, n) => {
-      for (const [i, id] of taps.entries()) {
-        const [low, high, sum] = (scalars[i] as readonly string[]).map((r) => scalarOf(outputs[r]))
-        const seen = found.get(id) as { low: number; high: number }
-        if (!Number.isFinite(low) || !Number.isFinite(high) || Number.isNaN(sum)) throw notFinite(id)
-        seen.low = Math.min(seen.low, low as number)
-        seen.high = Math.max(seen.high, high as number)
-      }
-      for (const [i, { id }] of wanted.entries()) {
-        const mean = toFloats(outputs[vectors[i] as string] as Tensor)
+  return {
+    model: watched,
+    outputs: [...vectors.values(), ...(o.bins === 0 ? [...extremes.values()].flat() : o.taps)],
+    take: (outputs, n) => {
+      counted.take(outputs)
+      for (const [id, vector] of vectors) {
+        const mean = toFloats(outputs[vector] as Tensor)
         const sum = sums.get(id) ?? new Float64Array(mean.length)
         for (let c = 0; c < mean.length; c++) sum[c] = (sum[c] as number) + n * (mean[c] as number)
         sums.set(id, sum)
       }
       samples += n
-    })
-  )
-  return {
-    extremes: new Map([...found].map(([id, r]) => [id, { ...r, counts: new Float64Array(0) }])),
-    means: new Map([...sums].map(([id, sum]) => [id, sum.map((x) => x / samples)]))
+    },
+    values: counted.values,
+    means: () => new Map([...sums].map(([id, sum]) => [id, sum.map((x) => x / samples)]))
   }
 }
 
-const scalarOf = (t: Tensor | undefined): number => (t ? (toFloats(t)[0] as number) : Number.NaN)
+/** The mean per channel. */
+function meanOf(d: Draft, { id, axis }: ChannelMean): string {
+  const rank = d.value(id)?.shape?.length
+  assert(rank !== undefined, `the rank of ${id} is not known`)
+  const axes = Array.from({ length: rank }, (_, i) => i).filter((i) => i !== axis)
+  const constant = d.addConstant(tensor('int64', [axes.length], axes), 'axes')
+  return d.add('ReduceMean', [id, constant], { attrs: { keepdims: 0 } })
+}
+
+/** Three scalars: least, greatest, and a sum that is NaN where any element is (extremes may pass over NaN). */
+const extremesOf = (d: Draft, id: string): readonly [string, string, string] => {
+  const reduced = (op: string): string => d.add(op, [id], { attrs: { keepdims: 0 } })
+  return [reduced('ReduceMin'), reduced('ReduceMax'), reduced('ReduceSum')]
+}
+
+type Counting = Pick<Watcher, 'values'> & { take(outputs: Readonly<Record<string, Tensor>>): void }
+
+function countingExtremes(extremes: ReadonlyMap<string, readonly string[]>): Counting {
+  const found = new Map<string, Histogram>()
+  return {
+    take: (outputs) => {
+      for (const [id, scalars] of extremes) {
+        const [low, high, sum] = scalars.map((s) => toFloats(outputs[s] as Tensor)[0] as number) as [
+          number,
+          number,
+          number
+        ]
+        if (!Number.isFinite(low) || !Number.isFinite(high) || Number.isNaN(sum)) throw notFinite(id)
+        const seen = found.get(id)
+        found.set(id, extremesOnly(Math.min(low, seen?.low ?? low), Math.max(high, seen?.high ?? high)))
+      }
+    },
+    values: () => found
+  }
+}
+
+function countingValues(taps: readonly string[], bins: number): Counting {
+  const counters = new Map(taps.map((id) => [id, counter(bins)]))
+  return {
+    take: (outputs) => {
+      for (const [id, c] of counters) if (!c.add(toFloats(outputs[id] as Tensor))) throw notFinite(id)
+    },
+    values: () => new Map([...counters].map(([id, c]) => [id, c.histogram()]))
+  }
+}
 
 function notFinite(id: string): PareError {
   return new PareError('E_DATA', `value ${id} is not finite (NaN or infinity) on the calibration data`, {
@@ -147,73 +198,7 @@ function notFinite(id: string): PareError {
   })
 }
 
-/**
- * Three scalars per tap: least, greatest, and a sum that is NaN where any element is (extremes may pass over NaN); and
- * one vector per wanted mean.
- */
-function withReductions(
-  model: Model,
-  taps: readonly string[],
-  wanted: readonly ChannelMean[]
-): { reduced: Model; scalars: string[][]; vectors: string[] } {
-  const scalars: string[][] = []
-  const vectors: string[] = []
-  const reduced = edit(model, (d) => {
-    for (const id of taps)
-      scalars.push(['ReduceMin', 'ReduceMax', 'ReduceSum'].map((op) => d.add(op, [id], { attrs: { keepdims: 0 } })))
-    for (const { id, axis } of wanted) {
-      const rank = d.value(id)?.shape?.length
-      assert(rank !== undefined, `the rank of ${id} is not known`)
-      const axes = Array.from({ length: rank }, (_, i) => i).filter((i) => i !== axis)
-      const constant = d.addConstant(tensor('int64', [axes.length], axes), 'axes')
-      vectors.push(d.add('ReduceMean', [id, constant], { attrs: { keepdims: 0 } }))
-    }
-  })
-  return { reduced, scalars, vectors }
-}
-
-// ---------------------------------------------------------------- histograms
-
-async function count(
-  model: Model,
-  taps: readonly string[],
-  into: ReadonlyMap<string, Histogram>,
-  feed: Feed
-): Promise<void> {
-  await withSession(model, taps, feed, (session) =>
-    eachBatch(session, feed, 'counting values', (outputs) => {
-      for (const id of taps) addTo(into.get(id) as Histogram, toFloats(outputs[id] as Tensor))
-    })
-  )
-}
-
-/** Counts values into bins; the greatest belongs to the last. */
-export function addTo(h: Histogram, values: Float32Array): void {
-  const { low, counts } = h
-  const bins = counts.length
-  const last = bins - 1
-  const perUnit = h.high > low ? bins / (h.high - low) : 0
-  // Four tables take turns: in one, equal values in a row (zeros, behind Relu) wait for each other. Whole numbers of 32
-  // bits count faster; a batch has fewer values than they hold. Written out: a closure takes four times as long.
-  const found = new Uint32Array(4 * bins)
-  const whole = values.length - (values.length % 4)
-  for (let i = 0; i < whole; i += 4) {
-    let bin = (((values[i] as number) - low) * perUnit) | 0
-    ;(found[Math.min(bin, last)] as number)++
-    bin = (((values[i + 1] as number) - low) * perUnit) | 0
-    ;(found[bins + Math.min(bin, last)] as number)++
-    bin = (((values[i + 2] as number) - low) * perUnit) | 0
-    ;(found[2 * bins + Math.min(bin, last)] as number)++
-    bin = (((values[i + 3] as number) - low) * perUnit) | 0
-    ;(found[3 * bins + Math.min(bin, last)] as number)++
-  }
-  for (let i = whole; i < values.length; i++) {
-    const bin = (((values[i] as number) - low) * perUnit) | 0
-    ;(found[Math.min(bin, last)] as number)++
-  }
-  for (let table = 0; table < 4; table++)
-    for (let i = 0; i < bins; i++) counts[i] = (counts[i] as number) + (found[table * bins + i] as number)
-}
+// ---------------------------------------------------------------- what fits into memory
 
 /** Groups of taps whose values of one batch fit into memory together. */
 function tapGroups(model: Model, taps: readonly string[], batch: number): string[][] {
@@ -221,7 +206,7 @@ function tapGroups(model: Model, taps: readonly string[], batch: number): string
   let bytes = Number.POSITIVE_INFINITY
   for (const id of taps) {
     const size = sampleBytes(model, id) * batch
-    if (bytes + size > 4 * memoryBytes) {
+    if (bytes + size > largestBytes) {
       out.push([])
       bytes = 0
     }

@@ -8,6 +8,7 @@ import { part, toArray } from '../../base/bytes.ts'
 import { assert, PareError } from '../../base/errors.ts'
 import { byteLength, elementCount, pack, tensor, tensorOf, toFloats } from '../../ir/tensor.ts'
 import type { DType, Tensor } from '../../types.ts'
+import { balance } from './balance.ts'
 import { storedScale } from './codes.ts'
 
 /** Range of codes. With `hasZero` a cell has a zero point of its own; otherwise it is 0. */
@@ -107,16 +108,20 @@ const partElements = 4 * 1024 * 1024
 /** Scales of channels that do not lie in one piece are sought over so many elements of a tensor. */
 const sampleElements = 16 * 1024 * 1024
 
-/** Encodes a tensor of float32 or float16. Throws `E_MODEL` that names the tensor where a value is not finite. */
+/**
+ * Encodes a tensor of float32 or float16, to the nearest codes, or with `kernel` (elements in line that see the same input
+ * channel) to balanced ones. Throws `E_MODEL` that names the tensor where a value is not finite.
+ */
 export function encodeCells(
   t: Tensor,
   division: Division,
   codes: Codes,
   name: string,
-  find: Fit = leastSquares
+  find: Fit = leastSquares,
+  kernel?: number
 ): Encoded {
   const scales = fitCells(t, division, codes, find)
-  return encodeWith(t, division, codes, scales, name)
+  return encodeWith(t, division, codes, scales, name, kernel)
 }
 
 /** Scale and zero point of every cell of a tensor. */
@@ -135,7 +140,14 @@ export function fitCells(t: Tensor, division: Division, codes: Codes, find: Fit 
 }
 
 /** Encodes under given scales. */
-export function encodeWith(t: Tensor, division: Division, codes: Codes, s: Scales, name: string): Encoded {
+export function encodeWith(
+  t: Tensor,
+  division: Division,
+  codes: Codes,
+  s: Scales,
+  name: string,
+  kernel?: number
+): Encoded {
   const all = new Uint8Array(elementCount(t.shape))
   const isSplit = isSplittable(t.shape, division)
   let at = 0
@@ -146,7 +158,9 @@ export function encodeWith(t: Tensor, division: Division, codes: Codes, s: Scale
     let check = 0
     for (let c = 0; c < layout.count; c++) {
       const k = isSplit ? p.cell + c : c
-      check += encodeCell(values, layout.cell(c), codes, s.scales[k] as number, s.zeros[k] as number, into)
+      const [cell, scale, zero] = [layout.cell(c), s.scales[k] as number, s.zeros[k] as number]
+      check += encodeCell(values, cell, codes, scale, zero, into)
+      if (kernel !== undefined) balanceCell(values, cell, codes, scale, zero, into, kernel)
     }
     if (check !== 0) throw notFinite(name)
     at += values.length
@@ -194,18 +208,18 @@ interface Part {
   readonly cell: number
 }
 
-function partsOf(t: Tensor, division: Division): Part[] {
+/** Read one at a time. */
+function* partsOf(t: Tensor, division: Division): Generator<Part> {
+  if (t.shape.length === 0) return yield { tensor: t, cell: 0 }
   const rows = t.shape[0] ?? 1
   const perRow = Math.max(1, elementCount(t.shape) / Math.max(1, rows))
   const unit = division.axis === 0 ? (division.block ?? 1) : 1
   const step = Math.max(unit, Math.floor(partElements / perRow / unit) * unit)
-  const out: Part[] = []
   for (let from = 0; from < rows; from += step) {
     const to = Math.min(rows, from + step)
     const before = layoutOf([from, ...t.shape.slice(1)], division)
-    out.push({ tensor: rowsOf(t, from, to), cell: division.axis === undefined ? 0 : before.count })
+    yield { tensor: rowsOf(t, from, to), cell: division.axis === undefined ? 0 : before.count }
   }
-  return t.shape.length === 0 ? [{ tensor: t, cell: 0 }] : out
 }
 
 function rowsOf(t: Tensor, from: number, to: number): Tensor {
@@ -259,6 +273,28 @@ function encodeCell(
       check += x - x
     }
   return check
+}
+
+function balanceCell(
+  values: Float32Array,
+  { base, n1, s1, n2, s2 }: Cell,
+  { low, high }: Codes,
+  s: number,
+  z: number,
+  into: Uint8Array,
+  kernel: number
+): void {
+  const codes = new Int16Array(n1 * n2)
+  const exact = new Float64Array(n1 * n2)
+  for (let i = 0, k = 0; i < n1; i++)
+    for (let j = 0, at = base + i * s1; j < n2; j++, k++, at += s2) {
+      const code = into[at] as number
+      codes[k] = low < 0 ? (code << 24) >> 24 : code
+      exact[k] = (values[at] as number) / s + z
+    }
+  balance({ codes, exact, low, high }, kernel)
+  for (let i = 0, k = 0; i < n1; i++)
+    for (let j = 0, at = base + i * s1; j < n2; j++, k++, at += s2) into[at] = codes[k] as number
 }
 
 // ---------------------------------------------------------------- scales

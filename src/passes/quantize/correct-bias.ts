@@ -22,6 +22,7 @@ export const correctBias = definePass({
   name: 'correct-bias',
   summary: 'takes back in the biases of a quantized model what rounding added to the mean of each channel',
   needs: ['calibration'],
+  compares: true,
   options: {
     samples: z.int().min(1).default(256).describe('calibration samples to use, at most'),
     include: z.array(z.string()).default([]).describe('only these nodes: operator types or name patterns with *'),

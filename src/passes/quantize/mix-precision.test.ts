@@ -3,11 +3,14 @@ import { difference, outputsOf, randomFeeds, testContext } from '../../../test/c
 import { rng } from '../../base/random.ts'
 import { arrayDataset } from '../../data/index.ts'
 import { metricFor } from '../../data/metrics.ts'
-import { elementCount, tensor } from '../../ir/tensor.ts'
+import { readModel, writeModel } from '../../formats/index.ts'
+import { unfolded } from '../../formats/onnx/forms.ts'
+import { constant } from '../../ir/graph.ts'
+import { elementCount, tensor, toNumbers } from '../../ir/tensor.ts'
 import { model } from '../../ir/text.ts'
 import { measurer } from '../../measure/beside.ts'
 import { nodeRunner } from '../../node/runner.ts'
-import type { Context, Dataset, Model, Recipe } from '../../types.ts'
+import type { Context, Dataset, Model, Recipe, Tensor } from '../../types.ts'
 import { parseOptions } from '../pass.ts'
 import { applyRecipe, weigh } from '../recipe.ts'
 import { mixPrecision } from './mix-precision.ts'
@@ -80,8 +83,8 @@ describe('mix-precision', () => {
     const { ctx, plans } = watched(net)
     await run(net, { maxDrop: 0.1, types: ['palette2', 'palette4', 'int8'], method: 'rtn' }, ctx)
     for (const { ways } of plans[0]?.layers ?? []) {
-      const byBits = ways.toSorted((x, y) => y.bytes - x.bytes).map((w) => w.error)
-      expect(byBits).toEqual(byBits.toSorted((x, y) => x - y))
+      const byBits = ['float', 'int8', 'palette4', 'palette2'].map((type) => ways.find((w) => w.type === type)?.error)
+      expect(byBits).toEqual(byBits.toSorted((x = 0, y = 0) => x - y))
       expect(ways[0]).toMatchObject({ type: 'float', error: 0 })
     }
     const front = Object.values(plans[0]?.curves ?? {})[0] ?? []
@@ -118,6 +121,38 @@ describe('mix-precision', () => {
     const again = await applyRecipe(net, replayed[0] ?? [], ctx)
     const feeds = randomFeeds(net, 1, 4)
     expect(difference(await outputsOf(made, feeds), await outputsOf(again.model, feeds))).toBe(0)
+  })
+  it('weighs loss against bytes within the bound, or takes the least bytes', async () => {
+    const [weighed, least] = [watched(net), watched(net)]
+    await run(net, { maxDrop: 0.1 }, weighed.ctx)
+    await run(net, { maxDrop: 0.1, leastBytes: true }, least.ctx)
+    const [a, b] = [weighed.plans[0], least.plans[0]]
+    expect(a?.predicted.bytes).toBeGreaterThan(b?.predicted.bytes as number)
+    expect(a?.measured.error).toBeLessThan(b?.measured.error as number)
+  })
+  it('stores bits between 8 and 4 with a scale a channel, which the runtime folds', async () => {
+    const wide = model`
+      input x: f32[N,96]
+      a = MatMul(x, A: f32[96,64])
+      y = MatMul(a, B: f32[64,96])
+      output y`
+    const { ctx } = watched(wide)
+    const [a = '', b = ''] = wide.graph.nodes.map((n) => n.name)
+    const made = await run(wide, { assignment: { int5: [a], int3: [b] } }, ctx)
+    const codes = made.graph.nodes
+      .filter((n) => n.op === 'DequantizeLinear')
+      .map((n) => constant(made.graph, n.inputs[0]) as Tensor)
+    expect(codes.map((t) => [...new Set(toNumbers(t))].length <= 32)).toEqual([true, true])
+    expect(Array.from(toNumbers(codes[1] as Tensor)).every((q) => q >= -4 && q <= 3)).toBe(true)
+    const { bytes } = writeModel(made)
+    const eight = writeModel(await run(wide, { assignment: { int8: [a, b] } }, ctx))
+    // 6,144 codes of 5 bits and as many of 3, and what unpacks them.
+    expect(bytes.length).toBeLessThan(eight.bytes.length - 12_288 + 3840 + 2304 + 2000)
+    const session = await nodeRunner().open(bytes, { keepOptimized: true })
+    expect(unfolded(made, await session.optimized())).toEqual([])
+    await session.close()
+    const feeds = randomFeeds(wide, 1, 4)
+    expect(difference(await outputsOf(readModel(bytes), feeds), await outputsOf(made, feeds))).toBe(0)
   })
   it('gives the very same model back where there is nothing to choose', async () => {
     const { ctx } = watched(net)

@@ -15,7 +15,7 @@ import { type Assignment, applyAssignment } from './mix-apply.ts'
 import { mixLatency } from './mix-latency.ts'
 import { explain } from './mix-report.ts'
 import { type Method, type MixOptions, type MixType, mixTypes, type Part, partsOf } from './mix-types.ts'
-import { nearest, type Walked, walk } from './mix-walk.ts'
+import { isSafe, kneeOf, nearest, type Walked, walk } from './mix-walk.ts'
 import { type Disturbed, disturbances, disturbed, sensitivities } from './mix-weights.ts'
 
 const share = (about: string) => z.number().gt(0).max(1).optional().describe(about)
@@ -45,10 +45,16 @@ export const mixPrecision = definePass({
       })
       .prefault({})
       .describe('What must be reached'),
+    leastBytes: z
+      .boolean()
+      .default(false)
+      .describe(
+        'The fewest bytes that keep the bound; otherwise bytes and loss are weighed within it: losing all that is allowed counts like twice the bytes'
+      ),
     types: z
       .array(z.enum(mixTypes))
       .min(1)
-      .default(['float16', 'int8', 'palette6', 'palette5', 'palette4', 'int4', 'palette3'])
+      .default(['float16', 'int8', 'int6', 'int5', 'palette5', 'palette4', 'int4', 'palette3'])
       .describe(`Types to choose from beside float: ${mixTypes.join(', ')}`),
     method: z
       .enum(['auto', 'rtn', 'hqq', 'gptq'])
@@ -129,47 +135,37 @@ async function decide(model: Model, t: Table, o: MixOptions, ctx: Context): Prom
     throw new PareError('E_DATA', 'mix-precision measures models: it needs samples', { hint: '--data PATH' })
   const front = withinBudget(model, t, o)
   const compare = (made: Model): Promise<Comparison> => measure(made, { beside: model, samples: o.samples })
-  const build = (p: Point): Promise<Model> => applyAssignment(model, assignmentOf(t.parts, p), o, ctx)
-  const last = front.at(-1) as Point
-  if (o.maxDrop === undefined) {
-    const result = await build(last)
-    const measured = await compare(result)
-    return { point: last, result, measured, seen: [{ ...measured, point: last }] }
+  const built = new Map<Point, Model>()
+  const build = async (p: Point): Promise<Comparison> => {
+    ctx.progress('building what was found', built.size, mostBuilds)
+    const made = await applyAssignment(model, assignmentOf(t.parts, p), o, ctx)
+    built.set(p, made)
+    return compare(made)
   }
   const { maxDrop } = o
+  if (maxDrop === undefined) {
+    const point = front.at(-1) as Point
+    const measured = await build(point)
+    return { point, result: built.get(point) as Model, measured, seen: [{ ...measured, point }] }
+  }
   let looks = 0
-  const rough = await walk(
-    front,
-    (p) => {
-      ctx.progress('looking for the bound', looks++, mostLooks)
-      return compare(
-        disturbed(
-          model,
-          t.made.flatMap((ways, l) => ways[p.picks[l] as number] ?? [])
-        )
-      )
-    },
-    { maxDrop, start: nearest(front, maxDrop), stride: 4, most: mostLooks, near: 0.01 }
-  )
+  const look = (p: Point): Promise<Comparison> => {
+    ctx.progress('looking for the bound', looks++, mostLooks)
+    const all = t.made.flatMap((ways, l) => ways[p.picks[l] as number] ?? [])
+    return compare(disturbed(model, all))
+  }
+  const bounds = { maxDrop, near: 0.01 }
+  const rough = await walk(front, look, { ...bounds, start: nearest(front, maxDrop), stride: 4, most: mostLooks })
+  const seen = [...rough.seen]
   // Rounded together, layers make up for those before them: the real model may be better than the sum of its parts.
-  const built = new Map<Point, Model>()
-  const real = await walk(
-    front,
-    async (p) => {
-      ctx.progress('building what was found', built.size, mostBuilds)
-      const result = await build(p)
-      built.set(p, result)
-      return compare(result)
-    },
-    {
-      maxDrop,
-      start: rough.best ? front.indexOf(rough.best.point) : front.length - 1,
-      prior: rough.seen,
-      stride: 2,
-      most: mostBuilds,
-      near: 0.01
-    }
-  )
+  if (rough.best && !o.leastBytes) {
+    const point = kneeOf(front, rough.best, rough.seen, maxDrop)
+    const measured = { ...(await build(point)), point }
+    seen.push(measured)
+    if (isSafe(measured, seen, maxDrop)) return { point, result: built.get(point) as Model, measured, seen }
+  }
+  const start = rough.best ? front.indexOf(rough.best.point) : front.length - 1
+  const real = await walk(front, build, { ...bounds, start, prior: seen, stride: 2, most: mostBuilds })
   if (!real.best)
     throw new PareError(
       'E_CONSTRAINT',
@@ -179,7 +175,7 @@ async function decide(model: Model, t: Table, o: MixOptions, ctx: Context): Prom
       }
     )
   const { point } = real.best
-  return { point, result: built.get(point) as Model, measured: real.best, seen: [...rough.seen, ...real.seen] }
+  return { point, result: built.get(point) as Model, measured: real.best, seen: [...seen, ...real.seen] }
 }
 
 /** Every weight is held in every type while the front is walked. */

@@ -1,16 +1,22 @@
 /** The types that `mix-precision` chooses from, and what a weight takes and becomes in each. */
-import { elementCount, tensor, tensorBytes, toFloats } from '../../ir/tensor.ts'
+import { bitsOf, elementCount, tensor, tensorBytes, toFloats } from '../../ir/tensor.ts'
 import type { Context, Model, Tensor } from '../../types.ts'
-import { encodedBytes, scaleTypeOf } from './cells.ts'
+import { type Codes, encodedBytes, scaleTypeOf } from './cells.ts'
 import { matcher } from './select.ts'
 import { weightUses } from './uses.ts'
 import { planWeights, type WeightOptions, type WeightPlan } from './weight-plan.ts'
 
-type Spelling = Pick<WeightOptions, 'bits' | 'form'>
+type Spelling = Pick<WeightOptions, 'bits' | 'form'> & { readonly isScaled?: true }
 
-/** Types of stored weights, as `quantize-weights` knows them. */
+/**
+ * Types of stored weights, as `quantize-weights` knows them; beside these, integers of odd bits with a scale a channel,
+ * whose codes the file holds as a palette.
+ */
 export const codedTypes = {
   int8: { bits: 8, form: 'foldable' },
+  int6: { bits: 6, form: 'palette', isScaled: true },
+  int5: { bits: 5, form: 'palette', isScaled: true },
+  int3: { bits: 3, form: 'palette', isScaled: true },
   palette6: { bits: 6, form: 'palette' },
   palette5: { bits: 5, form: 'palette' },
   palette4: { bits: 4, form: 'palette' },
@@ -33,6 +39,7 @@ export type Method = 'rtn' | 'hqq' | 'gptq'
 export interface MixOptions {
   readonly maxDrop?: number | undefined
   readonly budget: { readonly bytes?: number | undefined; readonly latency?: number | undefined }
+  readonly leastBytes: boolean
   readonly types: readonly MixType[]
   readonly method: Method
   readonly samples: number
@@ -69,9 +76,19 @@ export function plansFor(
   o: Omit<PartOptions, 'types'>,
   ctx: Pick<Context, 'target'>
 ): WeightPlan[] {
+  const spelling: Spelling = codedTypes[type]
   const rest = { method: 'rtn', blockSize: 0, perChannel: true, include: [] } as const
-  const options = { ...codedTypes[type], ...rest, exclude: o.exclude, minElements: o.minElements }
-  return planWeights(model, options, { target: ctx.target, refuse: () => {} })
+  const options = {
+    ...(spelling.isScaled ? codedTypes.int8 : spelling),
+    ...rest,
+    exclude: o.exclude,
+    minElements: o.minElements
+  }
+  const plans = planWeights(model, options, { target: ctx.target, refuse: () => {} })
+  if (!spelling.isScaled) return plans
+  const half = 2 ** (spelling.bits - 1)
+  const codes: Codes = { dtype: 'int8', low: -half, high: half - 1, hasZero: false }
+  return plans.map((w) => ({ ...w, form: 'palette', bits: spelling.bits, codes }))
 }
 
 /** All weights that have a choice, in groups that are treated alike. A type that only some weights of a group have counts for those. */
@@ -101,7 +118,7 @@ export function partsOf(model: Model, o: PartOptions, ctx: Pick<Context, 'target
     const half = ids.some((id) => asHalf(data.get(id) as Tensor) !== undefined)
     const halved = (id: string): number | undefined => {
       const t = data.get(id) as Tensor
-      return asHalf(t) ? tensorBytes(t) / 2 + nodeBytes : undefined
+      return asHalf(t) ? tensorBytes(t) / 2 + nodeBytes(16) : undefined
     }
     const all = [
       way('float', [], () => undefined),
@@ -132,14 +149,17 @@ function groups(nodesOf: ReadonlyMap<string, readonly string[]>): { ids: string[
   return out.map(({ ids, nodes }) => ({ ids, nodes: [...nodes] }))
 }
 
-/** What a stored constant adds to a file beside its numbers. */
-const nodeBytes = 200
+/** What a stored constant adds to a file beside its numbers: nodes and their names, more of them to unpack bits. */
+const nodeBytes = (bits: number): number => (bits >= 8 ? 150 : bits === 4 || bits === 2 ? 320 : 630)
 
 /** Bytes of a planned weight in a file, about. */
 function plannedBytes(w: WeightPlan, data: Tensor): number {
-  if (w.codes) return encodedBytes(data.shape, w, w.codes, scaleTypeOf(data)) + nodeBytes
+  if (w.codes) {
+    const whole = encodedBytes(data.shape, w, w.codes, scaleTypeOf(data)) + nodeBytes(w.bits)
+    return whole - (w.elements * (bitsOf(w.codes.dtype) - w.bits)) / 8
+  }
   const channels = w.axis === undefined ? 1 : (data.shape[w.axis] as number)
-  return (w.elements * w.bits) / 8 + 2 ** w.bits * (w.axis === undefined ? 4 : 2 * channels) + nodeBytes
+  return (w.elements * w.bits) / 8 + 2 ** w.bits * (w.axis === undefined ? 4 : 2 * channels) + nodeBytes(w.bits)
 }
 
 /** A float32 weight rounded to float16; `undefined` where that has no place for a value, or it is of 16 bits already. */

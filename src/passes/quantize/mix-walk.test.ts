@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { Comparison } from '../../types.ts'
 import type { Point } from './knapsack.ts'
-import { isSafe, walk } from './mix-walk.ts'
+import { isSafe, kneeOf, walk } from './mix-walk.ts'
 
 const measured = (error: number, drop: number, half = 0): Comparison => ({
   metric: 'top1',
@@ -60,7 +60,35 @@ describe('isSafe', () => {
     expect(isSafe(sure, [sure], 0.01)).toBe(true)
     expect(isSafe(vague, [vague], 0.01)).toBe(false)
   })
+  it('learns from the next one above where that is far', () => {
+    // No flips among few samples leave room for 1.5 points, which a hundredth of a disturbance that costs 2 does not.
+    const fine = measured(0.001, 0, 0.03)
+    expect(isSafe(fine, [fine], 0.01)).toBe(false)
+    expect(isSafe(fine, [fine, measured(0.1, 0.02, 0.03)], 0.01)).toBe(true)
+  })
   it('never takes what loses too much itself', () => {
     expect(isSafe(measured(0, 0.02), [], 0.01)).toBe(false)
+  })
+})
+
+describe('kneeOf', () => {
+  const steep: Point[] = [1, 0.5, 0.25, 0.2, 0.19].map((harm, i) => ({
+    picks: new Uint8Array(),
+    cost: 100 + 10 * i,
+    harm
+  }))
+  const knee = (at: number, drop: number, maxDrop: number): Point => {
+    const from = { ...measured(0.1, drop), point: steep[at] as Point }
+    return kneeOf(steep, from, [from], maxDrop)
+  }
+  it('goes on where little more bytes take most of the loss away', () => {
+    // Prices 200, 165, 150, 156, 166.6.
+    expect(knee(0, 0.01, 0.01)).toBe(steep[2])
+    // A hundredth of what is allowed is lost: bytes alone count.
+    expect(knee(0, 0.0001, 0.01)).toBe(steep[0])
+  })
+  it('stays where nothing is lost, and never goes back', () => {
+    expect(knee(1, 0, 0.01)).toBe(steep[1])
+    expect(knee(3, 0.01, 0.01)).toBe(steep[3])
   })
 })

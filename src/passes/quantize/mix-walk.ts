@@ -4,9 +4,9 @@
  * Few samples measure a drop poorly, and searching among many models finds the lucky ones; the change of the output is
  * measured well. A trained network sits near an optimum, where the loss grows with the square of a disturbance (the
  * second-order argument of HAWQ, Dong et al. 2019): drop ≈ k·e². k is the ratio of all drops to all e² among the models
- * measured that disturb at least as much as the one in question and up to `reach` times as much; its standard error is
- * taken as that of the one that tells most, since all are measured on the same samples. A model keeps the bound when its own
- * measured drop does and (k + error)·e² does too.
+ * measured that disturb at least as much as the one in question and up to `reach` times as much, or as much as the next;
+ * its standard error is taken as that of the one that tells most, since all are measured on the same samples. A model
+ * keeps the bound when its own measured drop does and (k + error)·e² does too.
  */
 import type { Comparison } from '../../types.ts'
 import type { Point } from './knapsack.ts'
@@ -23,18 +23,35 @@ const reach = 16
 /** A 95 % interval is so many standard errors wide. */
 const widthOf95 = 3.92
 
-/** Does a measured model keep the bound, by its own drop and by what all models tell of its e²? */
-export function isSafe(m: Loss, all: readonly Loss[], maxDrop: number): boolean {
-  if (m.drop.value > maxDrop) return false
-  if (m.error === 0) return true
+/** The drop that a measured model's e² makes likely, with its standard error on top. */
+function likelyDrop(m: Loss, all: readonly Loss[]): number {
+  const above = all.filter((x) => x.error >= m.error)
+  const next = Math.min(...above.flatMap((x) => (x === m ? [] : x.error)))
+  const most = Math.max(next, reach * m.error)
   let [drops, errors, least] = [0, 0, Number.POSITIVE_INFINITY]
-  for (const { drop, error } of all) {
-    if (error < m.error || error > m.error * reach) continue
+  for (const { drop, error } of above) {
+    if (error > most) continue
     drops += drop.value
     errors += error
     least = Math.min(least, (drop.high - drop.low) / widthOf95 / error)
   }
-  return errors === 0 || (drops / errors + least) * m.error <= maxDrop
+  return errors === 0 ? 0 : (drops / errors + least) * m.error
+}
+
+/** Does a measured model keep the bound, by its own drop and by what all models tell of its e²? */
+export const isSafe = (m: Loss, all: readonly Loss[], maxDrop: number): boolean =>
+  m.drop.value <= maxDrop && likelyDrop(m, all) <= maxDrop
+
+/**
+ * The point from a measured one on where bytes and loss together cost least: cost · (1 + drop / maxDrop), so that losing
+ * all that is allowed counts like twice the bytes. Drops are to the likely one of `from` as the harms.
+ */
+export function kneeOf(front: readonly Point[], from: Measured, all: readonly Loss[], maxDrop: number): Point {
+  const { cost, harm } = from.point
+  const drop = likelyDrop(from, all)
+  if (!(drop > 0 && harm > 0)) return from.point
+  const price = (p: Point): number => p.cost * (1 + (drop * p.harm) / harm / maxDrop)
+  return front.filter((p) => p.cost >= cost).reduce((best, p) => (price(p) < price(best) ? p : best), from.point)
 }
 
 export interface WalkOptions {

@@ -40,12 +40,18 @@ export const quantizeWeights = definePass({
       .enum(['rtn', 'hqq', 'gptq', 'awq'])
       .default('rtn')
       .describe('rtn: nearest; hqq: robust, without data; gptq and awq: least change of a layer’s output on the data'),
-    blockSize: blockSizes.default(0).describe('elements that share a scale; 0: an output channel (nbits: 32)'),
+    blockSize: blockSizes
+      .default(0)
+      .describe('elements that share a scale; 0: an output channel (nbits: up to 64, 128 for 8 bits)'),
     perChannel: z.boolean().default(true).describe('scales or codebooks per output channel instead of one per tensor'),
     symmetric: z
       .boolean()
       .optional()
       .describe('without zero points; by default blocks of 4 bits and all of 2 bits have them'),
+    balance: z
+      .boolean()
+      .default(true)
+      .describe('rtn, hqq, awq: round so that errors cancel under a kernel and over an output; needs no data'),
     include: z
       .array(z.string())
       .default([])

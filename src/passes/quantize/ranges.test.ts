@@ -1,17 +1,24 @@
 import { describe, expect, it } from 'vitest'
 import { rng } from '../../base/random.ts'
-import { addTo } from './calibrate.ts'
-import { chooseRange, type Histogram, parametersOf, percentileRange, quantizationError } from './ranges.ts'
+import { counter, extremesOnly, type Histogram } from './histogram.ts'
+import { chooseRange, parametersOf, percentileRange, quantizationError } from './ranges.ts'
 
 const o = { percentile: 99.99, levels: 256 }
 
 function histogram(values: Float32Array, bins = 2048): Histogram {
-  const low = values.reduce((a, b) => Math.min(a, b))
-  const high = values.reduce((a, b) => Math.max(a, b))
-  const h = { low, high, counts: new Float64Array(bins) }
-  addTo(h, values)
-  return h
+  const c = counter(bins)
+  c.add(values)
+  return c.histogram()
 }
+
+/** Equal counts over 0 … bins · width. */
+const uniform = (bins: number, width: number): Histogram => ({
+  low: 0,
+  high: bins * width,
+  from: 0,
+  width,
+  counts: new Float64Array(bins).fill(10)
+})
 
 /** 100,000 of a standard normal; some methods must not move, others must clip. */
 const normal = ((): Float32Array => {
@@ -20,30 +27,56 @@ const normal = ((): Float32Array => {
 })()
 
 describe('histogram', () => {
-  it('counts every value once, the extremes in the outer bins', () => {
-    const h = histogram(Float32Array.of(-1, -1, 0, 0.99, 1), 4)
-    expect(Array.from(h.counts)).toEqual([2, 0, 1, 2])
+  it('counts every value once, in bins of a power of two', () => {
+    expect(histogram(Float32Array.of(-1, -1, 0, 0.99, 1), 4)).toEqual({
+      ...{ low: -1, high: 1, from: -1, width: 0.5 },
+      counts: Float64Array.of(2, 0, 1, 1, 1)
+    })
+  })
+  it('grows to the same counts whatever the order and the batches', () => {
+    const values = Float32Array.from({ length: 4001 }, (_, i) => Math.fround(Math.tan((i * 1.57) / 4001) - 3))
+    const whole = histogram(values)
+    expect(whole.counts.reduce((a, b) => a + b, 0)).toBe(values.length)
+    expect(whole.counts.length).toBeGreaterThanOrEqual(2048)
+    expect(whole.counts.length).toBeLessThanOrEqual(4097)
+    for (const size of [1, 3, 100])
+      for (const ordered of [values, values.toReversed()]) {
+        const c = counter(2048)
+        for (let i = 0; i < values.length; i += size) c.add(ordered.subarray(i, i + size))
+        expect(c.histogram()).toEqual(whole)
+      }
+  })
+  it('finds what is not finite, also inside of the range', () => {
+    for (const bad of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
+      const c = counter(64)
+      expect(c.add(Float32Array.of(1, 2, 3, 4, 5))).toBe(true)
+      expect(c.add(Float32Array.of(2, 2, 2, 2, bad, 3))).toBe(false)
+    }
   })
   it('takes a constant', () => {
     const h = histogram(Float32Array.of(2, 2, 2))
-    expect(h.counts[0]).toBe(3)
+    expect(h.counts).toEqual(Float64Array.of(3))
     for (const method of ['minmax', 'percentile', 'entropy', 'mse', 'best'] as const)
       expect(chooseRange(h, { ...o, method })).toMatchObject({ low: 0, high: 2 })
+  })
+  it('takes the smallest and the largest numbers together', () => {
+    const h = histogram(Float32Array.of(1e-45, 1e-45, 0, 3.4e38, -3.4e38))
+    expect(h.counts.reduce((a, b) => a + b, 0)).toBe(5)
   })
 })
 
 describe('calibrators', () => {
   it('minmax keeps the extremes and always holds zero', () => {
-    expect(chooseRange({ low: 2, high: 5, counts: new Float64Array(0) }, { ...o, method: 'minmax' })).toEqual({
+    expect(chooseRange(extremesOnly(2, 5), { ...o, method: 'minmax' })).toEqual({
       low: 0,
       high: 5,
       method: 'minmax'
     })
   })
   it('percentile cuts the same share on both sides', () => {
-    const uniform = { low: 0, high: 1000, counts: new Float64Array(1000).fill(10) }
-    expect(percentileRange(uniform, 99)).toEqual({ low: 5, high: 995 })
-    expect(percentileRange(uniform, 100)).toEqual({ low: 0, high: 1000 })
+    const h = uniform(1000, 1)
+    expect(percentileRange(h, 99)).toEqual({ low: 5, high: 995 })
+    expect(percentileRange(h, 100)).toEqual({ low: 0, high: 1000 })
   })
   it('mse finds the clipping of a normal: about ±3.9 σ at 256 levels', () => {
     const r = chooseRange(histogram(normal), { ...o, method: 'mse' })
@@ -61,8 +94,7 @@ describe('calibrators', () => {
     expect(chooseRange(h, { ...o, method: 'percentile' }).high).toBeLessThan(10)
   })
   it('entropy keeps all of a uniform distribution', () => {
-    const uniform = { low: 0, high: 1, counts: new Float64Array(2048).fill(50) }
-    expect(chooseRange(uniform, { ...o, method: 'entropy' }).high).toBeCloseTo(1, 2)
+    expect(chooseRange(uniform(2048, 1 / 2048), { ...o, method: 'entropy' }).high).toBeCloseTo(1, 2)
   })
   it('entropy does not mind a spike of exact zeros', () => {
     const values = Float32Array.from(normal, (x) => Math.max(0, x))

@@ -7,15 +7,11 @@
  * (x − dequantized)², bins standing for their middle. best: the least such error of all of these.
  */
 import { assert } from '../../base/errors.ts'
+import type { Histogram } from './histogram.ts'
 
 export interface Range {
   readonly low: number
   readonly high: number
-}
-
-/** Counts of values in equal bins over `low … high`, the exact extremes. No bins: only the extremes are known. */
-export interface Histogram extends Range {
-  readonly counts: Float64Array
 }
 
 export const methods = ['minmax', 'percentile', 'entropy', 'mse', 'best'] as const
@@ -62,8 +58,6 @@ function byMethod(h: Histogram, method: Exclude<Method, 'best'>, o: RangeOptions
 
 const withZero = (r: Range): Range => ({ low: Math.min(r.low, 0), high: Math.max(r.high, 0) })
 
-const widthOf = (h: Histogram): number => (h.high - h.low) / h.counts.length
-
 /** Edges of the bins that hold the quantiles (1 − p)/2 and (1 + p)/2. */
 export function percentileRange(h: Histogram, percentile: number): Range {
   const { counts } = h
@@ -78,10 +72,9 @@ export function percentileRange(h: Histogram, percentile: number): Range {
 
 /** The range of bins `from … to`. */
 function window(h: Histogram, from: number, to: number): Range {
-  const width = widthOf(h)
   return {
-    low: from === 0 ? h.low : h.low + from * width,
-    high: to === h.counts.length ? h.high : h.low + to * width
+    low: from === 0 ? h.low : h.from + from * h.width,
+    high: to === h.counts.length ? h.high : h.from + to * h.width
   }
 }
 
@@ -96,15 +89,14 @@ const groups = 128
 function entropyRange(h: Histogram): Range {
   const counts = withoutZeros(h)
   const bins = counts.length
-  const width = widthOf(h)
   const whole = Math.max(-h.low, h.high)
-  const steps = Math.max(1, Math.floor(bins / 8))
+  const steps = Math.max(1, Math.floor(bins / 16))
   let best: Range = h
   let least = Number.POSITIVE_INFINITY
   for (let step = 1; step <= steps; step++) {
     const r = clipped(h, (whole * step) / steps)
-    const from = Math.max(0, Math.round((r.low - h.low) / width))
-    const to = Math.min(bins, Math.round((r.high - h.low) / width))
+    const from = Math.max(0, Math.round((r.low - h.from) / h.width))
+    const to = Math.min(bins, Math.round((r.high - h.from) / h.width))
     if (to - from < groups) continue
     const d = divergence(counts, from, to)
     if (d < least) {
@@ -117,7 +109,7 @@ function entropyRange(h: Histogram): Range {
 
 /** The spike of exact zeros (behind Relu) is represented exactly and must not count: its bin gets what its neighbours hold. */
 function withoutZeros(h: Histogram): Float64Array {
-  const at = Math.min(h.counts.length - 1, Math.floor(-h.low / widthOf(h)))
+  const at = Math.min(h.counts.length - 1, Math.floor(-h.from / h.width))
   if (h.low > 0 || h.high < 0) return h.counts
   const counts = h.counts.slice()
   const beside = [counts[at - 1], counts[at + 1]].filter((n): n is number => n !== undefined)
@@ -208,12 +200,12 @@ export function quantizationError(h: Histogram, range: Range, levels: number): n
   const s = (high - low) / (levels - 1)
   if (!(s > 0)) return Number.POSITIVE_INFINITY
   const zero = Math.round(-low / s)
-  const width = widthOf(h)
+  const { from, width } = h
   let sum = 0
   for (let i = 0; i < h.counts.length; i++) {
     const n = h.counts[i] as number
     if (n === 0) continue
-    const x = h.low + (i + 0.5) * width
+    const x = from + (i + 0.5) * width
     let code = Math.round(x / s) + zero
     if (code < 0) code = 0
     else if (code > levels - 1) code = levels - 1

@@ -28,6 +28,7 @@ export const round = definePass({
   name: 'round',
   summary: 'chooses the codes of quantized weights again, by each layer’s output on data instead of to nearest',
   needs: ['calibration'],
+  compares: true,
   options: {
     samples: z.int().min(1).default(512).describe('calibration samples to use, at most'),
     scales: z.boolean().default(true).describe('also fit the scales where the data between layers stays float'),

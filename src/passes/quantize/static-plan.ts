@@ -12,9 +12,11 @@ import type { Model, Node, Tensor } from '../../types.ts'
 import { meanShift, neededMean } from './bias.ts'
 import type { Observed } from './calibrate.ts'
 import { channelsOf, encodeWeight, peaksOf, refineScales, storedScale } from './codes.ts'
+import type { Histogram } from './histogram.ts'
 import type { Group, IntegerNode, Layout } from './layout.ts'
-import { type Chosen, chooseRange, type Histogram, type Parameters, parametersOf, type RangeOptions } from './ranges.ts'
+import { type Chosen, chooseRange, type Method, type Parameters, parametersOf, type RangeOptions } from './ranges.ts'
 import { safeLevels, saturatingChannels } from './saturation.ts'
+import { finalScores } from './scores.ts'
 
 /** Values that share parameters. */
 export interface ValuePlan extends Parameters {
@@ -70,7 +72,9 @@ export interface NumberOptions extends RangeOptions {
 
 /** Fills a layout with numbers. Throws `E_MODEL` where a weight is not finite. */
 export function planNumbers(model: Model, made: Layout, seen: Observed, o: NumberOptions): StaticPlan {
-  const values = made.groups.map((g) => planValue(g, seen.values, o))
+  const scores = finalScores(model)
+  const methodOf = (g: Group): Method => (g.ids.some((id) => scores.has(id)) ? 'minmax' : o.method)
+  const values = made.groups.map((g) => planValue(g, seen.values, { ...o, method: methodOf(g) }))
   const byId = new Map(values.flatMap((v) => v.ids.map((id) => [id, v] as const)))
   const weights = planWeightNumbers(model, made.nodes, byId, o)
   const byKey = new Map(weights.map((w) => [weightKey(w), w]))

@@ -27,7 +27,7 @@ export function referenceOf(model: Model, pass: string, ctx: Pick<Context, 'refe
   if (ctx.reference) return ctx.reference
   throw new PareError('E_USAGE', `${pass} compares a rounded model with the float model that it was made from`, {
     where: pass,
-    hint: `start from the float model: a recipe such as [["quantize-weights", {}], ["${pass}", {}]]`
+    hint: `--reference FILE names it; or start from it: a recipe such as [["quantize-weights", {}], ["${pass}", {}]]`
   })
 }
 

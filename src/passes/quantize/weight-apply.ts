@@ -59,10 +59,10 @@ function replaceOne(d: Draft, v: Value, w: WeightPlan, made: Stored): void {
   d.add('DequantizeLinear', inputs, { outputs: [w.id], attrs: { axis: w.axis, block_size: w.block } })
 }
 
-/** Stores a weight by its values alone: nearest codes of a least squares scale, or (`hqq`) of a robust one. */
+/** Stores a weight by its values alone: nearest or balanced codes of a least squares scale, or (`hqq`) of a robust one. */
 export function storeAlone(w: WeightPlan, data: Tensor, o: { hqq: boolean; isSparse: boolean }): Stored {
   if (!w.codes) return palettised(data, w, codebooksOf(data, w, o.isSparse))
-  return encodeCells(data, w, w.codes, w.id, o.hqq ? hqq : undefined)
+  return encodeCells(data, w, w.codes, w.id, o.hqq ? hqq : undefined, w.kernel)
 }
 
 // ---------------------------------------------------------------- codebooks

@@ -19,6 +19,8 @@ export interface WeightOptions {
   readonly perChannel: boolean
   /** Absent: zero points for blocks of fewer than 8 bits and for 2 bits. */
   readonly symmetric?: boolean | undefined
+  /** Round so that errors cancel in sums; see balance.ts. */
+  readonly balance?: boolean
   readonly include: readonly string[]
   readonly exclude: readonly string[]
   readonly minElements: number
@@ -35,6 +37,8 @@ export interface WeightPlan extends Division {
   readonly block?: number
   /** Absent for form `palette`. */
   readonly codes?: Codes
+  /** Elements in line that see the same input channel, where codes are balanced over them. */
+  readonly kernel?: number
   readonly elements: number
   /** The nodes that read it. */
   readonly nodes: readonly string[]
@@ -42,8 +46,8 @@ export interface WeightPlan extends Division {
 
 /** What a stored constant adds to a file beside its codes and scales: a few nodes and their names. */
 const nodeBytes = 200
-/** `nbits` without a block size. */
-const defaultBlock = 32
+/** Blocks of form `nbits` without a block size, at most, by bits. */
+const largestBlocks: Readonly<Record<number, number>> = { 8: 128, 4: 64, 2: 32 }
 /** A codebook a channel (of the first or last axis) pays where a channel has so many times its entries. */
 const channelPerEntry = 4
 /** Matrices from this size on stay small in memory too, with form `auto`. */
@@ -102,13 +106,29 @@ function planOne(
   const role = form === 'nbits' ? blockwise(data, uses, readers) : undefined
   if (form === 'nbits' && !role) return 'only a MatMul’s matrix or a Gather’s table has form nbits'
   if (role === 'Gather' && o.bits === 2) return 'a Gather’s table has 4 or 8 bits'
-  const size = o.blockSize || (form === 'nbits' ? defaultBlock : 0)
+  const size = o.blockSize || (role ? thriftiestBlock(data.shape[role === 'MatMul' ? 0 : 1] as number, o.bits) : 0)
   const division: Division = size > 0 ? divided(data, first, size, form) : axis === undefined ? {} : { axis }
   const isSymmetric = o.symmetric ?? (o.bits === 8 || (o.bits === 4 && division.block === undefined))
   // ONNX Runtime has no Gather of int8 in blocks.
   const codes = codesOf(o.bits as 2 | 4 | 8, isSymmetric && !(role === 'Gather' && o.bits === 8))
   const bytes = encodedBytes(data.shape, division, codes, scaleTypeOf(data)) + nodeBytes
-  return bytes < data.bytes.length ? { ...common, ...division, codes } : 'codes with their scales are not smaller'
+  if (bytes >= data.bytes.length) return 'codes with their scales are not smaller'
+  const kernel = o.balance && division.axis !== undefined ? kernelOf(data, uses, division) : undefined
+  return { ...common, ...division, codes, ...(kernel === undefined ? {} : { kernel }) }
+}
+
+/** The block of fewest bytes for `length` elements, of which form `nbits` pads the last block, and a scale of 4 bytes each. */
+function thriftiestBlock(length: number, bits: number): number {
+  const bytes = (size: number): number => Math.ceil(length / size) * ((size * bits) / 8 + 4)
+  let best = largestBlocks[bits] as number
+  for (let size = best / 2; size >= 16; size /= 2) if (bytes(size) < bytes(best)) best = size
+  return best
+}
+
+/** Rows of a table are read one by one: there is no sum in which their errors could cancel. */
+function kernelOf({ shape }: Tensor, uses: readonly WeightUse[], { block }: Division): number | undefined {
+  if (uses.some((u) => opName(u.node) === 'Gather')) return undefined
+  return block === undefined ? elementCount(shape.slice(2)) : 1
 }
 
 function planPalette(data: Tensor, axis: number | undefined, common: Omit<WeightPlan, 'axis'>): WeightPlan | string {

@@ -1,0 +1,53 @@
+/** The float model beside a quantized one, for passes that compare the two. */
+import { PareError } from '../../base/errors.ts'
+import { likeness } from '../../passes/quantize/reference.ts'
+import { isRounded } from '../../passes/quantize/twins.ts'
+import { applyRecipe, type Surroundings } from '../../passes/recipe.ts'
+import type { Model } from '../../types.ts'
+import { loadRunnable } from './runnable.ts'
+
+/** Weights of two bits are about half off; those of another model, or of one whose channels were scaled, more. */
+const most = 0.7
+
+/**
+ * Opens the model that a quantized one was made from, as it was then: as it is, or simplified and fused. Throws
+ * `E_USAGE` where it is another one.
+ */
+export async function openReference(path: string, rounded: Model, ctx: Surroundings): Promise<Model> {
+  if (!isRounded(rounded))
+    throw new PareError('E_USAGE', 'the model is not quantized: there is nothing to compare with --reference', {
+      hint: 'without --reference, a recipe quantizes and compares in one go'
+    })
+  const given = await loadRunnable(path)
+  if (isRounded(given))
+    throw new PareError('E_USAGE', '--reference is quantized itself', { where: path, hint: 'name the float model' })
+  const prepared = (
+    await applyRecipe(
+      given,
+      [
+        ['simplify', {}],
+        ['fuse', {}]
+      ],
+      ctx
+    )
+  ).model
+  const [best] = [prepared, given]
+    .map((model) => ({ model, ...likeness(rounded, model) }))
+    .filter((l) => l.layers > 0)
+    .sort((a, b) => a.error - b.error)
+  if (best && best.error <= most && isAlike(rounded, best.model)) return best.model
+  throw new PareError('E_USAGE', '--reference is not the model that this one was made from', {
+    where: path,
+    facts: {
+      ...(best?.where === undefined ? {} : { 'weights differ most in': best.where }),
+      'layers in common': String(best?.layers ?? 0)
+    },
+    hint: 'behind passes that change weights (equalize, smooth, prune), put quantizing and comparing into one recipe'
+  })
+}
+
+/** Do both take and give values of the same names? */
+function isAlike(a: Model, b: Model): boolean {
+  const names = ({ graph }: Model): string => JSON.stringify([[...graph.inputs].sort(), [...graph.outputs].sort()])
+  return names(a) === names(b)
+}
