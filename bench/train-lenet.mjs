@@ -6,6 +6,7 @@
  * Prints loss and accuracy by epoch; the time of a step against the training-mode forward and the deployed forward
  * (CPU time, interleaved, median); memory over --steps steps. Build first.
  */
+import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { parseArgs } from 'node:util'
 import {
@@ -13,17 +14,17 @@ import {
   differentiate,
   edit,
   firstState,
+  initialise,
   metricFor,
-  model,
   nextState,
   nodeRunner,
   openTraining,
+  parse,
   rateFeeds,
   rng,
   subset,
   tensor,
-  train,
-  withValues
+  train
 } from '../dist/node/index.js'
 
 const { values } = parseArgs({
@@ -33,45 +34,6 @@ const { values } = parseArgs({
     steps: { type: 'string', default: '2000' }
   }
 })
-
-const untrained = model`
-input x: f32[N,1,28,28]
-a = Conv(x, W1: f32[6,1,5,5], B1: f32[6], pads=[2,2,2,2])
-b = Relu(a)
-c = MaxPool(b, kernel_shape=[2,2], strides=[2,2])
-d = Conv(c, W2: f32[16,6,5,5], B2: f32[16])
-e = Relu(d)
-f = MaxPool(e, kernel_shape=[2,2], strides=[2,2])
-g = Flatten(f)
-h = Gemm(g, W3: f32[400,120], B3: f32[120])
-i = Relu(h)
-j = Gemm(i, W4: f32[120,84], B4: f32[84])
-k = Relu(j)
-logits = Gemm(k, W5: f32[84,10], B5: f32[10])
-output logits`
-
-/** Normal weights with the variance 2 / inputs of a unit; biases 0. */
-function initialised(m) {
-  const random = rng(`weights ${values.seed}`)
-  const made = [...m.graph.values.values()].flatMap((v) => {
-    const shape = v.data?.shape
-    if (!shape) return []
-    const count = shape.reduce((a, b) => a * b, 1)
-    const inputs = shape.length === 4 ? count / shape[0] : shape[0]
-    const spread = shape.length === 1 ? 0 : Math.sqrt(2 / inputs)
-    return [
-      [
-        v.id,
-        tensor(
-          'float32',
-          shape,
-          Float32Array.from({ length: count }, () => spread * random.normal())
-        )
-      ]
-    ]
-  })
-  return withValues(m, new Map(made))
-}
 
 function digits() {
   const sets = createRequire(import.meta.url)('mnist')
@@ -87,7 +49,7 @@ function digits() {
 
 const batch = 64
 const runner = nodeRunner()
-const start = initialised(untrained)
+const start = initialise(parse(readFileSync(new URL('lenet.txt', import.meta.url), 'utf8')), values.seed).model
 const training = differentiate(start, {
   loss: [{ kind: 'cross-entropy', output: 'logits' }],
   batch,

@@ -1,10 +1,10 @@
 import { createRequire } from 'node:module'
 import { rng } from '../src/base/random.ts'
 import { arrayDataset, type LabelledDataset } from '../src/data/arrays.ts'
-import { elementCount, tensor } from '../src/ir/tensor.ts'
+import { tensor } from '../src/ir/tensor.ts'
 import { model } from '../src/ir/text.ts'
-import { withValues } from '../src/train/index.ts'
-import type { Model, Tensor } from '../src/types.ts'
+import { initialise } from '../src/train/index.ts'
+import type { Model } from '../src/types.ts'
 
 /** A few of the digits of the `mnist` package, at a quarter of their size, in a seeded order. */
 export function digits(count: number, seed: string): LabelledDataset {
@@ -47,17 +47,5 @@ l = Flatten(k)
 logits = Gemm(l, W5: f32[72,10], B5: f32[10])
 output logits`
 
-/** Normal weights with the variance 1 / inputs of a unit; biases 0. */
-export function initialised(m: Model, seed: string): Model {
-  const random = rng(seed)
-  const values = new Map<string, Tensor>()
-  for (const v of m.graph.values.values()) {
-    const shape = v.data?.shape
-    if (!shape) continue
-    const inputs = shape.length === 4 ? elementCount(shape.slice(1)) : (shape[0] as number)
-    const spread = shape.length === 1 ? 0 : Math.sqrt(1.5 / inputs)
-    const drawn = Array.from({ length: elementCount(shape) }, () => spread * random.normal())
-    values.set(v.id, tensor('float32', shape, drawn))
-  }
-  return withValues(m, values)
-}
+/** The model with weights drawn by a seed. */
+export const initialised = (m: Model, seed: string): Model => initialise(m, seed).model

@@ -2,9 +2,10 @@
 import { PareError } from '../base/errors.ts'
 import type { Bytes, Format, Model, WriteOptions, Written } from '../types.ts'
 import { onnx } from './onnx/format.ts'
+import { text } from './text.ts'
 import { likenessOf } from './unread.ts'
 
-export const formats: readonly Format[] = [onnx]
+export const formats: readonly Format[] = [onnx, text]
 
 /** Bytes at the start of a file that detection looks at. */
 const headBytes = 4096

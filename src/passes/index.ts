@@ -17,12 +17,14 @@ import { toQoperator } from './quantize/to-qoperator.ts'
 import { simplify } from './simplify/index.ts'
 import { distill } from './train/distill.ts'
 import { finetune } from './train/finetune.ts'
+import { train } from './train/train.ts'
 import { trainQuantized } from './train/train-quantized.ts'
 
 /** Every pass, in the order in which they are usually applied. */
 export const passes: readonly AnyPass[] = [
   simplify,
   fuse,
+  train,
   distill,
   finetune,
   equalize,

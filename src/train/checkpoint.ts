@@ -20,7 +20,7 @@ export interface Checkpoint {
 }
 
 interface Entry {
-  readonly at: 'feeds' | 'running'
+  readonly at: 'feeds' | 'running' | 'averages'
   readonly of: 'state' | 'best'
   readonly id: string
   readonly dtype: DType
@@ -59,6 +59,7 @@ export function encodeCheckpoint(c: Checkpoint): Uint8Array {
   const putState = (of: Entry['of'], s: TrainState): void => {
     for (const [id, t] of Object.entries(s.feeds)) put(of, 'feeds', id, t)
     for (const [id, t] of s.running) put(of, 'running', id, t)
+    for (const [id, t] of Object.entries(s.averages ?? {})) put(of, 'averages', id, t)
   }
   putState('state', c.state)
   if (c.best) putState('best', c.best.state)
@@ -79,6 +80,7 @@ export function decodeCheckpoint(bytes: Uint8Array): Checkpoint {
   const { header, body } = split(bytes)
   const stateOf = (of: Entry['of'], step: number): TrainState => {
     const feeds: Record<string, Tensor> = {}
+    const averages: Record<string, Tensor> = {}
     const running = new Map<string, Tensor>()
     for (const e of header.tensors) {
       if (e.of !== of) continue
@@ -86,9 +88,10 @@ export function decodeCheckpoint(bytes: Uint8Array): Checkpoint {
       if (!(e.offset >= 0 && end <= body.length)) throw broken('a tensor lies outside the file')
       const t = tensorOf(e.dtype, e.shape, body.slice(e.offset, end))
       if (e.at === 'feeds') feeds[e.id] = t
+      else if (e.at === 'averages') averages[e.id] = t
       else running.set(e.id, t)
     }
-    return { step, feeds, running }
+    return { step, feeds, running, ...(Object.keys(averages).length > 0 ? { averages } : {}) }
   }
   const { key, epoch, history, best } = header
   return {

@@ -5,6 +5,7 @@ export {
   type Statistic,
   type Training
 } from './differentiate.ts'
+export { type Initialised, initialise } from './initialise.ts'
 export {
   type Best,
   type Epoch,

@@ -4,15 +4,16 @@ import { rng } from '../base/random.ts'
 import { arrayDataset, type LabelledDataset } from '../data/arrays.ts'
 import { metricFor } from '../data/metrics.ts'
 import { subset } from '../data/split.ts'
-import { elementCount, tensor, toFloats } from '../ir/tensor.ts'
+import { tensor, toFloats } from '../ir/tensor.ts'
 import { model } from '../ir/text.ts'
 import { nodeRunner } from '../node/runner.ts'
 import type { Model, Tensor } from '../types.ts'
+import { decodeCheckpoint, encodeCheckpoint } from './checkpoint.ts'
 import { differentiate } from './differentiate.ts'
+import { initialise } from './initialise.ts'
 import { type LoopEnvironment, type LoopOptions, train } from './loop.ts'
 import { scheduled } from './schedule.ts'
 import type { TrainState } from './state.ts'
-import { withValues } from './state.ts'
 
 /** Two rings of points, one a class. */
 function rings(n: number, seed: string): LabelledDataset {
@@ -97,6 +98,34 @@ describe('the loop', () => {
     expect(bits((await train(net, training, { ...options, seed: 4 }, env())).model)).not.toBe(bits(whole.model))
   })
 
+  it('keeps a moving average of the weights as the model, also when continued', async () => {
+    const o = { ...options, ema: 0.9 }
+    let kept: { epoch: number; state: TrainState } | undefined
+    let last: TrainState | undefined
+    const whole = await train(
+      net,
+      training,
+      o,
+      env({
+        onEpoch: ({ epoch }, state) => {
+          const decoded = decodeCheckpoint(encodeCheckpoint({ key: 'k', epoch, history: [], state }))
+          if (epoch === 5) kept = { epoch, state: decoded.state }
+          last = state
+        }
+      })
+    )
+    expect(bits((await train(net, training, options, env())).model)).not.toBe(bits(whole.model))
+    expect(bits((await train(net, training, { ...o, ...(kept && { from: kept }) }, env())).model)).toBe(
+      bits(whole.model)
+    )
+    // Near the end the rate is low, so that the average is near the weights themselves, but is not them.
+    const [average, weights] = [last?.averages, last?.feeds].map((t) => toFloats(Object.values(t ?? {})[0] as Tensor))
+    const far = weights?.reduce((sum, w, i) => sum + (w - (average?.[i] ?? 0)) ** 2, 0) ?? 0
+    const size = weights?.reduce((sum, w) => sum + w ** 2, 0) ?? 0
+    expect(far).toBeGreaterThan(0)
+    expect(far).toBeLessThan(0.01 * size)
+  })
+
   it('stops early, and keeps the best', async () => {
     const o: LoopOptions = { ...options, epochs: 40, patience: 2 }
     const result = await train(net, training, o, env({ validation }))
@@ -161,21 +190,6 @@ k = Relu(j)
 logits = Gemm(k, W5: f32[84,10], B5: f32[10])
 output logits`
 
-/** Normal weights with the variance 2 / inputs of a unit; biases 0. */
-function initialised(m: Model): Model {
-  const random = rng('weights')
-  const values = new Map<string, Tensor>()
-  for (const v of m.graph.values.values()) {
-    const shape = v.data?.shape
-    if (!shape) continue
-    const inputs = shape.length === 4 ? elementCount(shape.slice(1)) : (shape[0] as number)
-    const spread = shape.length === 1 ? 0 : Math.sqrt(2 / inputs)
-    const drawn = Array.from({ length: elementCount(shape) }, () => spread * random.normal())
-    values.set(v.id, tensor('float32', shape, drawn))
-  }
-  return withValues(m, values)
-}
-
 function digits(): LabelledDataset {
   const sets = createRequire(import.meta.url)('mnist') as Record<number, { readonly raw: readonly number[] }>
   const pixels: Float32Array[] = []
@@ -197,7 +211,7 @@ function digits(): LabelledDataset {
 test('LeNet-5 reads digits after one epoch', async () => {
   const all = digits()
   const order = rng(0).permutation(all.size)
-  const m = initialised(lenet)
+  const m = initialise(lenet, 'weights').model
   const result = await train(
     m,
     differentiate(m, {

@@ -10,7 +10,7 @@ import type { Batch, Dataset, Metric, Model, Progress, Runner, Session, Tensor }
 import type { Training } from './differentiate.ts'
 import { correctionsAt } from './optimizers.ts'
 import { type Schedule, scheduled } from './schedule.ts'
-import { firstState, nextState, type TrainState, trainedValues, withValues } from './state.ts'
+import { averaged, firstState, nextState, type TrainState, trainedValues, withAverages, withValues } from './state.ts'
 
 type Feeds = Readonly<Record<string, Tensor>>
 
@@ -23,6 +23,8 @@ export interface LoopOptions {
   readonly seed?: number | string
   /** Epochs without a better validation score after which training stops; by default none. */
   readonly patience?: number
+  /** Share of the old in a moving average of the weights, which then is the model; by default there is none. */
+  readonly ema?: number
   /** Batches over which normalization statistics are estimated anew before each validation and at the end; 0: none. */
   readonly reestimate?: number
   /** Where to continue: the state after `epoch` epochs. */
@@ -134,7 +136,7 @@ async function epochs(run: Run): Promise<LoopResult> {
   const history: Epoch[] = []
   const finish = async (ended: LoopResult['ended'], advice?: string): Promise<LoopResult> => {
     const last = best?.state ?? state
-    const final = best ? last : await reestimated(run, last)
+    const final = best ? last : await reestimated(run, averaged(last))
     return {
       model: withValues(model, trainedValues(training, final)),
       state: final,
@@ -149,7 +151,7 @@ async function epochs(run: Run): Promise<LoopResult> {
     const made = await oneEpoch(run, epoch, state)
     if (!made.state) return await finish('diverged', adviceFor(made.loss, o.rate))
     state = made.state
-    const looked = env.validation ? await reestimated(run, state) : state
+    const looked = env.validation ? await reestimated(run, averaged(state)) : state
     const score = env.validation && (await validate(run, looked))
     const entry: Epoch = {
       epoch,
@@ -202,7 +204,7 @@ async function oneEpoch(run: Run, epoch: number, from: TrainState): Promise<Epoc
     smoothed = Number.isNaN(smoothed) ? loss : 0.9 * smoothed + 0.1 * loss
     least = Math.min(least, smoothed)
     if (!Number.isFinite(loss) || smoothed > explosion * Math.max(least, 1e-3)) return { loss, rate }
-    state = nextState(training, state, made)
+    state = withAverages(training, nextState(training, state, made), o.ema)
     sum += loss
     done++
     env.progress?.(`epoch ${epoch} of ${o.epochs}, loss ${smoothed.toPrecision(3)}`, state.step, total)

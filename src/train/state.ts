@@ -14,6 +14,8 @@ export interface TrainState {
   readonly feeds: Readonly<Record<string, Tensor>>
   /** Running statistics, by constant of the model. */
   readonly running: ReadonlyMap<string, Tensor>
+  /** Moving averages of the chunks, by input of the training graph; where asked for. */
+  readonly averages?: Readonly<Record<string, Tensor>>
 }
 
 /** The state before the first step. `model`: where running statistics begin. */
@@ -57,10 +59,41 @@ export function nextState(training: Training, state: TrainState, made: Readonly<
       feeds[input] = made[chunk.outputs[i] as string] as Tensor
   const statistics = training.outputs.statistics ? made[training.outputs.statistics] : undefined
   return {
+    ...state,
     step: state.step + 1,
     feeds,
     running: statistics ? moved(training, state.running, statistics) : state.running
   }
+}
+
+/**
+ * a ← d·a + (1 − d)·w with d = min(decay, (1 + t) / (10 + t)) at step t, so that the beginning is soon forgotten. Without
+ * a decay the state itself.
+ */
+export function withAverages(training: Training, state: TrainState, decay: number | undefined): TrainState {
+  if (decay === undefined) return state
+  const d = Math.min(decay, (1 + state.step) / (10 + state.step))
+  const averages: Record<string, Tensor> = {}
+  for (const { input } of training.chunks) {
+    const now = state.feeds[input] as Tensor
+    const old = state.averages?.[input]
+    averages[input] = old ? mean(old, now, d) : now
+  }
+  return { ...state, averages }
+}
+
+function mean(a: Tensor, b: Tensor, share: number): Tensor {
+  const [x, y] = [toFloats(a), toFloats(b)]
+  const out = new Float32Array(x.length)
+  for (let i = 0; i < out.length; i++) out[i] = share * (x[i] as number) + (1 - share) * (y[i] as number)
+  return tensorOf('float32', a.shape, bytesOf(out))
+}
+
+/** The state with the averages as its weights; the state itself where there are none. */
+export function averaged(state: TrainState): TrainState {
+  if (!state.averages) return state
+  const { averages, ...rest } = state
+  return { ...rest, feeds: { ...state.feeds, ...averages } }
 }
 
 /** running ← momentum·running + (1 − momentum)·batch */

@@ -18,6 +18,7 @@ const quick = { epochs: 6, batch: 40, optimizer: adam }
 const longer = { epochs: 20, batch: 40, optimizer: { name: 'adam', rate: 0.02 } }
 
 interface Told {
+  readonly widths?: readonly object[]
   readonly curves: Record<string, readonly (readonly [number, number])[]>
   readonly score?: { readonly before: number; readonly after: number }
 }
@@ -71,6 +72,26 @@ describe('distill', () => {
     expect(made.graph.outputs).toEqual(teacher.graph.outputs)
   })
 
+  it('teaches a narrower student, which begins with the most important channels of the teacher', async () => {
+    const { made, told, notes } = await run(teacher, { ...quick, epochs: 12, width: 0.5 })
+    expect(notes.join('\n')).toMatch(/has 854 of 2562 parameters; channels: 4 of 8 in a, 4 of 8 in c/)
+    expect(told.widths).toEqual([
+      { name: 'a', channels: 8, kept: 4 },
+      { name: 'c', channels: 8, kept: 4 }
+    ])
+    expect(made.graph.values.get('W2')?.data?.shape).toEqual([4, 4, 3, 3])
+    expect(told.score?.after).toBeGreaterThan((told.score?.before ?? 1) + 0.2)
+    expect(made.graph.outputs).toEqual(teacher.graph.outputs)
+  })
+
+  it('makes a student by width and depth together', async () => {
+    const { made, notes } = await run(teacher, { ...quick, epochs: 1, width: 0.75, depth: 0.5 })
+    expect(notes.join('\n')).toMatch(/1 of 2 residual blocks/)
+    expect(notes.join('\n')).toMatch(/channels: 6 of 8 in a, 6 of 8 in c/)
+    check(made)
+    expect(made.graph.nodes.filter((n) => n.op === 'Conv').length).toBe(3)
+  })
+
   it('teaches a student from a file without any label', async () => {
     const data = { train: await unlabelled(train), selection: await unlabelled(selection) }
     const { made, told } = await run(teacher, { ...longer, student: 'small.onnx' }, { ...fromFile, data })
@@ -107,7 +128,17 @@ describe('distill', () => {
     await expect(run(teacher, {})).rejects.toMatchObject({ code: 'E_OPTION' })
     await expect(run(teacher, { student: 'a', depth: 0.5 })).rejects.toMatchObject({ code: 'E_OPTION' })
     await expect(run(teacher, { student: 'a' })).rejects.toMatchObject({ code: 'E_OPTION' })
+    await expect(run(teacher, { student: 'a', width: 0.5 })).rejects.toMatchObject({ code: 'E_OPTION' })
     await expect(run(small, { depth: 0.5 })).rejects.toMatchObject({ code: 'E_UNSUPPORTED' })
+    await expect(run(teacher, { width: 0.99 })).rejects.toMatchObject({ facts: { channels: 'a 8, c 8' } })
+    const flat = model`
+input x: f32[N,10]
+y = MatMul(x, W: f32[10,10])
+output y`
+    await expect(run(flat, { width: 0.5 })).rejects.toMatchObject({
+      code: 'E_UNSUPPORTED',
+      facts: { 'what holds them': 'x is an input of the model; y is an output of the model' }
+    })
     const other = model`
 input z: f32[N,10]
 y = Relu(z)

@@ -7,11 +7,16 @@ import { z } from 'zod'
 import { quickHash, toArray } from '../../base/bytes.ts'
 import { PareError } from '../../base/errors.ts'
 import { metricFor } from '../../data/metrics.ts'
+import { opFor } from '../../ops/index.ts'
 import { inferShapes } from '../../ops/infer.ts'
-import type { LossTerm } from '../../train/index.ts'
+import { initialise, type LossTerm } from '../../train/index.ts'
 import type { Context, Dim, Model, Value } from '../../types.ts'
-import { definePass } from '../pass.ts'
+import { definePass, parseOptions } from '../pass.ts'
+import type { Blocker } from '../prune/groups.ts'
+import { type Narrowed, narrow } from '../prune/narrow.ts'
+import { repaired } from '../prune/repair.ts'
 import { fixedBatch } from '../quantize/calibrate.ts'
+import { simplify } from '../simplify/index.ts'
 import { blocksToDrop, residualBlocks, withoutBlocks } from './blocks.ts'
 import { refuseRounded } from './finetune.ts'
 import { learn, parameterCount } from './learn.ts'
@@ -22,13 +27,22 @@ import { labelledBy, openTeacher, type Pairs } from './teacher.ts'
 const { patience: _, ...fields } = trainingFields
 
 const options = {
-  student: z.string().optional().describe('A model with the same inputs and outputs, trained already or not'),
+  student: z
+    .string()
+    .optional()
+    .describe('A model with the same inputs and outputs, trained already or not; or a network in words (.txt)'),
   depth: z
     .number()
     .gt(0)
     .lt(1)
     .optional()
     .describe('Instead: the teacher with this share of its residual blocks, and its weights'),
+  width: z
+    .number()
+    .gt(0)
+    .lt(1)
+    .optional()
+    .describe('Instead, also with depth: the teacher with this share of its channels, the most important ones'),
   loss: z
     .strictObject({
       alpha: z.number().min(0).max(1).default(0.8).describe('Share of the teacher; the rest is of the labels'),
@@ -46,12 +60,12 @@ type Options = z.output<z.ZodObject<typeof options>>
 export const distill = definePass({
   name: 'distill',
   summary:
-    'Trains a smaller student (a file, or fewer residual blocks) to say what the model says; labels are optional',
+    'Trains a smaller student (a file, or the model with fewer channels or residual blocks) to say what the model says; labels are optional',
   needs: ['train'],
   uses: ['selection'],
   options,
   run: async (teacher, o, ctx) => {
-    const student = await studentOf(teacher, o, ctx)
+    const { model: student, widths } = await studentOf(teacher, o, ctx)
     const [task, taught] = [taskOf(student), taskOf(teacher)]
     const hasClasses = task?.kind === 'classes' && taught?.kind === 'classes'
     checkFit(teacher, student)
@@ -60,7 +74,7 @@ export const distill = definePass({
     const said = hasClasses ? taught.logits : (teacher.graph.outputs[0] as string)
     const pairs = new Map([[output, said], ...featurePairs(o)])
     const samples = await choose(teacher, said, hasClasses ? task : undefined, ctx)
-    return train(teacher, student, { o, pairs, samples, output, hasClasses }, ctx)
+    return train(teacher, student, { o, pairs, samples, output, hasClasses, widths }, ctx)
   }
 })
 
@@ -70,11 +84,12 @@ interface Plan {
   readonly samples: Samples
   readonly output: string
   readonly hasClasses: boolean
+  readonly widths: readonly Narrowed[]
 }
 
 async function train(teacher: Model, student: Model, p: Plan, ctx: Context): Promise<Model> {
-  const { o, pairs, samples } = p
-  const { student: _file, depth: _depth, loss, ...common } = o
+  const { o, pairs, samples, widths } = p
+  const { student: _file, depth: _depth, width: _width, loss, ...common } = o
   const fixed = fixedBatch(teacher)
   const batch = fixed ?? Math.min(o.batch, samples.train.size)
   const cached = o.augment.kind === 'none' && loss.features.length === 0
@@ -90,7 +105,8 @@ async function train(teacher: Model, student: Model, p: Plan, ctx: Context): Pro
       ctx
     )
     const ratio = parameterCount(teacher) / parameterCount(student)
-    ctx.plan({ parameters: { teacher: parameterCount(teacher), student: parameterCount(student), ratio }, ...told })
+    const parameters = { teacher: parameterCount(teacher), student: parameterCount(student), ratio }
+    ctx.plan({ parameters, ...(widths.length > 0 ? { widths } : {}), ...told })
     return model
   } finally {
     await asked.close()
@@ -144,21 +160,41 @@ async function choose(teacher: Model, logits: string, task: Task | undefined, ct
 
 // ---------------------------------------------------------------- the student
 
-async function studentOf(teacher: Model, { student, depth }: Options, ctx: Context): Promise<Model> {
-  if ((student === undefined) === (depth === undefined))
-    throw new PareError('E_OPTION', 'distill needs a student: a file, or a depth', {
+interface Student {
+  readonly model: Model
+  /** Empty where the student was not made by width. */
+  readonly widths: readonly Narrowed[]
+}
+
+async function studentOf(teacher: Model, { student, depth, width }: Options, ctx: Context): Promise<Student> {
+  const isDerived = depth !== undefined || width !== undefined
+  if ((student === undefined) !== isDerived)
+    throw new PareError('E_OPTION', 'distill needs a student: a file, or a width or depth', {
       where: 'distill',
-      hint: 'give one of --student FILE and --depth SHARE'
+      hint: 'give either --student FILE, or --width SHARE, --depth SHARE or both'
     })
-  if (depth !== undefined) return shallower(teacher, depth, ctx)
+  if (student === undefined) return derived(teacher, depth, width, ctx)
   if (!ctx.load) throw new PareError('E_OPTION', 'there are no files here to open a student from', { where: 'student' })
-  const opened = await ctx.load(student as string)
+  const opened = await ctx.load(student)
   refuseRounded(opened, 'distill')
-  return opened
+  // A network in words has no weights to begin with.
+  const isText = student.endsWith('.txt')
+  const begun = isText ? initialise(opened, String(ctx.rng.fork('weights').next())).model : opened
+  return { model: begun, widths: [] }
+}
+
+async function derived(
+  teacher: Model,
+  depth: number | undefined,
+  width: number | undefined,
+  ctx: Context
+): Promise<Student> {
+  refuseRounded(teacher, 'distill --width or --depth')
+  const shallow = depth === undefined ? teacher : shallower(teacher, depth, ctx)
+  return width === undefined ? { model: shallow, widths: [] } : narrower(shallow, width, ctx)
 }
 
 function shallower(teacher: Model, depth: number, ctx: Context): Model {
-  refuseRounded(teacher, 'distill --depth')
   const blocks = residualBlocks(teacher)
   const dropped = blocksToDrop(blocks, depth)
   if (dropped.length === 0)
@@ -172,6 +208,40 @@ function shallower(teacher: Model, depth: number, ctx: Context): Model {
     `distill: the student has ${blocks.length - dropped.length} of ${blocks.length} residual blocks, without ${names.join(', ')}`
   )
   return withoutBlocks(teacher, dropped)
+}
+
+/**
+ * Shapes that are computed are folded first: a size that cannot be written anew holds its channels. Equal constants are
+ * left apart: a shared one ties the channels of all who read it.
+ */
+async function narrower(given: Model, width: number, ctx: Context): Promise<Student> {
+  const wide = await simplify.run(given, parseOptions(simplify, { merge: false }), ctx)
+  const { model: narrowed, kept, groups, blockers } = narrow(wide, width)
+  const without = blockers.filter(({ node }) => node && !opFor(node)?.channels)
+  if (narrowed === wide) throw cannotNarrow(width, groups, blockers)
+  for (const { node, value, reason } of without) if (node) ctx.refuse(node, `the channels of ${value} stay: ${reason}`)
+  const model = ctx.data.train ? await repaired(narrowed, wide, kept, ctx.data.train, ctx) : narrowed
+  const told = groups.map(({ name, channels, kept: left }) => `${left} of ${channels} in ${name}`)
+  const rest = told.length > mostTold ? ` and so on for ${told.length - mostTold} more groups` : ''
+  ctx.note(
+    `distill: the student has ${parameterCount(model)} of ${parameterCount(given)} parameters; channels: ${told.slice(0, mostTold).join(', ')}${rest}`
+  )
+  return { model, widths: groups }
+}
+
+const mostTold = 6
+
+function cannotNarrow(width: number, groups: readonly Narrowed[], blockers: readonly Blocker[]): PareError {
+  const reasons = blockers.map((b) => `${b.node?.name || b.value} ${b.reason}`)
+  const facts: Record<string, string> =
+    groups.length > 0
+      ? { channels: groups.map((g) => `${g.name} ${g.channels}`).join(', ') }
+      : { 'what holds them': [...new Set(reasons)].slice(0, mostTold).join('; ') }
+  return new PareError('E_UNSUPPORTED', `no student of width ${width} can be derived from this model`, {
+    where: 'width',
+    facts,
+    hint: groups.length > 0 ? 'give a smaller width' : 'give a student of your own: --student FILE'
+  })
 }
 
 /** Throws `E_DATA_SHAPE` where the student cannot be given what the teacher is given. */

@@ -2,12 +2,20 @@
 import { z } from 'zod'
 import { PareError } from '../../base/errors.ts'
 import type { LossTerm, Training } from '../../train/index.ts'
-import type { Batch, Dataset, Model, Tensor } from '../../types.ts'
+import type { Batch, Context, Dataset, Model, Tensor } from '../../types.ts'
 import { definePass } from '../pass.ts'
 import { isRounded } from '../quantize/twins.ts'
 import { learn, shapedLike } from './learn.ts'
 import { trainingFields } from './options.ts'
 import { samplesFor, type Task, taskOf } from './task.ts'
+
+/** Options of training for the task itself. */
+export const fitFields = {
+  ...trainingFields,
+  smoothing: z.number().min(0).max(0.9).default(0).describe('Label smoothing: share given to the other classes')
+} as const
+
+type FitOptions = z.output<z.ZodObject<typeof fitFields>>
 
 /** Trains a float model further; zeros that are meant stay zeros. */
 export const finetune = definePass({
@@ -15,28 +23,30 @@ export const finetune = definePass({
   summary: 'Trains the weights further on your data; pruned weights stay zero',
   needs: ['train'],
   uses: ['selection'],
-  options: {
-    ...trainingFields,
-    smoothing: z.number().min(0).max(0.9).default(0).describe('Label smoothing: share given to the other classes')
-  },
+  options: fitFields,
   run: async (model, options, ctx) => {
     refuseRounded(model, 'finetune')
-    const task = neededTask(model, 'finetune', ctx.data.train)
-    const samples = samplesFor('finetune', task, ctx)
-    const { smoothing, ...common } = options
-    const made = await learn(
-      {
-        ...{ pass: 'finetune', model, samples, options: common, identity: smoothing },
-        loss: [taskLoss(task, smoothing)],
-        targets: (training, batch) => inputTargets(training, task, batch)
-      },
-      ctx
-    )
-    const { model: trained, ...told } = made
-    ctx.plan(told)
-    return trained
+    return fitTask(model, 'finetune', options, ctx)
   }
 })
+
+/** Trains a float model for its task, from the weights that it has. */
+export async function fitTask(model: Model, pass: string, options: FitOptions, ctx: Context): Promise<Model> {
+  const task = neededTask(model, pass, ctx.data.train)
+  const samples = samplesFor(pass, task, ctx)
+  const { smoothing, ...common } = options
+  const made = await learn(
+    {
+      ...{ pass, model, samples, options: common, identity: smoothing },
+      loss: [taskLoss(task, smoothing)],
+      targets: (training, batch) => inputTargets(training, task, batch)
+    },
+    ctx
+  )
+  const { model: trained, ...told } = made
+  ctx.plan(told)
+  return trained
+}
 
 /** Throws `E_USAGE` for a model whose weights are codes already. */
 export function refuseRounded(model: Model, pass: string): void {

@@ -83,6 +83,7 @@ export async function learn(f: Fit, ctx: Context): Promise<Fitted> {
       schedule: scheduleOf(options, steps),
       seed,
       ...(patience === undefined ? {} : { patience }),
+      ...(options.ema === undefined ? {} : { ema: options.ema }),
       reestimate: statisticsBatches,
       from
     },

@@ -50,6 +50,12 @@ export const trainingFields = {
         .describe('Noise in standard deviations; by default 0 for images and 0.05 for features')
     })
     .prefault({}),
+  ema: z
+    .number()
+    .gt(0)
+    .lt(1)
+    .optional()
+    .describe('Keep a moving average of the weights, with this share of the old in each step (as 0.999), as the model'),
   patience: z
     .int()
     .min(1)
