@@ -11,13 +11,15 @@ import {
   writeFileSync
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { extname, join } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Ended, isBuilt, pare } from './program.ts'
 
 const root = fileURLToPath(new URL('../', import.meta.url))
 const network = join(root, 'examples', 'demo', 'digits.onnx')
+/** The bundled network, trained or as a text. */
+const networks: Readonly<Record<string, string>> = { '.onnx': network, '.txt': network.replace('.onnx', '.txt') }
 const data = join(root, 'examples', 'demo', 'digits-data.mjs')
 
 interface Document {
@@ -73,7 +75,7 @@ function onBundled(line: string): { readonly args: readonly string[]; readonly i
     const value = flag
     flag = word.startsWith('-') ? word : ''
     if (word === '--preprocess' || value === '--preprocess') continue
-    if (word.endsWith('.onnx') && value !== '-o' && value !== '--out') inputs.push(word)
+    if (/\.(onnx|txt)$/.test(word) && value !== '-o' && value !== '--out') inputs.push(word)
     args.push(dataFlags.includes(value) ? data : word)
   }
   return { args, inputs }
@@ -143,7 +145,7 @@ const has = (help: string, option: string): boolean =>
 async function runIn(line: string): Promise<Ended> {
   const { args, inputs } = onBundled(line)
   const cwd = mkdtempSync(join(folder, 'run-'))
-  for (const name of inputs) copyFileSync(network, join(cwd, name))
+  for (const name of inputs) copyFileSync(networks[extname(name)] ?? network, join(cwd, name))
   return pare(args, { cwd })
 }
 
@@ -154,7 +156,7 @@ async function runCode(code: string): Promise<{ readonly status: number | null; 
   const cwd = mkdtempSync(join(inside, 'docs-'))
   try {
     copyFileSync(network, join(cwd, 'model.onnx'))
-    copyFileSync(data, join(cwd, 'data.mjs'))
+    writeFileSync(join(cwd, 'data.mjs'), `export { default } from ${JSON.stringify(pathToFileURL(data))}`)
     writeFileSync(join(cwd, 'code.mjs'), code.replace(/'(photos\/|test\.npz)'/g, "'data.mjs'"))
     return await new Promise((resolve, reject) => {
       const child = spawn(process.execPath, ['code.mjs'], { cwd, stdio: ['ignore', 'ignore', 'pipe'] })

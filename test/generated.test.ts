@@ -18,6 +18,7 @@ describe('generated pages', () => {
       'yes',
       yes(op.cost),
       yes(op.grad),
+      yes(op.channels),
       yes(op.quant),
       targets
         .filter((t) => t.integerOps.includes(nameOf(op)))
@@ -28,9 +29,9 @@ describe('generated pages', () => {
       '# Operators',
       '',
       `Made from the code. ${ops.length} operators; an empty cell means unknown: no cost is shown as "?", no quantization rule`,
-      'as staying in float, no gradient as not trainable.',
+      'as staying in float, no gradient as not trainable, no rule for channels as keeping all channels around it.',
       '',
-      table(['operator', 'shapes', 'cost', 'gradient', 'quantization', 'integer kernels on'], rows),
+      table(['operator', 'shapes', 'cost', 'gradient', 'channels', 'quantization', 'integer kernels on'], rows),
       ''
     ].join('\n')
     await expect(page).toMatchFileSnapshot('../docs/ops.md')

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -13,3 +13,8 @@ export function onnxCases(): string | undefined {
   const path = '/usr/share/libonnx-testdata/data'
   return existsSync(path) ? path : undefined
 }
+
+const cpu = '/proc/cpuinfo'
+
+/** On x86 without VNNI the engine adds pairs of u8·s8 in 16 bits, which saturate: full-range int8 is wrong there, as it should be. */
+export const saturates = process.arch === 'x64' && existsSync(cpu) && !/vnni/.test(readFileSync(cpu, 'utf8'))

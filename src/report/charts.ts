@@ -14,6 +14,7 @@ import {
   dropText,
   exactDb,
   factor,
+  isShare,
   metricName,
   msText,
   significant
@@ -57,7 +58,7 @@ export function dropChart(metric: string, drop: Interval, maxDrop: number | unde
 /** Bounds between the colours of drops: at most the first is the best colour, beyond the last the worst. */
 export function dropBounds(metric: string, candidates: readonly Candidate[], maxDrop: number | undefined): number[] {
   const largest = Math.max(0, ...candidates.map((c) => c.drop?.[metric]?.value ?? 0))
-  const base = maxDrop ?? (metric === 'top1' || metric === 'top5' || metric === 'agreement' ? 0.01 : largest / 2)
+  const base = maxDrop ?? (isShare(metric) ? 0.01 : largest / 2)
   return [0, base / 2, base, base * 2]
 }
 

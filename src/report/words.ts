@@ -79,8 +79,8 @@ export function msText(ms: number | undefined): string {
   return `${ms < 0.1 ? ms.toFixed(3) : digits(ms)} ms`
 }
 
-/** Metrics that are shares of samples and read as percent; all others are plain numbers. */
-const shares = new Set(['top1', 'top5', 'agreement'])
+/** Metrics that are shares and read as percent; all others are plain numbers. */
+const shares = new Set(['top1', 'top5', 'agreement', 'ctcText'])
 /** Does a metric read as percent? */
 export const isShare = (metric: string): boolean => shares.has(metric)
 
@@ -89,7 +89,8 @@ const metricNames: Readonly<Record<string, string>> = {
   top5: 'top-5',
   relativeError: 'relative error',
   reconstruction: 'reconstruction error',
-  cosine: 'cosine similarity'
+  cosine: 'cosine similarity',
+  ctcText: 'text agreement'
 }
 /** A metric as people write it: `top-1`. */
 export const metricName = (metric: string): string => metricNames[metric] ?? plain(metric, 40)
