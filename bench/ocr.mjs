@@ -176,10 +176,10 @@ async function layers() {
     'gptq / rtn': root(b / a).toFixed(3),
     squared: (b / a).toFixed(3)
   })
-  const mean = (map) => [...map.values()].reduce((a, b) => a + b, 0) / map.size
+  const mean = (map) => [...map.values()].reduce((sum, e) => sum + root(e) / map.size, 0)
   console.table([
     ...[...rtn].map(([weight, e]) => row(weight, e, gptq.get(weight))),
-    row('mean', mean(rtn), mean(gptq))
+    row('mean of layers', mean(rtn) ** 2, mean(gptq) ** 2)
   ])
 }
 
