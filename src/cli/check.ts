@@ -4,6 +4,7 @@ import { basename, dirname, extname, join, resolve } from 'node:path'
 import { PareError } from '../base/errors.ts'
 import { nearest } from '../base/suggest.ts'
 import type { DataDescription } from '../data/description.ts'
+import { isInWords } from '../ir/text.ts'
 import type { JobData } from '../node/job.ts'
 import type { Recipe } from '../types.ts'
 import { type Command, isOn, text } from './command.ts'
@@ -214,7 +215,7 @@ export function replayLine(given: Parsed, model: string, out: string, report: st
 
 /** The command that verifies a result on the data that was given, as it was read. */
 export function verifyLine(given: Parsed, model: string, out: string): string {
-  if (extname(model) === '.txt') return shellLine(['compress', out, '--data', 'PATH'])
+  if (isInWords(model)) return shellLine(['compress', out, '--data', 'PATH'])
   const flags = again(given, ['eval-data', 'data', 'preprocess', 'labels', 'metric'])
   return shellLine(['verify', model, out, ...(flags.length > 0 ? flags : ['--data', 'PATH'])])
 }

@@ -27,6 +27,8 @@ describe('the text form as a file', () => {
     ['graphs in graphs without end', `opset 21\ny = ${'If(c, a={ b = '.repeat(5000)}`, 'E_LIMIT'],
     ['half a statement', net.slice(0, 60), 'E_FORMAT'],
     ['a shape below zero', net.replace('f32[4,8]', 'f32[-4,8]'), 'E_FORMAT'],
+    ['an opset that is not raised', net.replace('opset 21', 'opset 13'), 'E_OPSET'],
+    ['an opset that is not there yet', net.replace('opset 21', 'opset 99'), 'E_OPSET'],
     ['other text', 'hello\n', 'E_FORMAT']
   ])('refuses %s', (_, text, code) => {
     expect(() => readModel(bytes(text))).toThrow(expect.objectContaining({ code }))

@@ -6,6 +6,7 @@ import { PareError } from '../base/errors.ts'
 import { check } from '../ir/check.ts'
 import { parse } from '../ir/text.ts'
 import type { Format, Graph, Model } from '../types.ts'
+import { newestOpset, workingOpset } from './onnx/opsets.ts'
 
 const bom = '\ufeff'
 /** Comments and space, then the statement that every such file begins with. */
@@ -15,7 +16,7 @@ export const text: Format = {
   name: 'text',
   extensions: ['.txt'],
   detect: (head) => isText(head) && beginning.test(decode(head)),
-  read: (bytes) => check(named(parse(decode(bytes.slice())))),
+  read: (bytes) => check(named(ofKnownOpset(parse(decode(bytes.slice()))))),
   write: () => {
     throw new PareError('E_UNSUPPORTED', 'the text form leaves out weights, so no model is written in it', {
       hint: 'pare inspect --graph prints it'
@@ -28,6 +29,14 @@ const isText = (head: Uint8Array): boolean => head.every((b) => b >= 0x20 || b =
 function decode(bytes: Uint8Array): string {
   const read = new TextDecoder().decode(bytes)
   return read.startsWith(bom) ? read.slice(1) : read
+}
+
+/** Unlike a file of ONNX, a text is not raised from older opsets. */
+function ofKnownOpset(model: Model): Model {
+  if (model.opset >= workingOpset && model.opset <= newestOpset) return model
+  throw new PareError('E_OPSET', `a network in words of opset ${model.opset}`, {
+    hint: `write it in opset ${workingOpset} to ${newestOpset}`
+  })
 }
 
 function named(model: Model): Model {

@@ -1,11 +1,11 @@
 /** What is looked at before a stranger's model is run in this process: the engine cannot be interrupted, nor its memory bounded. */
 import { freemem, totalmem } from 'node:os'
-import { extname } from 'node:path'
 import { part } from '../../base/bytes.ts'
 import { evaluateDim } from '../../base/dim.ts'
 import { PareError } from '../../base/errors.ts'
 import { allGraphs } from '../../ir/graph.ts'
 import { byteLength, elementCount, isFloat, toNumbers } from '../../ir/tensor.ts'
+import { isInWords } from '../../ir/text.ts'
 import { batchSize } from '../../measure/evaluate.ts'
 import { bytesText } from '../../report/words.ts'
 import { firstBatch } from '../../search/trial.ts'
@@ -112,7 +112,7 @@ export async function tryOut(
   data: Dataset,
   hooks: JobHooks
 ): Promise<void> {
-  if (extname(path) === '.txt')
+  if (isInWords(path))
     throw new PareError('E_UNSUPPORTED', 'no runtime reads a network in the text form', {
       where: path,
       hint: 'pare train makes a model of it, or pare convert with the weights that it begins with'

@@ -117,6 +117,16 @@ describe('distill', () => {
     }
   })
 
+  it('draws the weights of a student in words, and takes those of a file', async () => {
+    const other = initialised(small, 'another')
+    const first = async (student: string, m: Model): Promise<number | undefined> => {
+      const { told } = await run(teacher, { ...quick, epochs: 1, student }, { load: async () => m })
+      return told.curves['distill loss']?.[0]?.[1]
+    }
+    expect(await first('small.txt', small)).toBe(await first('small.txt', other))
+    expect(await first('small.onnx', small)).not.toBe(await first('small.onnx', other))
+  })
+
   it('matches values inside, through a map where widths differ', async () => {
     const o = { ...quick, epochs: 2, student: 'small.onnx', loss: { features: ['s2=b'], featureWeight: 2 } }
     const { told } = await run(teacher, o, fromFile)

@@ -7,6 +7,7 @@ import { z } from 'zod'
 import { quickHash, toArray } from '../../base/bytes.ts'
 import { PareError } from '../../base/errors.ts'
 import { metricFor } from '../../data/metrics.ts'
+import { isInWords } from '../../ir/text.ts'
 import { opFor } from '../../ops/index.ts'
 import { inferShapes } from '../../ops/infer.ts'
 import { initialise, type LossTerm } from '../../train/index.ts'
@@ -178,8 +179,7 @@ async function studentOf(teacher: Model, { student, depth, width }: Options, ctx
   const opened = await ctx.load(student)
   refuseRounded(opened, 'distill')
   // A network in words has no weights to begin with.
-  const isText = student.endsWith('.txt')
-  const begun = isText ? initialise(opened, String(ctx.rng.fork('weights').next())).model : opened
+  const begun = isInWords(student) ? initialise(opened, String(ctx.rng.fork('weights').next())).model : opened
   return { model: begun, widths: [] }
 }
 
