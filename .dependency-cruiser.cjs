@@ -16,6 +16,9 @@ const rooms = {
 const core = Object.keys(rooms)
 const top = { node: core, cli: [...core, 'node'] }
 
+/** Folders of passes/quantize/; each may import itself and those before it. */
+const quantize = ['observe', 'common', 'bias', 'equalize', 'cast', 'static', 'dynamic', 'weights', 'round', 'mix']
+
 const rule = (room, allowed) => ({
   name: `${room}-imports`,
   comment: `${room}/ may import: types.ts, base/${allowed.map((r) => `, ${r}/`).join('')}`,
@@ -30,6 +33,13 @@ const rule = (room, allowed) => ({
 module.exports = {
   forbidden: [
     ...Object.entries({ ...rooms, ...top }).map(([room, allowed]) => rule(room, allowed)),
+    ...quantize.map((folder, i) => ({
+      name: `quantize-${folder}-imports`,
+      comment: `quantize/${folder}/ may import, of quantize/: ${quantize.slice(0, i + 1).join(', ')}`,
+      severity: 'error',
+      from: { path: `^src/passes/quantize/${folder}/`, pathNot: '\\.test\\.ts$' },
+      to: { path: '^src/passes/quantize/', pathNot: `^src/passes/quantize/(${quantize.slice(0, i + 1).join('|')})/` }
+    })),
     {
       name: 'no-cycles',
       severity: 'error',

@@ -1,8 +1,9 @@
 import { rng } from '../src/base/random.ts'
-import { elementCount, equalTensors, isFloat, tensor, toNumbers } from '../src/ir/tensor.ts'
+import { arrayDataset } from '../src/data/index.ts'
+import { elementCount, equalTensors, isFloat, tensor, toFloats, toNumbers } from '../src/ir/tensor.ts'
 import { nodeRunner } from '../src/node/runner.ts'
 import { targetFor } from '../src/targets/index.ts'
-import type { Context, Model, Refusal, Tensor } from '../src/types.ts'
+import type { Context, Dataset, Model, Refusal, Tensor } from '../src/types.ts'
 
 /** A context over the real Runner that records what a pass says. */
 export function testContext(): Context & { readonly refusals: Refusal[]; readonly notes: string[] } {
@@ -41,6 +42,17 @@ export function randomFeeds(model: Model, seed: number, size = 2): Record<string
   return feeds
 }
 
+/** Seeded samples of normal inputs, one to an element of the first axis. */
+export function normalData(model: Model, samples: number, { mean = 0, scale = 1 } = {}): Dataset {
+  const random = rng('data')
+  const inputs = model.graph.inputs.map((id) => {
+    const shape = [samples, ...(model.graph.values.get(id)?.shape ?? []).slice(1).map(Number)]
+    const values = Array.from({ length: elementCount(shape) }, () => random.normal() * scale + mean)
+    return [id, tensor('float32', shape, values)] as const
+  })
+  return arrayDataset({ inputs: Object.fromEntries(inputs) })
+}
+
 /** Runs a model without the engine's own optimisation. */
 export async function outputsOf(
   model: Model,
@@ -69,6 +81,40 @@ export function difference(a: Readonly<Record<string, Tensor>>, b: Readonly<Reco
     } else worst = Math.max(worst, apart(toNumbers(x), toNumbers(y)))
   }
   return worst
+}
+
+/** First outputs of two models over all samples. */
+async function firstOutputs(a: Model, b: Model, data: Dataset): Promise<readonly [Tensor, Tensor]> {
+  for await (const { inputs } of data.batches({ batch: data.size })) {
+    const [x, y] = [Object.values(await outputsOf(a, inputs))[0], Object.values(await outputsOf(b, inputs))[0]]
+    if (x && y) return [x, y]
+  }
+  throw new Error('no output')
+}
+
+/** Σ(x − y)² / Σx² of the first output over the samples. */
+export async function noise(a: Model, b: Model, data: Dataset): Promise<number> {
+  const [u, v] = (await firstOutputs(a, b, data)).map(toFloats) as [Float32Array, Float32Array]
+  let [error, power] = [0, 0]
+  for (let i = 0; i < u.length; i++) {
+    error += ((u[i] as number) - (v[i] as number)) ** 2
+    power += (u[i] as number) ** 2
+  }
+  return error / power
+}
+
+/** Root mean square, over channels of the first output, of how far the mean over the samples is off. */
+export async function meanError(a: Model, b: Model, data: Dataset): Promise<number> {
+  const [x, y] = await firstOutputs(a, b, data)
+  const [n, channels] = x.shape as [number, number]
+  const positions = elementCount(x.shape) / n / channels
+  const [u, v] = [toFloats(x), toFloats(y)]
+  const off = new Float64Array(channels)
+  for (let i = 0; i < u.length; i++) {
+    const c = Math.floor(i / positions) % channels
+    off[c] = (off[c] as number) + ((v[i] as number) - (u[i] as number)) / (n * positions)
+  }
+  return Math.sqrt(off.reduce((sum, e) => sum + e * e, 0) / channels)
 }
 
 function apart(a: ArrayLike<number>, b: ArrayLike<number>): number {

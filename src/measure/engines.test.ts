@@ -8,7 +8,7 @@ import { model } from '../ir/text.ts'
 import { nodeRunner } from '../node/runner.ts'
 import { webRunner } from '../node/web-runner.ts'
 import { parseOptions } from '../passes/pass.ts'
-import { quantizeStatic } from '../passes/quantize/quantize-static.ts'
+import { quantizeStatic } from '../passes/quantize/static/quantize-static.ts'
 import type { Model, Runner } from '../types.ts'
 import { codeTolerance, compareEngines, type Engine, floatTolerance } from './engines.ts'
 

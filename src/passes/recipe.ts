@@ -6,7 +6,7 @@ import { tensorBytes } from '../ir/tensor.ts'
 import type { Bytes, Context, Model, Recipe, Refusal, Report, Step } from '../types.ts'
 import { passFor } from './index.ts'
 import { parseOptions } from './pass.ts'
-import { isRounded } from './quantize/twins.ts'
+import { isRounded } from './quantize/common/twins.ts'
 
 /** A context without the collecting functions, which `applyRecipe` brings itself. */
 export type Surroundings = Omit<Context, 'refuse' | 'note' | 'plan' | 'replay'>

@@ -8,6 +8,7 @@ import type { Measurement, Model, Report, Source } from '../../types.ts'
 import { fileBytes, save } from '../files.ts'
 import type { Job, JobHooks, JobResult } from '../job.ts'
 import { temporaryError } from '../runner.ts'
+import { candidateNotes } from './host.ts'
 import { comparedLayers } from './layers.ts'
 import { factsOf, metricsOf, type Opened, openJob } from './open.ts'
 import { type JobParts, partsOf } from './parts.ts'
@@ -33,7 +34,8 @@ export async function compressJob(job: Job, hooks: JobHooks): Promise<JobResult>
   try {
     const result = await compress({ ...inputOf(job, o, parts, hooks, scratch), metrics, objective })
     const before = { ...sizes, ...result.report.before }
-    const notes = [...(parts.synthetic ? guessedSizes(o.inputs) : []), ...result.report.notes]
+    const guessed = parts.synthetic ? guessedSizes(o.inputs) : []
+    const notes = [...guessed, ...result.report.notes, ...candidateNotes(result.report.candidates, o.target)]
     if (!result.chosen) return { unmet: true, report: { ...known, ...result.report, notes, before } }
     return {
       unmet: false,

@@ -1,7 +1,7 @@
 /** The float model beside a quantized one, for passes that compare the two. */
 import { PareError } from '../../base/errors.ts'
-import { likeness } from '../../passes/quantize/reference.ts'
-import { isRounded } from '../../passes/quantize/twins.ts'
+import { isRounded } from '../../passes/quantize/common/twins.ts'
+import { likeness } from '../../passes/quantize/round/reference.ts'
 import { applyRecipe, type Surroundings } from '../../passes/recipe.ts'
 import type { Model } from '../../types.ts'
 import { loadRunnable } from './runnable.ts'

@@ -7,6 +7,7 @@ import type { Dataset, Measurement, Metric, Model, Report, Session, Target } fro
 import { sha256File } from '../files.ts'
 import type { Job, JobHooks, JobResult } from '../job.ts'
 import { comparedEngines, otherEngine } from './engines.ts'
+import { saturationNotes } from './host.ts'
 import { comparedLayers, layerAdvice } from './layers.ts'
 import { factsOf, metricsOf, type Opened, type OpenedModel, openJob, openModel } from './open.ts'
 import { testData } from './parts.ts'
@@ -59,6 +60,7 @@ export async function verifyJob(job: Job, hooks: JobHooks): Promise<JobResult> {
         notes: [
           ...pair.notes,
           ...notes,
+          ...saturationNotes(model, o.target),
           ...(both?.notes ?? []),
           ...layerNotes(job, layers),
           ...(described.synthetic ? [] : layerAdvice(layers)),

@@ -10,7 +10,7 @@ import { elementCount, scalar, tensor, toFloats } from '../../ir/tensor.ts'
 import { opFor } from '../../ops/index.ts'
 import { inferShapes, viewOf } from '../../ops/infer.ts'
 import type { Batch, Context, Dataset, Model, Node, Tensor } from '../../types.ts'
-import { fixedBatch, sampleBytes } from '../quantize/calibrate.ts'
+import { fixedBatch, sampleBytes } from '../quantize/observe/calibrate.ts'
 import { type Gone, goneOf, type Kept } from './remove.ts'
 
 /** Samples of a run, at most and at least; and bytes of its largest value. */

@@ -8,7 +8,7 @@ import { elementCount, tensor } from '../../ir/tensor.ts'
 import { model } from '../../ir/text.ts'
 import type { Dataset, Model, Recipe } from '../../types.ts'
 import { applyRecipe } from '../recipe.ts'
-import { fewSamples } from './advice.ts'
+import { fewSamples } from './common/advice.ts'
 
 const network = model`
 input x: f32[N,8,6,6]

@@ -9,7 +9,7 @@ import { nodeRunner } from '../../node/runner.ts'
 import { ortRunner } from '../../runtime/index.ts'
 import type { Model, Runner, Tensor } from '../../types.ts'
 import { parseOptions } from '../pass.ts'
-import { quantizeStatic } from './quantize-static.ts'
+import { quantizeStatic } from './static/quantize-static.ts'
 import { toQoperator } from './to-qoperator.ts'
 
 const run = (m: Model, o: object = {}, ctx = testContext()): Promise<Model> =>

@@ -11,7 +11,7 @@ import { opFor } from '../../ops/index.ts'
 import type { Context, DType, Graph, Model, Node, Tensor } from '../../types.ts'
 import { definePass } from '../pass.ts'
 import { withTypes } from '../typed.ts'
-import { matcher } from './select.ts'
+import { matcher } from './common/select.ts'
 
 /** Turns quantized operators into QLinearConv, QLinearMatMul and data movement on integers. */
 export const toQoperator = definePass({

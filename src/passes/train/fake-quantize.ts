@@ -8,7 +8,7 @@ import { assert } from '../../base/errors.ts'
 import { type Draft, edit, renameReads } from '../../ir/edit.ts'
 import { elementCount, scalar, tensor, toFloats } from '../../ir/tensor.ts'
 import type { Model, Node, Tensor } from '../../types.ts'
-import type { NodePlan, StaticPlan, ValuePlan } from '../quantize/static-plan.ts'
+import type { NodePlan, StaticPlan, ValuePlan } from '../quantize/static/plan.ts'
 
 /** Steps of a weight: one per channel along an axis, or one. */
 export interface WeightSteps {

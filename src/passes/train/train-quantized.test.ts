@@ -7,7 +7,7 @@ import { nodeRunner } from '../../node/runner.ts'
 import { countIntegerKernels } from '../../ops/kernels.ts'
 import type { Context, Dataset, Model, Pass } from '../../types.ts'
 import { parseOptions } from '../pass.ts'
-import { quantizeStatic } from '../quantize/quantize-static.ts'
+import { quantizeStatic } from '../quantize/static/quantize-static.ts'
 import { finetune } from './finetune.ts'
 import { trainQuantized } from './train-quantized.ts'
 

@@ -1,0 +1,40 @@
+/** What the processor under a measurement does to the figures. */
+import { saturatingNodes } from '../../passes/quantize/common/saturation.ts'
+import type { Candidate, Model, Target } from '../../types.ts'
+import { machine } from '../machine.ts'
+
+interface Processor {
+  readonly arch: string
+  readonly vnni: boolean | undefined
+}
+
+const thisOne = (): Processor => ({ arch: process.arch, vnni: machine().vnni })
+
+const missing = 'this processor has no 8-bit dot products (VNNI), which target ort-cpu means'
+const advice = '--target ort-cpu-avx2 keeps them from it'
+
+/** Does the target mean instructions that this processor lacks, so that int8 sums saturate here and not there? */
+const isWeaker = (target: Target, { arch, vnni }: Processor): boolean =>
+  target.name === 'ort-cpu' && arch === 'x64' && vnni === false
+
+/** A note where int8 sums of this model can saturate on this processor, though its target is one on which they cannot. */
+export function saturationNotes(model: Model, target: Target, here: Processor = thisOne()): string[] {
+  const nodes = isWeaker(target, here) ? saturatingNodes(model) : []
+  if (nodes.length === 0) return []
+  const more = nodes.length > shown ? ` and ${nodes.length - shown} more` : ''
+  return [`${missing}: sums of ${nodes.slice(0, shown).join(', ')}${more} can saturate here; ${advice}`]
+}
+
+const shown = 3
+
+/** The same for candidates in int8 that are judged here. */
+export function candidateNotes(
+  candidates: readonly Candidate[],
+  target: Target,
+  here: Processor = thisOne()
+): string[] {
+  const isInteger = candidates.some((c) => c.recipe.some(([pass]) => pass === 'quantize-static'))
+  return isInteger && isWeaker(target, here)
+    ? [`${missing}: candidates in int8 were judged by sums that can saturate; ${advice}`]
+    : []
+}

@@ -1,0 +1,103 @@
+/**
+ * Float weights in 16 bits. Stored only: W → Cast(W₁₆) : the runtime folds the Cast of a constant when it loads the model, so
+ * what runs is the float32 kernel. float16: 11 significant bits, |w| ≤ 65504; bfloat16: 8 bits, the range of float32.
+ */
+import { z } from 'zod'
+import { PareError } from '../../../base/errors.ts'
+import { codeOfDtype } from '../../../ir/dtype-code.ts'
+import { editGraph, mapGraphs, takenIds } from '../../../ir/edit.ts'
+import { constants, consumers } from '../../../ir/graph.ts'
+import { elementCount, tensor, toFloats } from '../../../ir/tensor.ts'
+import { inferShapes } from '../../../ops/infer.ts'
+import type { Context, Graph, Model, Node, Tensor } from '../../../types.ts'
+import { definePass } from '../../pass.ts'
+import { matcher } from '../common/select.ts'
+import { computeInHalf, guardedConstants, keptNodes, largestHalf } from './compute.ts'
+import { valuesBeyond } from './overflow.ts'
+
+/** Operators whose float constants are quantization parameters, or must be float32. */
+const keepsFloat = new Set(['QuantizeLinear', 'DequantizeLinear', 'DynamicQuantizeLinear', 'Cast', 'Resize'])
+
+/** Stores float32 constants in a 16-bit type; the model computes in float32 as before. */
+export const castFloat = definePass({
+  name: 'cast-float',
+  summary: 'stores float weights in 16 bits, to run as float32 at the same speed; or computes in float16',
+  uses: ['calibration'],
+  options: {
+    type: z.enum(['float16', 'bfloat16']).default('float16').describe('type the weights are stored in'),
+    compute: z
+      .boolean()
+      .default(false)
+      .describe('compute in float16 too, between inputs and outputs of float32: for GPUs and NPUs; CPUs are slower'),
+    exclude: z.array(z.string()).default([]).describe('nodes left alone: operator types or name patterns with *'),
+    minElements: z.int().min(1).default(128).describe('smaller constants are no weights and stay as they are')
+  },
+  run: (model, options, ctx) => {
+    const isExcluded = matcher(options.exclude)
+    if (options.compute) return castCompute(model, { ...options, isExcluded }, ctx)
+    const taken = takenIds(model)
+    return mapGraphs(model, (graph) => castGraph(graph, { ...options, isExcluded, taken, ctx }))
+  }
+})
+
+/** Calibration data, where there is some, tells which values float16 cannot hold. */
+async function castCompute(
+  model: Model,
+  o: Pick<How, 'type' | 'minElements' | 'isExcluded'>,
+  ctx: Context
+): Promise<Model> {
+  if (o.type !== 'float16')
+    throw new PareError('E_OPTION', 'cast-float: compute needs float16; bfloat16 is for storage', { where: 'type' })
+  const typed = inferShapes(model)
+  const constants = guardedConstants(typed, o)
+  if (constants.size > 0)
+    ctx.note(`constants outside the range of float16 were clamped: ${[...constants.keys()].join(', ')}`)
+  const { calibration } = ctx.data
+  if (!calibration) ctx.note('cast-float: no calibration data, so values were not checked for overflow of float16')
+  const overflow = calibration ? await valuesBeyond(typed, largestHalf, calibration, constants, ctx) : new Map()
+  const how = { ...o, overflow }
+  const kept = keptNodes(typed, how)
+  const made = computeInHalf(typed, kept, how)
+  if (made === typed) return model
+  for (const [node, reason] of kept) if (reason !== undefined) ctx.refuse(node, `${reason}: stays in float32`)
+  ctx.plan({ type: o.type, overflow: Object.fromEntries(overflow), float32: [...kept.keys()].map((n) => n.name) })
+  return made
+}
+
+interface How {
+  readonly type: 'float16' | 'bfloat16'
+  readonly minElements: number
+  readonly isExcluded: (node: Node) => boolean
+  readonly taken: Set<string>
+  readonly ctx: Context
+}
+
+function castGraph(graph: Graph, how: How): Graph {
+  return editGraph(
+    graph,
+    (d) => {
+      for (const v of constants(graph)) {
+        const readers = consumers(graph, v.id)
+        if (v.data.dtype !== 'float32' || elementCount(v.data.shape) < how.minElements || readers.length === 0) continue
+        if (readers.some((n) => keepsFloat.has(n.op) || n.domain !== undefined || how.isExcluded(n))) continue
+        const stored = narrow(v.data, how.type)
+        if (!stored) {
+          how.ctx.refuse(readers[0] as Node, `weight ${v.id} has values outside the range of ${how.type}`)
+          continue
+        }
+        const id = d.addConstant(stored, `${v.id}_${how.type === 'float16' ? 'f16' : 'bf16'}`)
+        const { data: _, ...type } = v
+        d.set(type)
+        d.add('Cast', [id], { attrs: { to: codeOfDtype('float32') }, outputs: [v.id] })
+      }
+    },
+    how.taken
+  )
+}
+
+/** The tensor in the 16-bit type; `undefined` where a finite value would become infinite. */
+function narrow(t: Tensor, type: 'float16' | 'bfloat16'): Tensor | undefined {
+  const values = toFloats(t)
+  if (type === 'float16' && values.some((x) => Math.abs(x) >= 65520)) return undefined
+  return tensor(type, t.shape, values)
+}

@@ -1,0 +1,183 @@
+/** Which nodes become dynamic int8, with which weights, and why others do not. Looks at types and uses, not at values. */
+import { attrInt } from '../../../ir/attrs.ts'
+import { allGraphs, constant, opName, producer } from '../../../ir/graph.ts'
+import { elementCount } from '../../../ir/tensor.ts'
+import { viewOf } from '../../../ops/infer.ts'
+import type { Context, Graph, Model, Node, NodeView } from '../../../types.ts'
+import { channelsOf, needScalesPerChannel } from '../common/codes.ts'
+import { matcher } from '../common/select.ts'
+import { type UsedWeight, weightPositions, weightUses } from '../common/uses.ts'
+
+export interface DynamicOptions {
+  readonly include: readonly string[]
+  readonly exclude: readonly string[]
+  readonly type: 'auto' | 'int8' | 'uint8'
+  readonly perChannel: boolean
+  readonly microsoft: boolean
+  readonly minElements: number
+}
+
+/** A weight to be stored as integers. `axis` absent: one scale. */
+export interface DynamicWeight {
+  readonly id: string
+  readonly type: 'int8' | 'uint8'
+  readonly axis?: number
+}
+
+/** A node that computes on integers. Its first output names it for sure; `weights` by input position. */
+export interface DynamicNode {
+  readonly node: string
+  readonly op: string
+  readonly output: string
+  readonly weights: Readonly<Record<number, string>>
+}
+
+/** All that was decided, as plain data. */
+export interface DynamicPlan {
+  readonly weights: readonly DynamicWeight[]
+  readonly nodes: readonly DynamicNode[]
+  readonly microsoft: boolean
+}
+
+/** An operator with a dynamic form: where its weights are, and why a node of it may not have that form. */
+interface Kind {
+  readonly weights: readonly number[]
+  /** The rank of a weight, where only one will do. */
+  readonly rank?: number
+  obstacle?(n: NodeView, o: DynamicOptions): string | undefined
+}
+
+const kinds: Readonly<Record<string, Kind>> = {
+  MatMul: { weights: [1] },
+  Gemm: {
+    weights: [1],
+    rank: 2,
+    obstacle: ({ node }) => (attrInt(node, 'transA', 0) === 0 ? undefined : 'its first input is transposed')
+  },
+  Gather: {
+    weights: [0],
+    obstacle: ({ node }) => (attrInt(node, 'axis', 0) === 0 ? undefined : 'it does not gather rows')
+  },
+  Conv: {
+    weights: [1],
+    obstacle: (_, o) =>
+      o.type === 'int8' ? 'ConvInteger with int8 weights does not load in every runtime: use uint8' : undefined
+  },
+  LSTM: { weights: [1, 2], obstacle: recurrentObstacle }
+}
+
+function recurrentObstacle({ node }: NodeView, o: DynamicOptions): string | undefined {
+  if (!o.microsoft) return 'its only dynamic form is DynamicQuantizeLSTM of com.microsoft: set the option microsoft'
+  return attrInt(node, 'layout', 0) === 0 ? undefined : 'DynamicQuantizeLSTM has no batch-first layout'
+}
+
+/** Which nodes become dynamic, and how their weights are stored. Looks at types and uses, not at values. */
+export function planDynamic(
+  model: Model,
+  o: DynamicOptions,
+  ctx: Pick<Context, 'refuse' | 'target' | 'note'>
+): DynamicPlan {
+  needScalesPerChannel(model)
+  const isIncluded = matcher(o.include)
+  const isExcluded = matcher(o.exclude)
+  const uses = weightUses(model)
+  const nodes: { node: Node; roots: Record<number, string> }[] = []
+  const left: Record<string, number> = {}
+  for (const graph of allGraphs(model))
+    for (const node of graph.nodes) {
+      if (isExcluded(node)) continue
+      if (!isIncluded(node)) {
+        if (kinds[opName(node)]) left[node.op] = (left[node.op] ?? 0) + 1
+        continue
+      }
+      const found = rootsOf(model, graph, node, { o, uses, isExcluded })
+      if (typeof found === 'string') ctx.refuse(node, `${found}: stays in float`)
+      else if (found) nodes.push({ node, roots: found })
+    }
+  for (const [op, n] of Object.entries(left))
+    ctx.note(`${n} ${op} stay in float: name ${op} in include to quantize them too`)
+  const weights = new Map<string, Node[]>()
+  for (const { node, roots } of nodes)
+    for (const id of Object.values(roots)) weights.set(id, [...(weights.get(id) ?? []), node])
+  return {
+    weights: [...weights].map(([id, readers]) => weightFor(id, readers, uses.get(id) as UsedWeight, o, ctx)),
+    nodes: nodes.map(({ node, roots }) => ({
+      node: node.name,
+      op: node.op,
+      output: node.outputs.find((id) => id !== '') as string,
+      weights: roots
+    })),
+    microsoft: o.microsoft
+  }
+}
+
+interface Where {
+  readonly o: DynamicOptions
+  readonly uses: ReadonlyMap<string, UsedWeight>
+  readonly isExcluded: (node: Node) => boolean
+}
+
+/** The constants behind a node's weights by input, or why it cannot be dynamic; `undefined` where nothing is to be said. */
+function rootsOf(
+  model: Model,
+  graph: Graph,
+  node: Node,
+  { o, uses, isExcluded }: Where
+): Record<number, string> | string | undefined {
+  const kind = kinds[opName(node)]
+  const view = viewOf(model, graph, node)
+  if (!kind) return weightPositions(node).length > 0 ? `${opName(node)} has no dynamic form` : undefined
+  const roots: Record<number, string> = {}
+  for (const input of kind.weights) {
+    const id = rootOf(model, graph, node.inputs[input])
+    const weight = id === undefined ? undefined : uses.get(id)
+    if (id === undefined || !weight) return node.op === 'Gather' ? undefined : 'its weight is not a constant'
+    const { data, readers } = weight
+    if (elementCount(data.shape) < o.minElements) return undefined
+    if (data.dtype !== 'float32') return `its weight is ${data.dtype}, not float32`
+    const rank = view.inputs[input]?.shape?.length ?? data.shape.length
+    if (rank < 2 || (kind.rank !== undefined && rank !== kind.rank)) return `its weight is of rank ${rank}`
+    const barred = readers.find(isExcluded)
+    if (barred) return `its weight ${id} is read by ${barred.name} too, which is excluded`
+    roots[input] = id
+  }
+  const x = view.inputs[node.op === 'Gather' ? 1 : 0]
+  if (node.op !== 'Gather' && x?.dtype !== 'float32')
+    return `its input is ${x?.dtype ?? 'of unknown type'}, not float32`
+  return kind.obstacle?.(view, o) ?? roots
+}
+
+/** The constant that a value is a reordered copy of. */
+function rootOf(model: Model, graph: Graph, id: string | null | undefined): string | undefined {
+  const graphs = allGraphs(model)
+  for (let at = id; at != null; ) {
+    const here = at
+    if (graphs.some((g) => constant(g, here))) return here
+    const maker: Node | undefined = producer(graph, here) ?? graphs.flatMap((g) => producer(g, here) ?? [])[0]
+    if (!maker || !moves.has(opName(maker))) return undefined
+    at = maker.inputs[0]
+  }
+  return undefined
+}
+
+/** Reorderings that weights are followed through. */
+export const moves: ReadonlySet<string> = new Set(['Identity', 'Reshape', 'Transpose'])
+
+function weightFor(
+  id: string,
+  readers: readonly Node[],
+  { data, uses }: UsedWeight,
+  o: DynamicOptions,
+  ctx: Pick<Context, 'target' | 'note'>
+): DynamicWeight {
+  const axes = new Set(uses.filter((u) => readers.includes(u.node)).map((u) => u.axis))
+  const axis = o.perChannel && axes.size === 1 ? [...axes][0] : undefined
+  const isWide =
+    readers.some((n) => n.op === 'Conv') || (ctx.target.saturates && readers.some((n) => n.op !== 'Gather'))
+  const type = o.type === 'auto' ? (isWide ? 'uint8' : 'int8') : o.type
+  if (type === 'int8' && ctx.target.saturates && o.type === 'int8')
+    ctx.note(`weight ${id}: pair sums of int8 can saturate on ${ctx.target.name}; uint8 does not`)
+  // A channel along an axis that reordering splits has no vector of scales.
+  const fits = axis !== undefined && channelsOf(data.shape, axis).count > 1
+  return { id, type, ...(fits ? { axis } : {}) }
+}

@@ -1,0 +1,230 @@
+import * as web from 'onnxruntime-web'
+import { describe, expect, it } from 'vitest'
+import { difference, outputsOf, randomFeeds, testContext } from '../../../../test/compare.ts'
+import { saturates } from '../../../../test/shared.ts'
+import { arrayDataset } from '../../../data/index.ts'
+import { readModel, writeModel } from '../../../formats/index.ts'
+import { allGraphs, constant, constants, opName, producer } from '../../../ir/graph.ts'
+import { tensor, toFloats, toNumbers } from '../../../ir/tensor.ts'
+import { model } from '../../../ir/text.ts'
+import { nodeRunner } from '../../../node/runner.ts'
+import { ortRunner } from '../../../runtime/index.ts'
+import { targetFor } from '../../../targets/index.ts'
+import type { Model, Tensor } from '../../../types.ts'
+import { parseOptions } from '../../pass.ts'
+import { quantizeDynamic } from './quantize-dynamic.ts'
+
+const run = (m: Model, o: object = {}, ctx = testContext()): Promise<Model> =>
+  quantizeDynamic.run(m, parseOptions(quantizeDynamic, { minElements: 1, ...o }), ctx)
+
+const ops = (m: Model): string[] => allGraphs(m).flatMap((g) => g.nodes.map(opName))
+
+/** A few halves of a step of 1/255 of an activation's range and of 1/127 of a weight's, relative to the largest output. */
+const INT8 = 0.03
+
+/** Two builds of the same integer arithmetic: float32 rounding of what stands around it. */
+const ENGINES = 1e-5
+
+async function loss(m: Model, made: Model, feeds = randomFeeds(m, 1, 4)): Promise<number> {
+  return difference(await outputsOf(m, feeds), await outputsOf(made, feeds))
+}
+
+async function kernels(m: Model): Promise<string[]> {
+  const session = await nodeRunner().open(m, { keepOptimized: true, optimization: 'extended' })
+  const left = (await session.optimized()).graph.nodes.map((n) => n.op)
+  await session.close()
+  return left
+}
+
+async function inBrowserEngine(m: Model, feeds: Record<string, Tensor>): Promise<Record<string, Tensor>> {
+  web.env.wasm.numThreads = 1
+  const session = await ortRunner(web).open(m)
+  const made = await session.run(feeds)
+  await session.close()
+  return made
+}
+
+const product = model`
+  input x: f32[N,5,32]
+  y = MatMul(x, W: f32[32,16])
+  output y`
+
+const classifier = model`
+  input x: f32[N,32]
+  input c: f32[16]
+  a = Gemm(x, A: f32[16,32], B: f32[16], transB=1, alpha=0.5, beta=2.0)
+  b = Gemm(a, C: f32[16,16], c, beta=0.5)
+  output b`
+
+const picture = model`
+  input x: f32[N,8,6,6]
+  y = Conv(x, W: f32[16,8,3,3], B: f32[16], pads=[1,1,1,1])
+  z = Conv(y, D: f32[16,1,3,3], group=16, strides=[2,2])
+  output z`
+
+const recurrent = model`
+  input x: f32[6,N,12]
+  y, h, c = LSTM(x, W: f32[2,32,12], R: f32[2,32,8], B: f32[2,64], hidden_size=8, direction="bidirectional")
+  output y, h`
+
+describe('quantize-dynamic', () => {
+  it.skipIf(saturates)(
+    'multiplies integers where a weight is constant, and the runtime fuses it (skipped without VNNI)',
+    async () => {
+      const made = await run(product)
+      expect(ops(made).sort()).toEqual(['Cast', 'DynamicQuantizeLinear', 'MatMulInteger', 'Mul', 'Mul'])
+      expect(made.graph.values.get('W_q')).toMatchObject({ dtype: 'int8', shape: [32, 16] })
+      expect(made.graph.values.get('W_s')).toMatchObject({ dtype: 'float32', shape: [16] })
+      expect(made.graph.values.has('W')).toBe(false)
+      expect(await kernels(made)).toEqual(['DynamicQuantizeMatMul'])
+      expect(await loss(product, made)).toBeLessThan(INT8)
+    }
+  )
+  it.skipIf(saturates).each([
+    ['MatMul', product, {}],
+    ['MatMul of com.microsoft', product, { microsoft: true }],
+    ['MatMul of uint8', product, { type: 'uint8' }],
+    ['one scale', product, { perChannel: false }],
+    ['Gemm', classifier, {}],
+    ['Gemm of com.microsoft', classifier, { microsoft: true, type: 'uint8' }],
+    ['Conv', picture, { include: ['Conv'] }],
+    ['Conv with one scale', picture, { include: ['Conv'], perChannel: false }],
+    ['LSTM', recurrent, { include: ['LSTM'], microsoft: true }],
+    ['LSTM with one scale', recurrent, { include: ['LSTM'], microsoft: true, perChannel: false, type: 'uint8' }]
+  ] as const)('gives near the same numbers in both engines, saved and reopened: %s', async (_, m, o) => {
+    const ctx = testContext()
+    const made = readModel(writeModel(await run(m, o, ctx)).bytes)
+    expect(ctx.refusals).toEqual([])
+    const feeds = randomFeeds(m, 2, 4)
+    const outputs = await outputsOf(made, feeds)
+    expect(difference(await outputsOf(m, feeds), outputs)).toBeLessThan(INT8)
+    expect(difference(outputs, await inBrowserEngine(made, feeds))).toBeLessThan(ENGINES)
+    expect(await run(made, o)).toBe(made)
+  })
+  it.skipIf(saturates)(
+    'takes back on data what rounding adds to the mean, in the bias there is (skipped without VNNI)',
+    async () => {
+      const m = model`
+      input x: f32[N,8,6,6]
+      c = Conv(x, W: f32[16,8,3,3], B: f32[16])
+      p = GlobalAveragePool(c)
+      f = Flatten(p)
+      a = MatMul(f, M: f32[16,40])
+      b = Add(a, K: f32[40])
+      g = Gemm(b, G: f32[8,40], transB=1)
+      y = MatMul(g, O: f32[8,24])
+      output y`
+      const shape = [64, 8, 6, 6]
+      const x = tensor(
+        'float32',
+        shape,
+        Array.from({ length: 64 * 288 }, (_, i) => 1 + Math.sin(i * i))
+      )
+      const ctx = { ...testContext(), data: { calibration: arrayDataset({ inputs: { x } }) } }
+      const off = async (o: object): Promise<number> => {
+        const made = await run(m, { include: ['*'], ...o }, ctx)
+        const [a, b] = [await outputsOf(m, { x }), await outputsOf(made, { x })].map((t) => toFloats(t.y as Tensor))
+        return Math.abs((a as Float32Array).reduce((sum, v, i) => sum + v - ((b as Float32Array)[i] as number), 0))
+      }
+      const made = await run(m, { include: ['*'] }, ctx)
+      expect(ops(made).filter((op) => op === 'Add')).toHaveLength(4)
+      expect(await off({})).toBeLessThan(0.5 * (await off({ correctBias: false })))
+    }
+  )
+  it.skipIf(saturates)('quantizes a value once for all that read it (skipped without VNNI)', async () => {
+    const m = model`
+      input x: f32[N,32]
+      q = MatMul(x, Q: f32[32,32])
+      k = MatMul(x, K: f32[32,32])
+      y = Add(q, k)
+      output y`
+    const made = await run(m)
+    expect(ops(made).filter((op) => op === 'DynamicQuantizeLinear')).toHaveLength(1)
+    expect(await kernels(made)).toContain('MatMulIntegerToFloat')
+    expect(await loss(m, made)).toBeLessThan(INT8)
+  })
+  it.skipIf(saturates)(
+    'keeps one copy of a weight that is a table and its own transpose (skipped without VNNI)',
+    async () => {
+      const m = model`
+      input i: i64[N]
+      e = Gather(E: f32[64,16], i)
+      t = Transpose(E, perm=[1,0])
+      y = MatMul(e, t)
+      output y`
+      const feeds = { i: tensor('int64', [3], [1, 5, 63]) }
+      const made = await run(m)
+      expect(constants(made.graph).filter((v) => v.data.shape.join() === '64,16')).toHaveLength(1)
+      expect(ops(made)).not.toContain('DequantizeLinear')
+      expect(await loss(m, made, feeds)).toBeLessThan(INT8)
+      const mixed = await run(m, { include: ['MatMul'] })
+      expect(mixed.graph.values.get('E_q')).toMatchObject({ dtype: 'int8', form: 'foldable' })
+      expect(producer(mixed.graph, 'E')?.op).toBe('DequantizeLinear')
+      const reopened = readModel(writeModel(mixed).bytes)
+      expect(await loss(m, reopened, feeds)).toBeLessThan(INT8)
+      const ctx = testContext()
+      expect(await run(m, { exclude: ['Gather'] }, ctx)).toBe(m)
+      expect(ctx.refusals[0]?.reason).toContain('is excluded')
+    }
+  )
+  it('looks up rows of integers', async () => {
+    const m = model`
+      input i: i64[N,3]
+      e = Gather(E: f32[64,4,4], i)
+      output e`
+    for (const o of [{}, { type: 'uint8' }, { perChannel: false }]) {
+      const made = await run(m, o)
+      expect(made.graph.values.has('E')).toBe(false)
+      expect(await loss(m, made)).toBeLessThan(INT8)
+    }
+  })
+  it.skipIf(saturates)('reaches subgraphs, and weights that they capture (skipped without VNNI)', async () => {
+    const m = model`
+      input c: bool[]
+      input x: f32[N,32]
+      const S: f32[32,32] = ${Array.from({ length: 1024 }, (_, i) => (i % 17) / 17 - 0.5).join(', ')}
+      r = If(c, then_branch={ a = MatMul(x, A: f32[32,32]); output a }, else_branch={ b = MatMul(x, S); output b })
+      output r`
+    const made = await run(m)
+    expect(ops(made).filter((op) => op === 'MatMulInteger')).toHaveLength(2)
+    expect(constant(made.graph, 'S_q')?.dtype).toBe('int8')
+    for (const c of [0, 1]) {
+      const feeds = { ...randomFeeds(m, 1), c: tensor('bool', [], [c]) }
+      expect(await loss(m, made, feeds)).toBeLessThan(INT8)
+    }
+  })
+  it('leaves in float, with the reason, what has no dynamic form that loads', async () => {
+    const m = model`
+      input x: f32[N,8,6,6]
+      input h: f16[N,32]
+      c = Conv(x, W: f32[16,8,3,3])
+      s = MatMul(x, x)
+      t = Gemm(G: f32[32,8], H: f32[32,16], transA=1)
+      u = MatMul(h, J: f16[32,16])
+      output c, s, t, u`
+    const ctx = testContext()
+    expect(await run(m, { include: ['*'], type: 'int8' }, ctx)).toBe(m)
+    expect(ctx.refusals.map((r) => [r.op, r.reason])).toEqual([
+      ['Conv', 'ConvInteger with int8 weights does not load in every runtime: use uint8: stays in float'],
+      ['MatMul', 'its weight is not a constant: stays in float'],
+      ['Gemm', 'its first input is transposed: stays in float'],
+      ['MatMul', 'its weight is float16, not float32: stays in float']
+    ])
+    const asked = testContext()
+    expect(await run(recurrent, { include: ['LSTM'] }, asked)).toBe(recurrent)
+    expect(asked.refusals[0]?.reason).toContain('com.microsoft')
+  })
+  it('takes uint8 where pair sums of int8 would saturate', async () => {
+    const made = await run(product, {}, { ...testContext(), target: targetFor('ort-cpu-avx2') })
+    const signed = await run(product)
+    const [u, s] = [constant(made.graph, 'W_q'), constant(signed.graph, 'W_q')] as [Tensor, Tensor]
+    expect(Array.from(toNumbers(u))).toEqual(Array.from(toNumbers(s), (c) => c + 128))
+  })
+  it('gives the very same model back where there is nothing to do', async () => {
+    const ctx = testContext()
+    expect(await run(picture, {}, ctx)).toBe(picture)
+    expect(ctx.notes).toEqual(['2 Conv stay in float: name Conv in include to quantize them too'])
+    expect(await run(product, { minElements: 1000 })).toBe(product)
+    expect(await run(product, { exclude: ['MatMul'] })).toBe(product)
+  })
+})

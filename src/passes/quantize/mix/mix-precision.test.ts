@@ -1,0 +1,164 @@
+import { describe, expect, it } from 'vitest'
+import { difference, normalData, outputsOf, randomFeeds, testContext } from '../../../../test/compare.ts'
+import { rng } from '../../../base/random.ts'
+import { metricFor } from '../../../data/metrics.ts'
+import { readModel, writeModel } from '../../../formats/index.ts'
+import { unfolded } from '../../../formats/onnx/forms.ts'
+import { constant } from '../../../ir/graph.ts'
+import { toNumbers } from '../../../ir/tensor.ts'
+import { model } from '../../../ir/text.ts'
+import { measurer } from '../../../measure/beside.ts'
+import { nodeRunner } from '../../../node/runner.ts'
+import type { Context, Model, Recipe, Tensor } from '../../../types.ts'
+import { parseOptions } from '../../pass.ts'
+import { applyRecipe, weigh } from '../../recipe.ts'
+import { mixPrecision } from './mix-precision.ts'
+import type { MixPlan } from './report.ts'
+
+const net = model`
+  input x: f32[N,32]
+  a = MatMul(x, A: f32[32,64])
+  r = Relu(a)
+  y = Gemm(r, B: f32[64,10], C: f32[10])
+  output y`
+
+interface Watched {
+  readonly ctx: Context
+  readonly plans: MixPlan[]
+  readonly replayed: Recipe[]
+  readonly notes: readonly string[]
+}
+
+function watched(m: Model): Watched {
+  const [plans, replayed]: [MixPlan[], Recipe[]] = [[], []]
+  const data = { calibration: normalData(m, 128), selection: normalData(m, 256) }
+  const base = testContext()
+  const measure = measurer({
+    runner: nodeRunner(),
+    parts: [data.selection],
+    metric: metricFor('agreement'),
+    rng: rng(0)
+  })
+  const ctx = {
+    ...base,
+    data,
+    measure,
+    plan: (p: unknown) => plans.push(p as MixPlan),
+    replay: (r: Recipe) => replayed.push(r)
+  }
+  return { ctx, plans, replayed, notes: base.notes }
+}
+
+const run = (m: Model, o: object, ctx: Context): Promise<Model> =>
+  mixPrecision.run(m, parseOptions(mixPrecision, o), ctx)
+
+describe('mix-precision', () => {
+  it('gives fewer bits for a larger bound, and says why', async () => {
+    const strict = watched(net)
+    const loose = watched(net)
+    const fine = await run(net, { maxDrop: 0.005 }, strict.ctx)
+    const coarse = await run(net, { maxDrop: 0.2 }, loose.ctx)
+    expect(weigh(coarse).bytes).toBeLessThan(weigh(net).bytes)
+    const [a, b] = [strict.plans[0], loose.plans[0]]
+    expect(a?.predicted.bytes).toBeGreaterThan(b?.predicted.bytes as number)
+    expect(a?.measured.drop.value).toBeLessThanOrEqual(0.005)
+    expect(b?.measured.drop.value).toBeLessThanOrEqual(0.2)
+    expect(a?.measured.error).toBeLessThan(b?.measured.error as number)
+    expect(fine).not.toBe(net)
+    for (const layer of a?.layers ?? []) expect(layer.why).toMatch(/would save|smallest/)
+    expect(strict.notes.join('\n')).toMatch(/agreement drop/)
+  })
+  it('has errors that fall with the bits, alone and in sum', async () => {
+    const { ctx, plans } = watched(net)
+    await run(net, { maxDrop: 0.1, types: ['palette2', 'palette4', 'int8'], method: 'rtn' }, ctx)
+    for (const { ways } of plans[0]?.layers ?? []) {
+      const byBits = ['float', 'int8', 'palette4', 'palette2'].map((type) => ways.find((w) => w.type === type)?.error)
+      expect(byBits).toEqual(byBits.toSorted((x = 0, y = 0) => x - y))
+      expect(ways[0]).toMatchObject({ type: 'float', error: 0 })
+    }
+    const front = Object.values(plans[0]?.curves ?? {})[0] ?? []
+    expect(front.length).toBeGreaterThan(2)
+    for (const [i, [bytes, error]] of front.entries()) {
+      expect(bytes).toBeGreaterThan(front[i - 1]?.[0] ?? 0)
+      expect(error).toBeLessThan(front[i - 1]?.[1] ?? Number.POSITIVE_INFINITY)
+    }
+  })
+  it('replays what it found, without measuring and to the same numbers', async () => {
+    const { ctx } = watched(net)
+    const found = await applyRecipe(net, [['mix-precision', { maxDrop: 0.05 }]], ctx)
+    expect(found.recipe[0]?.[1]).toHaveProperty('assignment')
+    const { measure: _, ...rest } = ctx
+    const again = await applyRecipe(net, found.recipe, rest)
+    const feeds = randomFeeds(net, 1, 4)
+    expect(difference(await outputsOf(found.model, feeds), await outputsOf(again.model, feeds))).toBe(0)
+  })
+  it('reaches a budget of bytes with the least error', async () => {
+    const { ctx, plans } = watched(net)
+    await run(net, { budget: { bytes: 0.6 } }, ctx)
+    const float = plans[0]?.layers.reduce((n, l) => n + (l.ways[0]?.bytes ?? 0), 0) ?? 0
+    const rest = weigh(net).bytes - float
+    expect((plans[0]?.predicted.bytes ?? 0) + rest).toBeLessThanOrEqual(0.6 * weigh(net).bytes)
+    await expect(run(net, { budget: { bytes: 0.01 } }, ctx)).rejects.toMatchObject({
+      code: 'E_CONSTRAINT',
+      message: expect.stringMatching(/^these types reach 0\.\d+ of the bytes, not 0.01$/)
+    })
+  })
+  it('splits into int8 and float layers by time, and replays as plain passes', async () => {
+    const { ctx, replayed, notes } = watched(net)
+    const made = await run(net, { objective: 'latency', maxDrop: 0.5 }, ctx)
+    expect(notes.join('\n')).toMatch(/layers that stay float, latency and loss, as measured: 0 in float/)
+    const again = await applyRecipe(net, replayed[0] ?? [], ctx)
+    const feeds = randomFeeds(net, 1, 4)
+    expect(difference(await outputsOf(made, feeds), await outputsOf(again.model, feeds))).toBe(0)
+  })
+  it('weighs loss against bytes within the bound, or takes the least bytes', async () => {
+    const [weighed, least] = [watched(net), watched(net)]
+    await run(net, { maxDrop: 0.1 }, weighed.ctx)
+    await run(net, { maxDrop: 0.1, leastBytes: true }, least.ctx)
+    const [a, b] = [weighed.plans[0], least.plans[0]]
+    expect(a?.predicted.bytes).toBeGreaterThan(b?.predicted.bytes as number)
+    expect(a?.measured.error).toBeLessThan(b?.measured.error as number)
+  })
+  it('stores bits between 8 and 4 with a scale a channel, which the runtime folds', async () => {
+    const wide = model`
+      input x: f32[N,96]
+      a = MatMul(x, A: f32[96,64])
+      y = MatMul(a, B: f32[64,96])
+      output y`
+    const { ctx } = watched(wide)
+    const [a = '', b = ''] = wide.graph.nodes.map((n) => n.name)
+    const made = await run(wide, { assignment: { int5: [a], int3: [b] } }, ctx)
+    const codes = made.graph.nodes
+      .filter((n) => n.op === 'DequantizeLinear')
+      .map((n) => constant(made.graph, n.inputs[0]) as Tensor)
+    expect(codes.map((t) => [...new Set(toNumbers(t))].length <= 32)).toEqual([true, true])
+    expect(Array.from(toNumbers(codes[1] as Tensor)).every((q) => q >= -4 && q <= 3)).toBe(true)
+    const { bytes } = writeModel(made)
+    const eight = writeModel(await run(wide, { assignment: { int8: [a, b] } }, ctx))
+    // 6,144 codes of 5 bits and as many of 3, and what unpacks them.
+    expect(bytes.length).toBeLessThan(eight.bytes.length - 12_288 + 3840 + 2304 + 2000)
+    const session = await nodeRunner().open(bytes, { keepOptimized: true })
+    expect(unfolded(made, await session.optimized())).toEqual([])
+    await session.close()
+    const feeds = randomFeeds(wide, 1, 4)
+    expect(difference(await outputsOf(readModel(bytes), feeds), await outputsOf(made, feeds))).toBe(0)
+  })
+  it('gives the very same model back where there is nothing to choose', async () => {
+    const { ctx } = watched(net)
+    expect(await run(net, { exclude: ['MatMul', 'Gemm'] }, ctx)).toBe(net)
+    expect(await run(net, { minElements: 10_000 }, ctx)).toBe(net)
+    expect(await run(net, { assignment: {} }, ctx)).toBe(net)
+  })
+  it('says what is missing or cannot be', async () => {
+    await expect(run(net, {}, testContext())).rejects.toMatchObject({ code: 'E_DATA', hint: '--data PATH' })
+    const { ctx } = watched(net)
+    await expect(run(net, { assignment: { int8: ['nowhere'] } }, ctx)).rejects.toMatchObject({
+      code: 'E_OPTION',
+      message: 'assignment.int8 names a node that is not there: nowhere'
+    })
+    await expect(run(net, { budget: { latency: 0.5 } }, ctx)).rejects.toMatchObject({ code: 'E_OPTION' })
+    await expect(run(net, { objective: 'latency', budget: { bytes: 0.5 } }, ctx)).rejects.toMatchObject({
+      code: 'E_OPTION'
+    })
+  })
+})

@@ -1,0 +1,321 @@
+/**
+ * Second moments of the inputs of layers, for roundings that look at a layer's output: with rows x ∈ ℝᴷ (one per output
+ * position; for Conv the patch under the kernel, im2col) it gathers H = E[x xᵀ] and E[x]. The error of weights Ŵ is then
+ * E‖(Ŵ − W)x‖² = Σ_rows e H eᵀ, without any data at hand. With a reference model, whose inputs are x where the changed
+ * model's are x̂: H = E[x̂ x̂ᵀ] and D = E[(x − x̂) x̂ᵀ]. Each batch is reduced inside the engine (float32 products), batches
+ * are summed in float64. Memory is a few K × K matrices and one batch, whatever the number of samples.
+ *
+ *     const layer = layerInput(inferShapes(model), node)      // or a reason why not
+ *     for await (const [layer, gram] of grams(model, [layer], data, ctx)) …
+ */
+import { attrInt, attrInts, attrString } from '../../../ir/attrs.ts'
+import { type Draft, edit, renameReads } from '../../../ir/edit.ts'
+import { constant, reads } from '../../../ir/graph.ts'
+import { elementCount, tensor, toFloats, toNumbers } from '../../../ir/tensor.ts'
+import type { Context, Dataset, Graph, Model, Node, Tensor, Value } from '../../../types.ts'
+import { eachBatch, type Feed, fixedBatch, sampleBytes } from './calibrate.ts'
+import { asFloat } from './channels.ts'
+
+/** One spatial axis of a convolution's kernel. */
+interface Window {
+  readonly kernel: number
+  readonly stride: number
+  readonly dilation: number
+  readonly begin: number
+  readonly end: number
+}
+
+/**
+ * A layer as a matrix: output o of group g is Σ_k W[o, k]·x[g, k]; element (o, k) of the weight tensor lies at
+ * `o·outStride + k·inStride`, with o counted over all groups.
+ */
+export interface LayerInput {
+  readonly node: Node
+  /** The constant weight, read directly by the node. */
+  readonly weight: string
+  /** The value that the rows come from. */
+  readonly x: string
+  readonly groups: number
+  /** Outputs of all groups together. */
+  readonly outputs: number
+  /** Length K of a row. */
+  readonly k: number
+  readonly outStride: number
+  readonly inStride: number
+  /** Elements of a row that share an input channel, one after the other: kernel positions; 1 for matrices. */
+  readonly perChannel: number
+  readonly dtype: Tensor['dtype']
+  readonly windows?: readonly Window[]
+}
+
+/** Moments of a layer's input, averaged over `rows` rows. */
+export interface Gram {
+  readonly groups: number
+  readonly k: number
+  readonly rows: number
+  /** E[x̂ x̂ᵀ], `groups` matrices K × K, row-major. */
+  readonly h: Float64Array
+  /** E[x̂], `groups` vectors. */
+  readonly mean: Float64Array
+  /** E[(x − x̂) x̂ᵀ] and E[x − x̂], where a reference was given. */
+  readonly off?: { readonly h: Float64Array; readonly mean: Float64Array }
+}
+
+// ---------------------------------------------------------------- layers
+
+/** The layer of a node of the main graph (types inferred), or the reason why its input cannot be gathered. */
+export function layerInput(typed: Model, node: Node): LayerInput | string {
+  if (node.domain !== undefined) return 'its operator is not known as a matrix product'
+  const weight = node.inputs[1]
+  const data = constant(typed.graph, weight)
+  const x = node.inputs[0]
+  if (!weight || !data || !x) return 'its weight is not a constant that it reads directly'
+  if (node.op === 'Conv') return convInput(typed, node, weight, data, x)
+  if (node.op !== 'MatMul' && node.op !== 'Gemm') return `${node.op} is not a Conv, Gemm or MatMul`
+  if (data.shape.length !== 2) return `its weight has ${data.shape.length} axes, not 2`
+  if (attrInt(node, 'transA', 0) !== 0) return 'it transposes its input'
+  const isRowwise = attrInt(node, 'transB', 0) !== 0
+  const [a, b] = data.shape as [number, number]
+  const [outputs, k] = isRowwise ? [a, b] : [b, a]
+  const strides = isRowwise ? { outStride: k, inStride: 1 } : { outStride: 1, inStride: outputs }
+  return { node, weight, x, groups: 1, outputs, k, ...strides, perChannel: 1, dtype: data.dtype }
+}
+
+function convInput(typed: Model, node: Node, weight: string, data: Tensor, x: string): LayerInput | string {
+  const [outputs, inputs, ...kernel] = data.shape as [number, number, ...number[]]
+  const k = inputs * elementCount(kernel)
+  const windows = windowsOf(typed, node, x, kernel)
+  if (typeof windows === 'string') return windows
+  const groups = attrInt(node, 'group', 1)
+  const perChannel = elementCount(kernel)
+  const strides = { outStride: k, inStride: 1 }
+  return { node, weight, x, groups, outputs, k, ...strides, perChannel, dtype: data.dtype, windows }
+}
+
+function windowsOf(typed: Model, node: Node, x: string, kernel: readonly number[]): Window[] | string {
+  const rank = kernel.length
+  const list = (name: string, n: number, fallback: number): readonly number[] =>
+    attrInts(node, name) ?? Array<number>(n).fill(fallback)
+  const [strides, dilations, pads] = [list('strides', rank, 1), list('dilations', rank, 1), list('pads', 2 * rank, 0)]
+  const auto = attrString(node, 'auto_pad', 'NOTSET')
+  const out: Window[] = []
+  for (const [i, size] of kernel.entries()) {
+    const [stride, dilation] = [strides[i] as number, dilations[i] as number]
+    let [begin, end] = auto === 'NOTSET' ? [pads[i] as number, pads[rank + i] as number] : [0, 0]
+    if (auto.startsWith('SAME')) {
+      const from = typed.graph.values.get(x)?.shape?.[i + 2]
+      if (typeof from !== 'number' && stride !== 1) return 'its padding depends on sizes that are not known'
+      const n = typeof from === 'number' ? from : 1
+      const total = Math.max(0, (Math.ceil(n / stride) - 1) * stride + (size - 1) * dilation + 1 - n)
+      const less = Math.floor(total / 2)
+      ;[begin, end] = auto === 'SAME_UPPER' ? [less, total - less] : [total - less, less]
+    }
+    out.push({ kernel: size, stride, dilation, begin, end })
+  }
+  return out
+}
+
+/** Layers with the same rows have the same key. */
+const keyOf = (l: LayerInput): string => JSON.stringify([l.x, l.groups, l.k, l.perChannel, l.windows])
+
+// ---------------------------------------------------------------- gathering
+
+type Surroundings = Pick<Context, 'runner' | 'signal' | 'progress'>
+
+/** Matrices that are gathered at a time, and rows of one batch of one layer. */
+const memoryBytes = 64 * 1024 * 1024
+
+/**
+ * Moments of the inputs of layers, a few layers at a time, the data run once for each handful. `model` may differ from
+ * the one that the layers were found in by its constants; `reference` likewise. Throws `E_DATA` where no sample ran.
+ */
+export async function* grams(
+  model: Model,
+  layers: readonly LayerInput[],
+  data: Dataset,
+  ctx: Surroundings,
+  reference?: Model
+): AsyncGenerator<readonly [LayerInput, Gram]> {
+  const byKey = new Map<string, LayerInput[]>()
+  for (const l of layers) byKey.set(keyOf(l), [...(byKey.get(keyOf(l)) ?? []), l])
+  for (const part of inParts([...byKey.values()])) {
+    const found = await gather(
+      model,
+      part.map((same) => same[0] as LayerInput),
+      data,
+      ctx,
+      reference
+    )
+    for (const [i, same] of part.entries()) for (const l of same) yield [l, found[i] as Gram]
+  }
+}
+
+function inParts(all: readonly LayerInput[][]): LayerInput[][][] {
+  const out: LayerInput[][][] = []
+  let held = Number.POSITIVE_INFINITY
+  for (const same of all) {
+    const { groups, k } = same[0] as LayerInput
+    const size = 8 * groups * k * k
+    if (held + size > memoryBytes) {
+      out.push([])
+      held = 0
+    }
+    ;(out.at(-1) as LayerInput[][]).push(same)
+    held += size
+  }
+  return out
+}
+
+async function gather(
+  model: Model,
+  layers: readonly LayerInput[],
+  data: Dataset,
+  ctx: Surroundings,
+  reference: Model | undefined
+): Promise<Gram[]> {
+  const { reduced, taps } = withMoments(model, layers, reference)
+  const largest = Math.max(...layers.map((l) => 4 * l.perChannel * sampleBytes(model, l.x)))
+  const batch = fixedBatch(model) ?? Math.max(1, Math.min(32, Math.floor(memoryBytes / largest)))
+  const feed: Feed = { dataset: data, batch, isFixed: fixedBatch(model) !== undefined, ctx }
+  const sums = layers.map((l) => emptySums(l, reference !== undefined))
+  const session = await ctx.runner.open(reduced, asFloat)
+  try {
+    await eachBatch(session, feed, 'gathering moments', (outputs) => {
+      for (const [i, tap] of taps.entries()) addTo(sums[i] as Sums, tap, outputs)
+    })
+  } finally {
+    await session.close()
+  }
+  return sums.map((s, i) => averaged(s, layers[i] as LayerInput))
+}
+
+interface Sums {
+  rows: number
+  readonly h: Float64Array
+  readonly mean: Float64Array
+  readonly off: { readonly h: Float64Array; readonly mean: Float64Array } | undefined
+}
+
+function emptySums({ groups, k }: LayerInput, withOff: boolean): Sums {
+  const make = (): { h: Float64Array; mean: Float64Array } => ({
+    h: new Float64Array(groups * k * k),
+    mean: new Float64Array(groups * k)
+  })
+  return { rows: 0, ...make(), off: withOff ? make() : undefined }
+}
+
+function addTo(sums: Sums, tap: Tap, outputs: Readonly<Record<string, Tensor>>): void {
+  const add = (to: Float64Array, id: string): void => {
+    const from = toFloats(outputs[id] as Tensor)
+    for (let i = 0; i < to.length; i++) to[i] = (to[i] as number) + (from[i] as number)
+  }
+  sums.rows += (toNumbers(outputs[tap.size] as Tensor)[0] as number) / sums.mean.length
+  add(sums.h, tap.h)
+  add(sums.mean, tap.sum)
+  if (sums.off && tap.off) {
+    add(sums.off.h, tap.off.h)
+    add(sums.off.mean, tap.off.sum)
+  }
+}
+
+function averaged(s: Sums, l: LayerInput): Gram {
+  const divided = (m: { h: Float64Array; mean: Float64Array }): { h: Float64Array; mean: Float64Array } => ({
+    h: m.h.map((x) => x / s.rows),
+    mean: m.mean.map((x) => x / s.rows)
+  })
+  return { groups: l.groups, k: l.k, rows: s.rows, ...divided(s), ...(s.off ? { off: divided(s.off) } : {}) }
+}
+
+// ---------------------------------------------------------------- the reducing model
+
+/** Outputs of the reducing model for one layer: sums over the rows of a batch, and how many numbers the rows hold. */
+interface Tap {
+  readonly h: string
+  readonly sum: string
+  readonly size: string
+  readonly off: { readonly h: string; readonly sum: string } | undefined
+}
+
+function withMoments(
+  model: Model,
+  layers: readonly LayerInput[],
+  reference: Model | undefined
+): { reduced: Model; taps: Tap[] } {
+  const taps: Tap[] = []
+  const reduced = edit(model, (d) => {
+    const twin = reference ? addTwin(d, model.graph, reference.graph) : undefined
+    for (const l of layers) {
+      const rows = addRows(d, l, l.x)
+      const turned = d.add('Transpose', [rows], { attrs: { perm: [0, 2, 1] } })
+      const axes = constantInts(d, [2])
+      const moments = (of: string): { h: string; sum: string } => ({
+        h: d.add('MatMul', [of, turned]),
+        sum: d.add('ReduceSum', [of, axes], { attrs: { keepdims: 0 } })
+      })
+      const off = twin ? d.add('Sub', [addRows(d, l, twin(l.x)), rows]) : undefined
+      taps.push({ ...moments(rows), size: d.add('Size', [rows]), off: off === undefined ? undefined : moments(off) })
+    }
+    d.setOutputs(taps.flatMap((t) => [t.h, t.sum, t.size, ...(t.off ? [t.off.h, t.off.sum] : [])]))
+    d.sweep()
+  })
+  return { reduced, taps }
+}
+
+const constantInts = (d: Draft, values: readonly number[]): string =>
+  d.addConstant(tensor('int64', [values.length], values), 'ints')
+
+/** Rows of a layer's input as float32 [groups, K, rows]. */
+function addRows(d: Draft, l: LayerInput, x: string): string {
+  const from = l.dtype === 'float32' ? x : d.add('Cast', [x], { attrs: { to: 1 } })
+  const reshape = (of: string, shape: readonly number[]): string => d.add('Reshape', [of, constantInts(d, shape)])
+  if (!l.windows)
+    return reshape(d.add('Transpose', [reshape(from, [-1, l.k])], { attrs: { perm: [1, 0] } }), [1, l.k, -1])
+  const { windows } = l
+  const channels = l.k / l.perChannel
+  const whole = padded(d, from, windows)
+  const patches = positions(windows).map((p) => reshape(slice(d, whole, windows, p), [0, l.groups, channels, 1, -1]))
+  const joined = patches.length === 1 ? (patches[0] as string) : d.add('Concat', patches, { attrs: { axis: 3 } })
+  return reshape(d.add('Transpose', [joined], { attrs: { perm: [1, 2, 3, 0, 4] } }), [l.groups, l.k, -1])
+}
+
+/** Every position in the kernel, in the order of the weight's elements. */
+function positions(windows: readonly Window[]): number[][] {
+  return windows.reduce<number[][]>(
+    (out, w) => out.flatMap((p) => Array.from({ length: w.kernel }, (_, i) => [...p, i])),
+    [[]]
+  )
+}
+
+function padded(d: Draft, x: string, windows: readonly Window[]): string {
+  if (windows.every((w) => w.begin === 0 && w.end === 0)) return x
+  const pads = [0, 0, ...windows.map((w) => w.begin), 0, 0, ...windows.map((w) => w.end)]
+  return d.add('Pad', [x, constantInts(d, pads)])
+}
+
+/** What lies under one kernel position at every output position. */
+function slice(d: Draft, x: string, windows: readonly Window[], position: readonly number[]): string {
+  if (windows.every((w) => w.kernel === 1 && w.stride === 1)) return x
+  const toEnd = 2 ** 31 - 1
+  const starts = windows.map((w, i) => (position[i] as number) * w.dilation)
+  const ends = windows.map((w, i) => -(w.kernel - 1 - (position[i] as number)) * w.dilation || toEnd)
+  const axes = windows.map((_, i) => i + 2)
+  const steps = windows.map((w) => w.stride)
+  return d.add('Slice', [x, ...[starts, ends, axes, steps].map((v) => constantInts(d, v))])
+}
+
+/** Adds the reference's nodes under other names, sharing what is the same; returns what its values are called. */
+function addTwin(d: Draft, own: Graph, reference: Graph): (id: string) => string {
+  const names = new Map<string, string>()
+  for (const n of reference.nodes) for (const id of n.outputs) if (id) names.set(id, d.fresh(`${id}_reference`))
+  for (const v of reference.values.values())
+    if (v.data && own.values.get(v.id)?.data !== v.data) {
+      names.set(v.id, d.fresh(`${v.id}_reference`))
+      d.set({ ...v, id: names.get(v.id) as string } satisfies Value)
+    }
+  for (const n of reference.nodes) {
+    const outputs = n.outputs.map((id) => names.get(id) ?? id)
+    const renamed = reads(n).reduce((made, id) => renameReads(made, id, names.get(id) ?? id), n)
+    d.addNode({ ...renamed, name: d.fresh(n.name), outputs })
+  }
+  return (id) => names.get(id) ?? id
+}

@@ -1,0 +1,38 @@
+/**
+ * Scores whose order is all that counts: what the Softmax at the end of a network reads. A range that clips them for the
+ * sake of the mean error makes the highest equal; so they keep their extremes.
+ */
+import { consumers, isOutput, producer } from '../../../ir/graph.ts'
+import { opFor } from '../../../ops/index.ts'
+import type { Graph, Model, Node } from '../../../types.ts'
+
+const orders = new Set(['Softmax', 'LogSoftmax', 'ArgMax', 'TopK'])
+
+/** Values that reach the outputs of the model through one of these operators alone, and through moves of data. */
+export function finalScores({ graph }: Model): ReadonlySet<string> {
+  const found = new Set<string>()
+  for (const output of graph.outputs) {
+    const ordering = producer(graph, beforeMoves(graph, output).at(-1) as string)
+    const scores = ordering && orders.has(ordering.op) ? ordering.inputs[0] : undefined
+    for (const id of scores == null ? [] : beforeMoves(graph, scores)) {
+      if (!isReadOnce(graph, id)) break
+      found.add(id)
+    }
+  }
+  return found
+}
+
+/** A value, and those that it was moved from, the nearest first. */
+function beforeMoves(graph: Graph, id: string): string[] {
+  const out = [id]
+  for (let at = producer(graph, id); at && isMove(at); at = producer(graph, out.at(-1) as string)) {
+    const source = at.inputs[0]
+    if (source == null) break
+    out.push(source)
+  }
+  return out
+}
+
+const isMove = (node: Node): boolean => opFor(node)?.quant?.output === 'same'
+
+const isReadOnce = (graph: Graph, id: string): boolean => consumers(graph, id).length === 1 && !isOutput(graph, id)

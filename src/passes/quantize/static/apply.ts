@@ -1,0 +1,234 @@
+/**
+ * Writes a plan into the model as QuantizeLinear and DequantizeLinear, in the shape that runtimes fuse: every integer node
+ * reads dequantized values only and its output is read by one QuantizeLinear only; a bias is int32 under s_x · s_w.
+ */
+import { assert } from '../../../base/errors.ts'
+import { attrs } from '../../../ir/attrs.ts'
+import { type Draft, edit, renameReads } from '../../../ir/edit.ts'
+import { tensor, toFloats } from '../../../ir/tensor.ts'
+import { opFor } from '../../../ops/index.ts'
+import type { Attrs, Model, Node, Tensor } from '../../../types.ts'
+import { channelsOf, encodeWeight, scaleTensor } from '../common/codes.ts'
+import { once } from '../common/once.ts'
+import { type Parameters, parametersOf } from '../observe/ranges.ts'
+import {
+  type BiasPlan,
+  biasValues,
+  fullLevels,
+  type NodePlan,
+  planned,
+  type StaticPlan,
+  scaledWeight,
+  type WeightNumbers,
+  weightKey
+} from './plan.ts'
+
+/** The model of a plan. The very same model where the plan is empty. */
+export function applyStatic(model: Model, plan: StaticPlan): Model {
+  return edit(model, (d) => {
+    const s: State = { model, plan, d, made: new Map() }
+    const renamed = removeClamps(d, plan.clamps)
+    const outputs = plan.nodes.map((n) => renamed.get(n.output) ?? n.output)
+    for (const [i, n] of plan.nodes.entries()) quantizeConstants(s, n, outputs[i] as string)
+    quantizeValues(s, outputs)
+  })
+}
+
+interface State {
+  readonly model: Model
+  readonly plan: StaticPlan
+  readonly d: Draft
+  /** Constants and dequantized constants made so far, by what they are. */
+  readonly made: Map<string, string>
+}
+
+/** Takes the clamps out: what made their input makes their output. Returns old → new name of those outputs. */
+function removeClamps(d: Draft, clamps: readonly string[]): ReadonlyMap<string, string> {
+  const renamed = new Map<string, string>()
+  for (const to of clamps) {
+    const clamp = d.producer(to)
+    assert(clamp, `nothing makes ${to}`)
+    const from = clamp.inputs[0] as string
+    const maker = d.producer(from)
+    assert(maker, `nothing makes ${from}`)
+    d.remove(clamp)
+    d.replace(maker, { ...maker, outputs: maker.outputs.map((id) => (id === from ? to : id)) })
+    for (const [a, b] of renamed) if (b === from) renamed.set(a, to)
+    renamed.set(from, to)
+  }
+  return renamed
+}
+
+// ---------------------------------------------------------------- values
+
+function quantizeValues(s: State, outputs: readonly string[]): void {
+  const { d, plan } = s
+  const integer = new Map<string, NodePlan>()
+  for (const [i, n] of plan.nodes.entries())
+    for (const id of d.producer(outputs[i] as string)?.outputs ?? []) integer.set(id, n)
+  const isInteger = (n: Node): NodePlan | undefined => integer.get(n.outputs[0] as string)
+  for (const v of plan.values)
+    for (const id of v.ids) {
+      const maker = integer.get(id)
+      const isMade = maker !== undefined && !maker.givesFloat
+      if (!d.producer(id) && !d.inputs.includes(id)) continue
+      const readers = d.consumers(id).filter((n) => isMade || readsData(n, isInteger(n), id))
+      if (readers.length === 0 && !(isMade && d.isOutput(id))) continue
+      const isResult = isMade && d.isOutput(id)
+      const from = isResult ? renameOutput(d, id) : isMade ? id : guarded(s, v, id)
+      const code = addNode(d, 'QuantizeLinear', [from, ...parameterIds(s, v)], d.fresh(`${id}_q`))
+      const to = addNode(d, 'DequantizeLinear', [code, ...parameterIds(s, v)], isResult ? id : d.fresh(`${id}_dq`))
+      if (to !== id)
+        for (const n of readers) d.replace(n, isMade ? renameReads(n, id, to) : renameData(n, isInteger(n), id, to))
+    }
+}
+
+/** Operators whose float weights ONNX Runtime quantizes by itself, with one scale for all channels. */
+const takenOver = new Set(['Conv', 'ConvTranspose', 'Gemm'])
+
+/**
+ * ONNX Runtime makes an integer kernel of its own out of a float operator between DequantizeLinear and QuantizeLinear,
+ * over Relu and Clip too, and loses the precision it was left in float for. A Max that changes no code keeps it away.
+ */
+function guarded(s: State, p: Parameters, id: string): string {
+  const { d } = s
+  let maker = d.producer(id)
+  while (maker && opFor(maker)?.quant?.clamp && d.soleConsumer(maker.inputs[0] as string) === maker)
+    maker = d.producer(maker.inputs[0] as string)
+  const data = maker?.inputs[0]
+  if (!maker || !takenOver.has(maker.op) || data == null || d.producer(data)?.op !== 'DequantizeLinear') return id
+  const low = ((p.dtype === 'uint8' ? 0 : -128) - p.zeroPoint) * p.scale
+  const floor = once(s.made, `floor ${low}`, () => d.addConstant(tensor('float32', [], [low]), 'low'))
+  return addNode(d, 'Max', [id, floor], d.fresh(`${id}_max`))
+}
+
+const readsData = (n: Node, plan: NodePlan | undefined, id: string): boolean =>
+  plan?.data.some((i) => n.inputs[i] === id) ?? false
+
+function renameData(n: Node, plan: NodePlan | undefined, from: string, to: string): Node {
+  return { ...n, inputs: n.inputs.map((id, i) => (id === from && plan?.data.includes(i) ? to : id)) }
+}
+
+/** The producer makes a fresh id, so that a dequantized value can have the graph output's name. */
+function renameOutput(d: Draft, id: string): string {
+  const maker = d.producer(id)
+  assert(maker, `nothing makes ${id}`)
+  const fresh = d.fresh(`${id}_f`)
+  const { data: _, ...type } = d.value(id) ?? { id, type: 'tensor' as const }
+  d.replace(maker, { ...maker, outputs: maker.outputs.map((o) => (o === id ? fresh : o)) })
+  d.set({ ...type, id: fresh })
+  return fresh
+}
+
+/** Node names are the ids of their outputs: short, and found again in the runtime's graph. */
+function addNode(d: Draft, op: string, inputs: readonly string[], output: string, a: Attrs = {}): string {
+  d.addNode({ name: output, op, inputs, outputs: [output], attrs: a })
+  return output
+}
+
+/** Scale and zero point, shared by all that have the same. */
+function parameterIds(s: State, p: Parameters): string[] {
+  const scale = once(s.made, `scale ${p.scale}`, () => s.d.addConstant(tensor('float32', [], [p.scale]), 's'))
+  const zero = once(s.made, `zero ${p.dtype} ${p.zeroPoint}`, () =>
+    s.d.addConstant(tensor(p.dtype, [], [p.zeroPoint]), 'z')
+  )
+  return [scale, zero]
+}
+
+// ---------------------------------------------------------------- constants
+
+function quantizeConstants(s: State, n: NodePlan, output: string): void {
+  const { d } = s
+  const node = d.producer(output)
+  assert(node, `nothing makes ${output}`)
+  const original = planned(s.model, n)
+  const inputs = [...node.inputs]
+  for (const i of n.constants) inputs[i] = constantOf(s, inputs[i] as string)
+  let own = node.attrs
+  if (n.weight) {
+    const numbers = s.plan.weights.find((w) => weightKey(w) === weightKey(n.weight as { id: string }))
+    assert(numbers, `no scales of ${n.weight.id}`)
+    inputs[n.weight.input] = weightOf(s, numbers, original)
+    if (n.bias) inputs[n.bias.input] = biasOf(s, n, n.bias, numbers, original)
+    if (node.op === 'Gemm') own = withoutFactors(own)
+  }
+  d.replace(node, { ...node, inputs, attrs: own })
+}
+
+const withoutFactors = ({ alpha: _a, beta: _b, ...rest }: Attrs): Attrs => rest
+
+/** A constant operand, by its own range. */
+function constantOf(s: State, id: string): string {
+  return once(s.made, `constant ${id}`, () => {
+    const data = s.d.constant(id)
+    assert(data, `${id} is no constant`)
+    const values = toFloats(data)
+    let [low, high] = [0, 0]
+    for (const x of values) {
+      low = Math.min(low, x)
+      high = Math.max(high, x)
+    }
+    const p = parametersOf({ low, high }, s.plan.values[0]?.dtype ?? 'uint8')
+    const codes = tensor(
+      p.dtype,
+      data.shape,
+      values.map((x) => x / p.scale + p.zeroPoint)
+    )
+    const code = s.d.addConstant(codes, `${id}_q`)
+    return addNode(s.d, 'DequantizeLinear', [code, ...parameterIds(s, p)], s.d.fresh(`${id}_dq`))
+  })
+}
+
+function weightOf(s: State, w: WeightNumbers, node: Node): string {
+  return once(s.made, `weight ${weightKey(w)}`, () => {
+    const { tensor: data } = scaledWeight(s.model, w.id, node)
+    const scales = Float64Array.from(w.scales)
+    const codes = encodeWeight(data, channelsOf(data.shape, w.axis), scales, w.levels ?? fullLevels)
+    const sparse = s.d.value(w.id)?.sparse
+    const code = s.d.addConstant(codes, `${w.id}_q`)
+    if (sparse) s.d.set({ id: code, type: 'tensor', dtype: 'int8', shape: codes.shape, data: codes, sparse })
+    const zero = needsZeroPoint.has(node.op) ? zeros(s, w.axis === undefined ? [] : [scales.length]) : undefined
+    const scale = scaleTensor(scales, w.axis !== undefined, 'float32')
+    return dequantized(s, { code, scale, ...(zero === undefined ? {} : { zero }) }, w.id, w.axis)
+  })
+}
+
+/** Operators that ONNX Runtime fuses only where the zero point of the weight is spelled out. */
+const needsZeroPoint = new Set(['Gemm', 'MatMul'])
+
+const zeros = (s: State, shape: readonly number[]): string =>
+  once(s.made, `zeros int8 ${shape}`, () => s.d.addConstant(tensor('int8', shape, new Int8Array(shape[0] ?? 1)), 'z'))
+
+/** Zero points of constants are 0, and left out where they can be. */
+function dequantized(
+  s: State,
+  c: { readonly code: string; readonly scale: Tensor; readonly zero?: string },
+  id: string,
+  axis: number | undefined
+): string {
+  const scale = s.d.addConstant(c.scale, `${id}_s`)
+  const inputs = c.zero === undefined ? [c.code, scale] : [c.code, scale, c.zero]
+  const a = axis === undefined || axis === 1 ? {} : attrs({ axis })
+  return addNode(s.d, 'DequantizeLinear', inputs, s.d.fresh(`${id}_dq`), a)
+}
+
+/** int32 codes under the float32 product of the scales of data and weight. */
+function biasOf(s: State, n: NodePlan, bias: BiasPlan, w: WeightNumbers, node: Node): string {
+  const x = parametersFor(s.plan, node.inputs[n.data[0] as number] as string)
+  const id = bias.id ?? `${w.id}_b`
+  const key = bias.shift ? `bias of ${n.output}` : `bias ${id} ${x.scale} ${weightKey(w)}`
+  return once(s.made, key, () => {
+    const values = biasValues(s.model, bias, node)
+    const scales = Float64Array.from(w.scales, (sw) => Math.fround(x.scale * sw))
+    const codes = values.map((b, c) => b / (scales[scales.length === 1 ? 0 : c] as number))
+    const code = s.d.addConstant(tensor('int32', [codes.length], codes), `${id}_q`)
+    const axis = w.axis === undefined ? undefined : 0
+    return dequantized(s, { code, scale: scaleTensor(scales, axis === 0, 'float32') }, id, axis)
+  })
+}
+
+function parametersFor(plan: StaticPlan, id: string): Parameters {
+  const found = plan.values.find((v) => v.ids.includes(id))
+  assert(found, `no parameters of ${id}`)
+  return found
+}

@@ -1,0 +1,278 @@
+/**
+ * Numbers for a layout: ranges of values from calibration, scales of weights.
+ *
+ * Bias codes are b / (s_x · s_w), with the product rounded to float32 as the runtime computes it. Where that would need
+ * more than 30 bits, s_w grows until it does not: |b| ≤ s_x · s_w · 2³⁰.
+ */
+import { assert, PareError } from '../../../base/errors.ts'
+import { attrFloat, attrInt } from '../../../ir/attrs.ts'
+import { constant, producer } from '../../../ir/graph.ts'
+import { tensor, toFloats } from '../../../ir/tensor.ts'
+import type { Model, Node, Tensor } from '../../../types.ts'
+import { meanShift, neededMean } from '../bias/numbers.ts'
+import { channelsOf, encodeWeight, peaksOf, refineScales, storedScale } from '../common/codes.ts'
+import { safeLevels, saturatingChannels } from '../common/saturation.ts'
+import type { Observed } from '../observe/calibrate.ts'
+import type { Histogram } from '../observe/histogram.ts'
+import {
+  type Chosen,
+  chooseRange,
+  type Method,
+  type Parameters,
+  parametersOf,
+  type RangeOptions
+} from '../observe/ranges.ts'
+import { finalScores } from '../observe/scores.ts'
+import type { Group, IntegerNode, Layout } from './layout.ts'
+
+/** Values that share parameters. */
+export interface ValuePlan extends Parameters {
+  readonly ids: readonly string[]
+  readonly low: number
+  readonly high: number
+  readonly method: Chosen['method']
+}
+
+export interface NodePlan {
+  readonly node: string
+  readonly op: string
+  /** Its first output, which names it for sure. */
+  readonly output: string
+  readonly data: readonly number[]
+  readonly constants: readonly number[]
+  readonly weight?: { readonly input: number; readonly id: string; readonly axis?: number }
+  readonly bias?: BiasPlan
+  readonly givesFloat: boolean
+}
+
+/** The int32 bias: the constant, where there was one, less the shift of the mean that rounding brought. */
+export interface BiasPlan {
+  readonly input: number
+  readonly id?: string
+  readonly shift?: readonly number[]
+}
+
+export interface WeightNumbers {
+  readonly id: string
+  readonly axis?: number
+  readonly scales: readonly number[]
+  /** Largest code per channel, where not 127 for all. */
+  readonly levels?: readonly number[]
+}
+
+/** All that was decided, as plain data. */
+export interface StaticPlan {
+  readonly values: readonly ValuePlan[]
+  readonly nodes: readonly NodePlan[]
+  readonly weights: readonly WeightNumbers[]
+  /** Outputs of the Relus and Clips that saturation replaces, in order. */
+  readonly clamps: readonly string[]
+}
+
+export interface NumberOptions extends RangeOptions {
+  readonly activations: 'uint8' | 'int8'
+  readonly perChannel: boolean
+  /** Weights of 7 bits: where pair sums can saturate, everywhere, nowhere. */
+  readonly narrow: 'saturating' | 'all' | 'none'
+  readonly correctBias: boolean
+}
+
+/** Fills a layout with numbers. Throws `E_MODEL` where a weight is not finite. */
+export function planNumbers(model: Model, made: Layout, seen: Observed, o: NumberOptions): StaticPlan {
+  const scores = finalScores(model)
+  const methodOf = (g: Group): Method => (g.ids.some((id) => scores.has(id)) ? 'minmax' : o.method)
+  const values = made.groups.map((g) => planValue(g, seen.values, { ...o, method: methodOf(g) }))
+  const byId = new Map(values.flatMap((v) => v.ids.map((id) => [id, v] as const)))
+  const weights = planWeightNumbers(model, made.nodes, byId, o)
+  const byKey = new Map(weights.map((w) => [weightKey(w), w]))
+  return {
+    values,
+    nodes: made.nodes.map((n) => planNode(model, n, byKey, seen, o)),
+    weights,
+    clamps: made.clamps.map((n) => n.outputs[0] as string)
+  }
+}
+
+function planValue(g: Group, seen: ReadonlyMap<string, Histogram>, o: NumberOptions): ValuePlan {
+  const h = seen.get(g.tap)
+  assert(h, `no range of ${g.tap}`)
+  const { method, ...found } = chooseRange(h, o)
+  const range = { low: Math.max(found.low, g.low), high: Math.min(found.high, g.high) }
+  return { ids: g.ids, ...range, method, ...parametersOf(range, o.activations, g.high) }
+}
+
+function planNode(
+  model: Model,
+  n: IntegerNode,
+  weights: ReadonlyMap<string, WeightNumbers>,
+  seen: Observed,
+  o: NumberOptions
+): NodePlan {
+  const weight = n.weight ? weightOf(n.weight, o.perChannel) : undefined
+  const numbers = weight ? weights.get(weightKey(weight)) : undefined
+  const bias = numbers ? planBias(model, n, numbers, seen, o) : undefined
+  return {
+    node: n.node.name,
+    op: n.node.op,
+    output: n.node.outputs[0] as string,
+    data: n.data,
+    constants: n.constants,
+    ...(weight ? { weight } : {}),
+    ...(bias ? { bias } : {}),
+    givesFloat: n.givesFloat
+  }
+}
+
+function planBias(
+  model: Model,
+  n: IntegerNode,
+  w: WeightNumbers,
+  seen: Observed,
+  o: NumberOptions
+): BiasPlan | undefined {
+  const { tensor: weight } = scaledWeight(model, w.id, n.node)
+  const needed = o.correctBias ? neededMean(model, n.node, n.rule, weight) : undefined
+  const means = needed ? seen.means.get(needed.id) : undefined
+  const axis = n.weight?.axis
+  if (!means || axis === undefined || n.rule.bias === undefined) return n.bias
+  const channels = channelsOf(weight.shape, w.axis)
+  const codes = encodeWeight(weight, channels, Float64Array.from(w.scales), w.levels ?? fullLevels)
+  const shift = meanShift(n.node, { weight, axis, codes, channels, scales: w.scales }, means)
+  return { ...(n.bias ?? { input: n.rule.bias }), shift: Array.from(shift) }
+}
+
+function weightOf(w: NonNullable<IntegerNode['weight']>, perChannel: boolean): NonNullable<NodePlan['weight']> {
+  const { axis, ...rest } = w
+  return axis === undefined || !perChannel ? rest : { ...rest, axis }
+}
+
+// ---------------------------------------------------------------- weights
+
+/** A weight is one constant under one axis; nodes that share it share its scales. */
+export const weightKey = (w: { readonly id: string; readonly axis?: number | undefined }): string =>
+  `${w.axis ?? ''}:${w.id}`
+
+function planWeightNumbers(
+  model: Model,
+  nodes: readonly IntegerNode[],
+  values: ReadonlyMap<string, Parameters>,
+  o: NumberOptions
+): WeightNumbers[] {
+  const users = new Map<string, IntegerNode[]>()
+  for (const n of nodes) {
+    if (!n.weight) continue
+    const key = weightKey(weightOf(n.weight, o.perChannel))
+    users.set(key, [...(users.get(key) ?? []), n])
+  }
+  return [...users.values()].map((all) => planWeight(model, all, values, o))
+}
+
+function planWeight(
+  model: Model,
+  users: readonly IntegerNode[],
+  values: ReadonlyMap<string, Parameters>,
+  o: NumberOptions
+): WeightNumbers {
+  const w = weightOf((users[0] as IntegerNode).weight as NonNullable<IntegerNode['weight']>, o.perChannel)
+  const { tensor: data, alpha } = scaledWeight(model, w.id, (users[0] as IntegerNode).node)
+  const channels = channelsOf(data.shape, w.axis)
+  const peaks = peaksOf(data, channels, w.id)
+  const least = new Float64Array(channels.count)
+  for (const n of users) {
+    if (scaledWeight(model, w.id, n.node).alpha !== alpha)
+      throw new PareError('E_UNSUPPORTED', `weight ${w.id} is shared by Gemms of different alpha`, {
+        where: n.node.name
+      })
+    raiseForBias(model, n, values, least)
+  }
+  const scalesAt = (levels: ArrayLike<number>): Float64Array => {
+    const holding = peaks.map((p, c) => {
+      const s = Math.max(p / (levels[c] as number), least[c] as number)
+      return s === 0 ? 1 : storedScale(s, 'float32')
+    })
+    return refineScales(data, channels, holding, levels, least)
+  }
+  const levels = new Int8Array(channels.count).fill(o.narrow === 'all' ? safeLevels : fullLevels)
+  let scales = scalesAt(levels)
+  if (o.narrow === 'saturating') {
+    const risky = saturatingChannels(
+      encodeWeight(data, channels, scales, fullLevels),
+      w.axis ?? channelAxis(users[0] as IntegerNode),
+      Math.min(...users.map((n) => attrInt(n.node, 'group', 1)))
+    )
+    for (const [c, is] of (w.axis === undefined ? [risky.some(Boolean)] : risky).entries())
+      if (is) levels[c] = safeLevels
+    scales = scalesAt(levels)
+  }
+  return {
+    id: w.id,
+    ...(w.axis === undefined ? {} : { axis: w.axis }),
+    scales: Array.from(scales),
+    ...(levels.some((l) => l !== fullLevels) ? { levels: Array.from(levels) } : {})
+  }
+}
+
+export const fullLevels = 127
+const largestBias = 2 ** 30
+
+/** The axis of the channels where the scale is one for all. */
+const channelAxis = (n: IntegerNode): number => n.weight?.axis ?? 0
+
+function raiseForBias(
+  model: Model,
+  n: IntegerNode,
+  values: ReadonlyMap<string, Parameters>,
+  least: Float64Array
+): void {
+  if (!n.bias) return
+  const x = values.get(n.node.inputs[n.data[0] as number] as string)
+  assert(x, `no parameters of the input of ${n.node.name}`)
+  const bias = biasConstant(model, n.bias.id, n.node)
+  for (let i = 0; i < bias.length; i++) {
+    const c = least.length === 1 ? 0 : i
+    least[c] = Math.max(least[c] as number, Math.abs(bias[i] as number) / (x.scale * largestBias))
+  }
+}
+
+/** The weight with the node's alpha in it. */
+export function scaledWeight(
+  model: Model,
+  id: string,
+  node: Node
+): { readonly tensor: Tensor; readonly alpha: number } {
+  const data = constant(model.graph, id)
+  assert(data, `weight ${id} is no constant`)
+  const alpha = attrFloat(node, 'alpha', 1)
+  if (node.op !== 'Gemm' || alpha === 1) return { tensor: data, alpha: 1 }
+  return {
+    tensor: tensor(
+      'float32',
+      data.shape,
+      toFloats(data).map((x) => x * alpha)
+    ),
+    alpha
+  }
+}
+
+/** The bias with the node's beta in it. Throws `E_MODEL` where it is not finite. */
+function biasConstant(model: Model, id: string, node: Node): Float64Array {
+  const data = constant(model.graph, id)
+  assert(data, `bias ${id} is no constant`)
+  peaksOf(data, channelsOf(data.shape, undefined), id)
+  const beta = node.op === 'Gemm' ? attrFloat(node, 'beta', 1) : 1
+  return Float64Array.from(toFloats(data), (x) => x * beta)
+}
+
+/** The values of a planned bias, corrected. */
+export function biasValues(model: Model, bias: BiasPlan, node: Node): Float64Array {
+  const { id, shift } = bias
+  const own = id === undefined ? new Float64Array(shift?.length ?? 0) : biasConstant(model, id, node)
+  return shift ? own.map((b, c) => b - (shift[c] as number)) : own
+}
+
+/** The node of a plan in its model. */
+export function planned(model: Model, n: NodePlan): Node {
+  const node = producer(model.graph, n.output)
+  assert(node, `the plan is of another model: nothing makes ${n.output}`)
+  return node
+}

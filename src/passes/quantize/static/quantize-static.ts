@@ -1,0 +1,213 @@
+/** Static int8: ranges from calibration, QuantizeLinear and DequantizeLinear where the runtime fuses them, and proof that it did. */
+import { z } from 'zod'
+import { PareError } from '../../../base/errors.ts'
+import { constant } from '../../../ir/graph.ts'
+import { countIntegerKernels, floatIslands } from '../../../ops/kernels.ts'
+import type { Context, Model, Node } from '../../../types.ts'
+import { definePass } from '../../pass.ts'
+import { withTypes } from '../../typed.ts'
+import { neededMean } from '../bias/numbers.ts'
+import { hasRoundedValues, inputsText, needBins, noteFewSamples } from '../common/advice.ts'
+import { channelsOf, needScalesPerChannel, peaksOf } from '../common/codes.ts'
+import { matcher, noteUnmatched } from '../common/select.ts'
+import { type ChannelMean, calibrate } from '../observe/calibrate.ts'
+import type { Histogram } from '../observe/histogram.ts'
+import { methods } from '../observe/ranges.ts'
+import { applyStatic } from './apply.ts'
+import { type IntegerNode, type Layout, layout } from './layout.ts'
+import { type NumberOptions, planNumbers, type StaticPlan } from './plan.ts'
+
+const defaultBins = 2048
+
+/** Quantizes activations and weights to 8 bits by calibration. */
+export const quantizeStatic = definePass({
+  name: 'quantize-static',
+  summary: 'computes in int8: activations by calibration, weights per channel, in the form the runtime fuses',
+  needs: ['calibration'],
+  after: ['simplify', 'fuse'],
+  options: {
+    calibrator: z.enum(methods).default('mse').describe('how a range is found; best: least error per value'),
+    bins: z.int().min(128).max(65_536).default(defaultBins).describe('bins of a value’s histogram'),
+    percentile: z.number().gt(50).max(100).default(99.99).describe('share of values inside, in percent'),
+    include: z.array(z.string()).default([]).describe('only these nodes: operator types or name patterns with *'),
+    exclude: z.array(z.string()).default([]).describe('nodes that stay float: operator types or name patterns with *'),
+    reduceRange: z
+      .enum(['auto', 'always', 'never'])
+      .default('auto')
+      .describe('7-bit weights; auto: where pair sums can saturate, for targets without VNNI'),
+    activations: z.enum(['uint8', 'int8']).default('uint8').describe('type of activations; int8 does not fuse on x86'),
+    symmetric: z
+      .boolean()
+      .default(false)
+      .refine((is) => !is, {
+        error:
+          'leave it off: a zero point in the middle wastes half of the codes behind a Relu, and kernels take any zero point at the same speed'
+      })
+      .describe('zero point of activations in the middle of the codes: refused, with the reason'),
+    perChannel: z.boolean().default(true).describe('a scale per output channel of a weight instead of one'),
+    correctBias: z.boolean().default(true).describe('take back in the bias what rounded weights add to the mean')
+  },
+  run: (given, options, ctx) =>
+    withTypes(given, async (model) => {
+      needBins(options.calibrator, options.bins)
+      if (hasRoundedValues(model)) {
+        ctx.note('the model computes on rounded values already: quantize the float model that it came from')
+        return model
+      }
+      noteUnmatched(model, 'include', options.include, ctx)
+      noteUnmatched(model, 'exclude', options.exclude, ctx)
+      const found = await planStatic(model, options, ctx)
+      if (!found) return model
+      ctx.plan(found.plan)
+      return found.model
+    })
+})
+
+export interface StaticOptions {
+  readonly calibrator: NumberOptions['method']
+  readonly percentile: number
+  /** 2048 by default. */
+  readonly bins?: number
+  readonly include: readonly string[]
+  readonly exclude: readonly string[]
+  readonly reduceRange: 'auto' | 'always' | 'never'
+  readonly activations: 'uint8' | 'int8'
+  readonly perChannel: boolean
+  readonly correctBias: boolean
+}
+
+/** Times that nodes which the runtime left in float are taken out, and the rest tried again. */
+const rounds = 3
+
+/** Finds the plan whose integer nodes the runtime all fuses, with its model; `undefined` where nothing can be quantized. */
+export async function planStatic(
+  model: Model,
+  o: StaticOptions,
+  ctx: Context
+): Promise<{ plan: StaticPlan; model: Model } | undefined> {
+  const isExcluded = choice(o)
+  let made = layout(model, { target: ctx.target, isExcluded, refuse: ctx.refuse })
+  if (!made.nodes.some((n) => n.rule.weights)) return undefined
+  checkWeights(model, made)
+  if (ctx.data.calibration) noteFewSamples(ctx.data.calibration, ctx)
+  const seen = await look(model, made, o, ctx)
+  const leftFloat = new Set<string>()
+  for (let round = 0; ; round++) {
+    const plan = planNumbers(model, made, seen, numberOptions(o, ctx))
+    const quantized = applyStatic(model, plan)
+    const { islands, kernels } = await unfused(quantized, plan, ctx)
+    const isLast = islands.size === 0 || round === rounds
+    for (const [output, reason] of islands) {
+      leftFloat.add(output)
+      const n = plan.nodes.find((p) => p.output === output)
+      if (n) ctx.refuse({ name: n.node, op: n.op }, `${reason}: ${isLast ? 'computes' : 'stays'} in float`)
+    }
+    if (isLast) {
+      ctx.note(`integer kernels: ${kernels}`)
+      tell(plan, ctx)
+      return { plan, model: quantized }
+    }
+    const isLeft = (node: Node): boolean => isExcluded(node) || leftFloat.has(node.outputs[0] as string)
+    made = layout(model, { target: ctx.target, isExcluded: isLeft, refuse: () => {} })
+    if (!made.nodes.some((n) => n.rule.weights)) return undefined
+    await look(model, made, o, ctx, seen)
+  }
+}
+
+/** Throws `E_MODEL` for a weight that is not finite, before it spoils every value behind it. */
+function checkWeights(model: Model, made: Layout): void {
+  needScalesPerChannel(model)
+  for (const { weight, bias } of made.nodes)
+    for (const id of [weight?.id, bias?.id]) {
+      const data = constant(model.graph, id)
+      if (id !== undefined && data) peaksOf(data, channelsOf(data.shape, undefined), id)
+    }
+}
+
+type Seen = { readonly values: Map<string, Histogram>; readonly means: Map<string, Float64Array> }
+
+/** Watches what a layout needs and was not watched before. */
+async function look(
+  model: Model,
+  made: Layout,
+  o: StaticOptions,
+  ctx: Context,
+  seen: Seen = { values: new Map(), means: new Map() }
+): Promise<Seen> {
+  const { calibration } = ctx.data
+  if (!calibration)
+    throw new PareError('E_DATA', 'quantize-static needs calibration data', {
+      where: 'quantize-static',
+      facts: { inputs: inputsText(model) },
+      hint: 'give --data with samples of what the model will see: 100 or more'
+    })
+  const taps = made.groups.map((g) => g.tap).filter((id) => !seen.values.has(id))
+  const needed = made.nodes.flatMap((n) => (o.correctBias && n.weight ? (meanFor(model, n) ?? []) : []))
+  const means = [...new Map(needed.map((m) => [m.id, m])).values()].filter((m) => !seen.means.has(m.id))
+  const found = await calibrate(
+    model,
+    calibration,
+    { taps, means, bins: o.calibrator === 'minmax' ? 0 : (o.bins ?? defaultBins) },
+    ctx
+  )
+  for (const [id, h] of found.values) seen.values.set(id, h)
+  for (const [id, m] of found.means) seen.means.set(id, m)
+  return seen
+}
+
+function meanFor(model: Model, n: IntegerNode): ChannelMean | undefined {
+  const weight = constant(model.graph, n.weight?.id)
+  return weight && neededMean(model, n.node, n.rule, weight)
+}
+
+function choice(o: StaticOptions): (node: Node) => boolean {
+  const isIncluded = o.include.length > 0 ? matcher(o.include) : () => true
+  const isExcluded = matcher(o.exclude)
+  return (node) => isExcluded(node) || !isIncluded(node)
+}
+
+function numberOptions(o: StaticOptions, ctx: Pick<Context, 'target'>): NumberOptions {
+  const narrow = { always: 'all', never: 'none', auto: ctx.target.saturates ? 'saturating' : 'none' } as const
+  return {
+    method: o.calibrator,
+    percentile: o.percentile,
+    levels: 256,
+    activations: o.activations,
+    perChannel: o.perChannel,
+    correctBias: o.correctBias,
+    narrow: narrow[o.reduceRange]
+  }
+}
+
+/** Planned nodes that the runtime still computes in float, by their first output, with the reason; and its integer kernels. */
+async function unfused(
+  quantized: Model,
+  plan: StaticPlan,
+  ctx: Context
+): Promise<{ readonly islands: ReadonlyMap<string, string>; readonly kernels: string }> {
+  const session = await ctx.runner.open(quantized, { optimization: 'extended', keepOptimized: true })
+  try {
+    const optimized = await session.optimized()
+    const names = new Map(plan.nodes.map((n) => [n.node, n.output]))
+    const out = new Map<string, string>()
+    for (const island of floatIslands(quantized, optimized)) {
+      const output = names.get(island.node.name)
+      // Not found: optimised away, as two Transposes in a row are.
+      if (output !== undefined && island.kernel !== '?') out.set(output, island.reason)
+    }
+    return { islands: out, kernels: spell(countIntegerKernels(optimized)) }
+  } finally {
+    await session.close()
+  }
+}
+
+const spell = (counts: Readonly<Record<string, number>>): string =>
+  Object.entries(counts)
+    .map(([op, n]) => `${n} ${op}`)
+    .join(', ') || 'none'
+
+function tell(plan: StaticPlan, ctx: Context): void {
+  const narrowed = plan.weights.filter((w) => w.levels)
+  if (narrowed.length > 0)
+    ctx.note(`7-bit weights where pair sums can saturate: ${narrowed.map((w) => w.id).join(', ')}`)
+}

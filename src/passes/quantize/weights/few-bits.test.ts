@@ -1,0 +1,246 @@
+/** Weights of few bits: forms, and the methods that choose their codes. */
+import { describe, expect, it } from 'vitest'
+import { difference, noise, outputsOf, randomFeeds, testContext } from '../../../../test/compare.ts'
+import { rng } from '../../../base/random.ts'
+import { arrayDataset } from '../../../data/index.ts'
+import { readModel, writeModel } from '../../../formats/index.ts'
+import { edit } from '../../../ir/edit.ts'
+import { allGraphs, opName } from '../../../ir/graph.ts'
+import { elementCount, tensor, toFloats, toNumbers } from '../../../ir/tensor.ts'
+import { model } from '../../../ir/text.ts'
+import { nodeRunner } from '../../../node/runner.ts'
+import type { Dataset, Model, Tensor } from '../../../types.ts'
+import { parseOptions } from '../../pass.ts'
+import { quantizeWeights } from './quantize-weights.ts'
+
+const run = (m: Model, o: object = {}, ctx = testContext()): Promise<Model> =>
+  quantizeWeights.run(m, parseOptions(quantizeWeights, { minElements: 1, ...o }), ctx)
+
+const ops = (m: Model): string[] => allGraphs(m).flatMap((g) => g.nodes.map(opName))
+
+/** Data whose channels are correlated and not centred, as behind a Relu. */
+function correlated(m: Model, n = 96): Dataset {
+  const random = rng('data')
+  const inputs = m.graph.inputs.map((id) => {
+    const [channels = 1, ...rest] = (m.graph.values.get(id)?.shape ?? []).slice(1).map(Number)
+    const positions = elementCount(rest)
+    const mix = Array.from({ length: channels * 4 }, () => random.normal())
+    const x = new Float32Array(n * channels * positions)
+    for (let s = 0; s < n; s++)
+      for (let p = 0; p < positions; p++) {
+        const z = Array.from({ length: 4 }, () => random.normal())
+        for (let c = 0; c < channels; c++)
+          x[(s * channels + c) * positions + p] = Math.max(
+            0,
+            z.reduce((sum, v, j) => sum + v * (mix[c * 4 + j] as number), 0.2 * random.normal())
+          )
+      }
+    return [id, tensor('float32', [n, channels, ...rest], x)] as const
+  })
+  return arrayDataset({ inputs: Object.fromEntries(inputs) })
+}
+
+/** Root mean square difference of the first outputs over that of the first's. */
+const relativeError = async (a: Model, b: Model): Promise<number> => Math.sqrt(await noise(a, b, correlated(a, 64)))
+
+const network = model`
+  input x: f32[N,8,8,8]
+  a = Conv(x, W1: f32[32,8,3,3], B1: f32[32], pads=[1,1,1,1])
+  b = Relu(a)
+  c = Conv(b, W2: f32[32,1,3,3], group=32, pads=[1,1,1,1])
+  d = Relu(c)
+  e = Conv(d, W3: f32[64,32,1,1], B3: f32[64])
+  f = GlobalAveragePool(e)
+  g = Flatten(f)
+  y = Gemm(g, W4: f32[10,64], B4: f32[10], transB=1)
+  output y`
+
+const matrix = model`
+  input x: f32[N,96]
+  h = MatMul(x, W1: f32[96,80])
+  r = Relu(h)
+  y = MatMul(r, W2: f32[80,64])
+  output y`
+
+const withData = (m: Model): ReturnType<typeof testContext> => ({
+  ...testContext(),
+  data: { calibration: correlated(m) }
+})
+const formsIn = (m: Model): unknown[] => [...m.graph.values.values()].flatMap((v) => v.form ?? [])
+
+const small = model`
+  input x: f32[N,3,8,8]
+  y: f32[N,32,8,8] = Conv(x, W: f32[32,3,3,3], B: f32[32], pads=[1,1,1,1])
+  z = Relu(y)
+  output z`
+
+describe('few bits', () => {
+  /** Of outputs, over random weights: steps of 1/15 and 1/3 of their range, and a codebook of 8 values. */
+  it.each([
+    [{ bits: 4 }, 'int4', 0.15],
+    [{ bits: 4, symmetric: false }, 'uint4', 0.15],
+    [{ bits: 4, blockSize: 16 }, 'uint4', 0.12],
+    [{ bits: 2 }, 'uint2', 0.6],
+    [{ bits: 8, blockSize: 32 }, 'int8', 0.01]
+  ] as const)('%j become %s codes that the runtime folds', async (o, dtype, most) => {
+    const made = await run(network, { ...o, minElements: 300 })
+    const codes = made.graph.values.get('W1_q')
+    expect(codes).toMatchObject({ dtype, form: 'foldable', shape: [32, 8, 3, 3] })
+    expect(await relativeError(network, made)).toBeLessThan(most)
+    const back = readModel(writeModel(made).bytes)
+    expect(await relativeError(made, back)).toBe(0)
+    const session = await nodeRunner().open(made, { keepOptimized: true, optimization: 'basic' })
+    const left = new Set((await session.optimized()).graph.nodes.map((n) => n.op))
+    await session.close()
+    expect([...left].sort()).toEqual(['Conv', 'Flatten', 'Gemm', 'GlobalAveragePool', 'Relu'])
+  })
+  it('put blocks along what a product sums over, and rows of tables', async () => {
+    const m = model`
+      input i: i64[N]
+      e = Gather(E: f32[64,48], i)
+      y = MatMul(e, W: f32[48,40])
+      output y`
+    const made = await run(m, { bits: 4, blockSize: 16 })
+    const attrs = made.graph.nodes.filter((n) => n.op === 'DequantizeLinear').map((n) => [n.outputs[0], n.attrs])
+    const int = (value: number): object => ({ kind: 'int', value })
+    expect(Object.fromEntries(attrs)).toEqual({
+      E: { axis: int(1), block_size: int(16) },
+      W: { axis: int(0), block_size: int(16) }
+    })
+    expect(made.graph.values.get('W_s')?.shape).toEqual([3, 40])
+    expect(made.graph.values.get('E_s')?.shape).toEqual([64, 3])
+  })
+  it('in a palette have few values, a codebook per channel where channels are long', async () => {
+    const made = await run(network, { bits: 3, form: 'palette' })
+    const distinct = (id: string, from: number, to: number): number =>
+      new Set(toFloats(made.graph.values.get(id)?.data as Tensor).slice(from, to)).size
+    expect(formsIn(made)).toEqual(['palette', 'palette', 'palette', 'palette'])
+    expect(distinct('W1', 0, 72)).toBe(8)
+    expect(distinct('W1', 0, 144)).toBe(16)
+    // Nine weights to a channel: one codebook for all.
+    expect(distinct('W2', 0, 288)).toBe(8)
+    expect(await relativeError(network, made)).toBeLessThan(0.3)
+    expect(await relativeError(made, readModel(writeModel(made).bytes))).toBe(0)
+  })
+  it('of form nbits run as MatMulNBits; other weights are declined', async () => {
+    const ctx = testContext()
+    const made = await run(matrix, { bits: 4, form: 'nbits' }, ctx)
+    expect(await relativeError(matrix, made)).toBeLessThan(0.15)
+    const session = await nodeRunner().open(made, { keepOptimized: true })
+    // The reader restores constants of form nbits from MatMulNBits only.
+    expect(formsIn(await session.optimized())).toEqual(['nbits', 'nbits'])
+    await session.close()
+    expect(await run(small, { bits: 4, form: 'nbits' }, ctx)).toBe(small)
+    expect(ctx.refusals).toEqual([
+      { node: 'Conv_0', op: 'Conv', reason: 'weight W: only a MatMul’s matrix or a Gather’s table has form nbits' }
+    ])
+  })
+  it('keep tied weights tied, whatever the form', async () => {
+    const m = model`
+      input i: i64[N]
+      e = Gather(E: f32[64,64], i)
+      t = Transpose(E, perm=[1,0])
+      y = MatMul(e, t)
+      output y`
+    const feeds = { i: tensor('int64', [3], [1, 5, 63]) }
+    for (const o of [{ bits: 4 }, { bits: 4, form: 'palette' }, { bits: 4, blockSize: 32 }]) {
+      const made = await run(m, o)
+      expect(writeModel(made).bytes.length).toBeLessThan(0.35 * 4 * 64 * 64 + 2000)
+      expect(difference(await outputsOf(m, feeds), await outputsOf(made, feeds))).toBeLessThan(0.3)
+    }
+  })
+  it('say what does not go together', async () => {
+    const wrong = [
+      [{ bits: 3 }, /foldable has no 3 bits/],
+      [{ bits: 8, form: 'palette' }, /2 to 6 bits/],
+      [{ bits: 2, form: 'qdq' }, /no runtime/],
+      [{ bits: 4, form: 'palette', blockSize: 32 }, /no blocks/],
+      [{ bits: 4, form: 'palette', method: 'hqq' }, /about scales/],
+      [{ bits: 4, method: 'gptq' }, /gptq needs calibration data/]
+    ] as const
+    for (const [o, message] of wrong) await expect(run(small, o)).rejects.toThrow(message)
+  })
+  it('keep meant zeros at exactly 0', async () => {
+    const m = edit(small, (d) => {
+      const v = d.value('W')
+      if (!v?.data) throw new Error('no weight')
+      const data = tensor(
+        'float32',
+        v.data.shape,
+        toFloats(v.data).map((x, i) => (i % 3 ? 0 : x))
+      )
+      d.set({ ...v, data, sparse: 'any' })
+    })
+    const zeros = (t: Tensor): number => Array.from(toNumbers(t)).filter((x) => x === 0).length
+    const calibration = arrayDataset({ inputs: { x: randomFeeds(small, 3, 40)['x'] as Tensor } })
+    for (const method of ['rtn', 'gptq']) {
+      const ctx = { ...testContext(), data: { calibration } }
+      const made = await run(m, { bits: 4, form: 'palette', method }, ctx)
+      expect(zeros(made.graph.values.get('W')?.data as Tensor)).toBeGreaterThanOrEqual(576)
+    }
+  })
+})
+
+describe('methods', () => {
+  it('gptq changes outputs far less than rtn, in every form', async () => {
+    for (const [m, forms] of [
+      [network, ['foldable', 'palette']],
+      [matrix, ['nbits', 'qdq']]
+    ] as const)
+      for (const form of forms) {
+        const [rtn, gptq] = [
+          await run(m, { bits: 4, form }, withData(m)),
+          await run(m, { bits: 4, form, method: 'gptq' }, withData(m))
+        ]
+        expect(await relativeError(m, gptq)).toBeLessThan(0.6 * (await relativeError(m, rtn)))
+      }
+  })
+  it('gptq warns where there are fewer rows than inputs, and rounds alone what it cannot look at', async () => {
+    const m = model`
+      input x: f32[N,96]
+      c = Constant(value_float=1.0)
+      a = MatMul(x, W: f32[96,80])
+      b = MatMul(x, W)
+      s = Add(a, b)
+      y = MatMul(s, V: f32[80,20])
+      output y`
+    const ctx = { ...testContext(), data: { calibration: correlated(m, 24) } }
+    await run(m, { bits: 4, method: 'gptq' }, ctx)
+    expect(ctx.notes).toEqual([
+      expect.stringMatching(/weight W was rounded without data: it is read by several nodes/),
+      expect.stringMatching(/1 of 1 layers saw fewer rows/)
+    ])
+  })
+  it('awq scales channels into the node before, or into a Mul, and changes outputs less', async () => {
+    const m = edit(matrix, (d) => {
+      const v = d.value('W1')
+      if (!v?.data) throw new Error('no weight')
+      const values = toFloats(v.data).map((x, i) => ((i % 80) % 20 === 0 ? 12 * x : x))
+      d.set({ ...v, data: tensor('float32', v.data.shape, values) })
+    })
+    const plans: unknown[] = []
+    const ctx = { ...withData(m), plan: (p: unknown) => plans.push(p) }
+    const made = await run(m, { bits: 4, blockSize: 16, method: 'awq', include: ['MatMul_2'] }, ctx)
+    expect(plans[0]).toMatchObject({ scales: [{ value: 'r', isFolded: true }] })
+    expect(ops(made).sort()).toEqual(['DequantizeLinear', 'MatMul', 'MatMul', 'Relu'])
+    const rtn = await run(m, { bits: 4, blockSize: 16, include: ['MatMul_2'] })
+    expect(await relativeError(m, made)).toBeLessThan(0.8 * (await relativeError(m, rtn)))
+  })
+  it('hqq minds large weights less than rtn', async () => {
+    const random = rng('tails')
+    const m = edit(model`input x: f32[N,256]\ny = MatMul(x, W: f32[256,16])\noutput y`, (d) => {
+      const v = d.value('W')
+      if (!v) throw new Error('no weight')
+      const values = Array.from({ length: 4096 }, (_, i) => random.normal() * (i % 40 === 0 ? 6 : 1))
+      d.set({ ...v, data: tensor('float32', [256, 16], values) })
+    })
+    const typical = async (method: string): Promise<number> => {
+      const made = await run(m, { bits: 4, method })
+      const [codes, scales] = ['W_q', 'W_s'].map((id) => toNumbers(made.graph.values.get(id)?.data as Tensor))
+      const w = toFloats(m.graph.values.get('W')?.data as Tensor)
+      const off = Array.from(w, (x, i) => Math.abs(x - (codes?.[i] as number) * (scales?.[i % 16] as number)))
+      return off.sort((a, b) => a - b)[2048] as number
+    }
+    expect(await typical('hqq')).toBeLessThan(await typical('rtn'))
+  })
+})

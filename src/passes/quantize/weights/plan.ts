@@ -1,0 +1,182 @@
+/** Which weights `quantize-weights` stores, and how: by shapes and uses, not by values. */
+import { PareError } from '../../../base/errors.ts'
+import { attrInt } from '../../../ir/attrs.ts'
+import { opName } from '../../../ir/graph.ts'
+import { elementCount, isFloat } from '../../../ir/tensor.ts'
+import type { Context, Model, Node, Tensor } from '../../../types.ts'
+import { type Division, encodedBytes, scaleTypeOf } from '../common/cells.ts'
+import { type Codes, codesOf } from '../common/fit.ts'
+import { matcher } from '../common/select.ts'
+import { type UsedWeight, type WeightUse, weightUses } from '../common/uses.ts'
+
+export type StoredForm = 'foldable' | 'palette' | 'qdq' | 'nbits'
+
+export interface WeightOptions {
+  readonly bits: 2 | 3 | 4 | 5 | 6 | 8
+  readonly form: StoredForm | 'auto'
+  readonly method: 'rtn' | 'hqq' | 'gptq' | 'awq'
+  /** 0: a scale per output channel. */
+  readonly blockSize: number
+  readonly perChannel: boolean
+  /** Absent: zero points for blocks of fewer than 8 bits and for 2 bits. */
+  readonly symmetric?: boolean | undefined
+  /** Round so that errors cancel in sums; see balance.ts. */
+  readonly balance?: boolean
+  readonly include: readonly string[]
+  readonly exclude: readonly string[]
+  readonly minElements: number
+}
+
+/** A weight to be stored in few bits. */
+export interface WeightPlan extends Division {
+  readonly id: string
+  readonly form: StoredForm
+  /** Bits of an element: of its code, or of its number in the codebook. */
+  readonly bits: number
+  /** Axis of scales or codebooks; of blocks, where `block` is given. */
+  readonly axis?: number
+  readonly block?: number
+  /** Absent for form `palette`. */
+  readonly codes?: Codes
+  /** Elements in line that see the same input channel, where codes are balanced over them. */
+  readonly kernel?: number
+  readonly elements: number
+  /** The nodes that read it. */
+  readonly nodes: readonly string[]
+}
+
+/** What a stored constant adds to a file beside its codes and scales: a few nodes and their names. */
+const nodeBytes = 200
+/** Blocks of form `nbits` without a block size, at most, by bits. */
+const largestBlocks: Readonly<Record<number, number>> = { 8: 128, 4: 64, 2: 32 }
+/** A codebook a channel (of the first or last axis) pays where a channel has so many times its entries. */
+const channelPerEntry = 4
+/** Matrices from this size on stay small in memory too, with form `auto`. */
+const largeElements = 1024 * 1024
+
+/** Which weights are stored. Throws `E_OPTION` where form, bits and blocks do not go together, `E_OPSET` where the model is too old. */
+export function planWeights(model: Model, o: WeightOptions, ctx: Pick<Context, 'refuse' | 'target'>): WeightPlan[] {
+  checkOptions(o)
+  const needed = o.form === 'palette' ? 13 : o.bits < 8 || o.blockSize > 0 ? 21 : 13
+  if (model.opset < needed)
+    throw new PareError('E_OPSET', `${o.bits}-bit weights need opset ${needed}, the model has ${model.opset}`)
+  const isIncluded = o.include.length > 0 ? matcher(o.include) : () => true
+  const isExcluded = matcher(o.exclude)
+  const plan: WeightPlan[] = []
+  for (const [id, used] of weightUses(model)) {
+    const { data, uses, readers } = used
+    if (elementCount(data.shape) < o.minElements) continue
+    if (readers.some(isExcluded) || !uses.some((u) => isIncluded(u.node))) continue
+    const made = planOne(id, used, o, ctx)
+    if (typeof made === 'string') ctx.refuse((uses[0] as WeightUse).node, `weight ${id}: ${made}`)
+    else plan.push(made)
+  }
+  return plan
+}
+
+function checkOptions({ bits, form, method, blockSize, perChannel }: WeightOptions): void {
+  const fail = (what: string, hint: string): never => {
+    throw new PareError('E_OPTION', what, { where: 'quantize-weights', hint })
+  }
+  const isOdd = bits === 3 || bits === 5 || bits === 6
+  if (isOdd && form !== 'palette' && form !== 'auto')
+    fail(`form ${form} has no ${bits} bits`, 'choose 8, 4 or 2, or form palette')
+  if (bits === 8 && form === 'palette') fail('a palette has 2 to 6 bits', 'choose form foldable for 8 bits')
+  if (bits === 2 && form === 'qdq')
+    fail('DequantizeLinear of 2 bits is in no runtime', 'choose form foldable or palette')
+  if (form === 'palette' && (method === 'hqq' || method === 'awq'))
+    fail(`method ${method} is about scales, and a palette has none`, 'choose method rtn or gptq')
+  if (blockSize > 0 && form === 'palette') fail('a palette has no blocks', 'leave blockSize at 0')
+  if (blockSize > 0 && !perChannel) fail('one scale for all leaves no blocks', 'leave perChannel on')
+}
+
+function planOne(
+  id: string,
+  { data, uses, readers }: UsedWeight,
+  o: WeightOptions,
+  ctx: Pick<Context, 'target'>
+): WeightPlan | string {
+  if (data.dtype !== 'float32' && data.dtype !== 'float16')
+    return isFloat(data.dtype) ? `${data.dtype} has no form of fewer bits` : `${data.dtype} is no float type`
+  const first = uses[0] as WeightUse
+  const elements = elementCount(data.shape)
+  const form = o.form === 'auto' ? autoForm(data, uses, readers, o, ctx) : o.form
+  const common = { id, form, bits: o.bits, elements, nodes: [...new Set(readers.map((n) => n.name))] }
+  const axis = o.perChannel ? first.axis : undefined
+  if (form === 'palette') return planPalette(data, axis, common)
+  const role = form === 'nbits' ? blockwise(data, uses, readers) : undefined
+  if (form === 'nbits' && !role) return 'only a MatMul’s matrix or a Gather’s table has form nbits'
+  if (role === 'Gather' && o.bits === 2) return 'a Gather’s table has 4 or 8 bits'
+  const size = o.blockSize || (role ? thriftiestBlock(data.shape[role === 'MatMul' ? 0 : 1] as number, o.bits) : 0)
+  const division: Division = size > 0 ? divided(data, first, size, form) : axis === undefined ? {} : { axis }
+  const isSymmetric = o.symmetric ?? (o.bits === 8 || (o.bits === 4 && division.block === undefined))
+  // ONNX Runtime has no Gather of int8 in blocks.
+  const codes = codesOf(o.bits as 2 | 4 | 8, isSymmetric && !(role === 'Gather' && o.bits === 8))
+  const bytes = encodedBytes(data.shape, division, codes, scaleTypeOf(data)) + nodeBytes
+  if (bytes >= data.bytes.length) return 'codes with their scales are not smaller'
+  const kernel = o.balance && division.axis !== undefined ? kernelOf(data, uses, division) : undefined
+  return { ...common, ...division, codes, ...(kernel === undefined ? {} : { kernel }) }
+}
+
+/** The block of fewest bytes for `length` elements, of which form `nbits` pads the last block, and a scale of 4 bytes each. */
+function thriftiestBlock(length: number, bits: number): number {
+  const bytes = (size: number): number => Math.ceil(length / size) * ((size * bits) / 8 + 4)
+  let best = largestBlocks[bits] as number
+  for (let size = best / 2; size >= 16; size /= 2) if (bytes(size) < bytes(best)) best = size
+  return best
+}
+
+/** Rows of a table are read one by one: there is no sum in which their errors could cancel. */
+function kernelOf({ shape }: Tensor, uses: readonly WeightUse[], { block }: Division): number | undefined {
+  if (uses.some((u) => opName(u.node) === 'Gather')) return undefined
+  return block === undefined ? elementCount(shape.slice(2)) : 1
+}
+
+function planPalette(data: Tensor, axis: number | undefined, common: Omit<WeightPlan, 'axis'>): WeightPlan | string {
+  const { elements, bits } = common
+  const entries = 2 ** bits
+  const channels = axis === undefined ? 1 : (data.shape[axis] as number)
+  const isAtEdge = axis === 0 || axis === data.shape.length - 1
+  const isOwn = axis !== undefined && isAtEdge && elements / channels >= channelPerEntry * entries
+  const made = { ...common, ...(isOwn ? { axis } : {}) }
+  const bytes = (elements * bits) / 8 + entries * (isOwn ? 2 * channels : 4) + nodeBytes
+  return bytes < data.bytes.length ? made : 'a codebook is not smaller'
+}
+
+/** Blocks run along what a product sums over, and along the rows of a table. */
+function divided(data: Tensor, use: WeightUse, size: number, form: StoredForm): Division {
+  const { shape } = data
+  if (shape.length < 2 || use.axis === undefined) return use.axis === undefined ? {} : { axis: use.axis }
+  const name = opName(use.node)
+  const isRecurrent = ['LSTM', 'GRU', 'RNN'].includes(name)
+  const axis = name === 'Gather' || isRecurrent ? shape.length - 1 : use.axis === 0 ? 1 : use.axis - 1
+  if (axis === use.axis) return { axis }
+  return { axis, block: form === 'nbits' ? size : Math.min(size, shape[axis] as number) }
+}
+
+/** The operator that reads a matrix or table in blocks: all readers are of it, and read nothing but the constant itself. */
+function blockwise(
+  data: Tensor,
+  uses: readonly WeightUse[],
+  readers: readonly Node[]
+): 'MatMul' | 'Gather' | undefined {
+  if (data.shape.length !== 2 || uses.length !== readers.length) return undefined
+  if (uses.every(({ node, axis }) => opName(node) === 'MatMul' && axis === 1)) return 'MatMul'
+  const isTable = ({ node }: WeightUse): boolean => opName(node) === 'Gather' && attrInt(node, 'axis', 0) === 0
+  return uses.every(isTable) ? 'Gather' : undefined
+}
+
+function autoForm(
+  data: Tensor,
+  uses: readonly WeightUse[],
+  readers: readonly Node[],
+  o: WeightOptions,
+  { target }: Pick<Context, 'target'>
+): StoredForm {
+  if (o.bits === 3 || o.bits === 5 || o.bits === 6) return 'palette'
+  if (o.bits === 8 || o.blockSize > 0) return 'foldable'
+  const isLarge = elementCount(data.shape) >= largeElements
+  if (isLarge && o.bits === 4 && target.forms.includes('nbits') && blockwise(data, uses, readers)) return 'nbits'
+  const hasScales = o.method === 'hqq' || o.method === 'awq'
+  return target.forms.includes('palette') && !hasScales ? 'palette' : 'foldable'
+}
