@@ -407,8 +407,14 @@ export interface Refusal {
   readonly reason: string
 }
 
-/** Told of progress; `total` undefined: unknown. Called often; the receiver throttles. */
-export type Progress = (stage: string, done: number, total: number | undefined) => void
+/** Told of progress; `total` undefined: unknown. Called often; the receiver throttles. `pace`: where the caller knows better. */
+export type Progress = (stage: string, done: number, total: number | undefined, pace?: Pace) => void
+
+/** Of what `done` counts, and the time until all of it is done. */
+export interface Pace {
+  readonly perSecond: number
+  readonly leftMs: number
+}
 
 /** What a pass may use; everything it needs, it is given. */
 export interface Context {

@@ -1,13 +1,14 @@
 import { createRequire } from 'node:module'
 import { rng } from '../src/base/random.ts'
 import { arrayDataset, type LabelledDataset } from '../src/data/arrays.ts'
+import { noLabel } from '../src/data/labels.ts'
 import { tensor } from '../src/ir/tensor.ts'
 import { model } from '../src/ir/text.ts'
 import { initialise } from '../src/train/index.ts'
 import type { Model } from '../src/types.ts'
 
-/** A few of the digits of the `mnist` package, at a quarter of their size, in a seeded order. */
-export function digits(count: number, seed: string): LabelledDataset {
+/** A few of the digits of the `mnist` package, at a quarter of their size, in a seeded order; some without their label. */
+export function digits(count: number, seed: string, hasLabel: (i: number) => boolean = () => true): LabelledDataset {
   const sets = createRequire(import.meta.url)('mnist') as Record<number, { readonly raw: readonly number[] }>
   const random = rng(seed)
   const x = new Float32Array(count * 196)
@@ -22,7 +23,7 @@ export function digits(count: number, seed: string): LabelledDataset {
         const sum = [0, 1, 28, 29].reduce((n, k) => n + (raw[at + k] as number), 0)
         x[i * 196 + r * 14 + c] = sum / 4
       }
-    labels.push(label)
+    labels.push(hasLabel(i) ? label : noLabel)
   }
   return arrayDataset({ inputs: { x: tensor('float32', [count, 1, 14, 14], x) }, labels })
 }

@@ -8,12 +8,26 @@ const screen = (isTTY: boolean) => {
 }
 
 it('draws a bar with rate and time left', () => {
-  expect(stageLine('measuring the original', 744, 1488, 300, true, noStyle)).toBe(
+  expect(stageLine('measuring the original', { done: 744, total: 1488 }, 300, true, noStyle)).toBe(
     '  measuring the original   ━━━━━━━━━━━━━━──────────────  744/1,488   2,480/s   0.30 s left'.replace(
       '0.30 s',
       '300 ms'
     )
   )
+})
+
+it('tells speed and time left by what it is given, whatever the time since the stage began', () => {
+  const s = screen(false)
+  let now = 0
+  const d = display(s, noStyle, () => now)
+  d.update('epoch 1/2', 5000, 10_000, { perSecond: 50, leftMs: 104_000 })
+  d.update('epoch 2/2', 5050, 10_000, { perSecond: 50, leftMs: 103_000 })
+  now = 1
+  d.clear()
+  expect(s.written.map((l) => l.trim())).toEqual([
+    expect.stringMatching(/^epoch 1\/2 +5,000\/10,000 +50\/s +1 min 44 s left$/),
+    expect.stringMatching(/^epoch 2\/2 +5,050\/10,000 +50\/s +1 min 43 s left$/)
+  ])
 })
 
 it('prints one plain line per stage where there is no terminal', () => {

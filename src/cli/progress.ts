@@ -2,7 +2,7 @@
 
 import { pad, type Style } from '../report/table.ts'
 import { msText, plain, whole } from '../report/words.ts'
-import type { Progress } from '../types.ts'
+import type { Pace, Progress } from '../types.ts'
 
 /** Where progress is shown. */
 export interface Display {
@@ -29,13 +29,13 @@ export function display(screen: Screen, style: Style, now: () => number = () => 
   let stage = ''
   let began = 0
   let printed = Number.NEGATIVE_INFINITY
-  let last = { done: 0, total: undefined as number | undefined }
+  let last: Told = { done: 0, total: undefined }
   let live = false
   const clear = (): void => {
     if (live) screen.write('\r\u001b[2K')
     live = false
   }
-  const line = (): string => stageLine(stage, last.done, last.total, now() - began, screen.isTTY, style)
+  const line = (): string => stageLine(stage, last, now() - began, screen.isTTY, style)
   const finish = (): void => {
     if (stage && !screen.isTTY && last.done > 0) screen.write(`${line()}\n`)
     clear()
@@ -45,14 +45,14 @@ export function display(screen: Screen, style: Style, now: () => number = () => 
       finish()
       stage = ''
     },
-    update: (name, done, total) => {
+    update: (name, done, total, pace) => {
       if (name !== stage) {
         finish()
         stage = name
         began = now()
         printed = screen.isTTY ? Number.NEGATIVE_INFINITY : now()
       }
-      last = { done, total }
+      last = { done, total, ...(pace ? { pace } : {}) }
       const every = screen.isTTY ? liveEvery : plainEvery
       if (now() - printed < every) return
       printed = now()
@@ -64,11 +64,18 @@ export function display(screen: Screen, style: Style, now: () => number = () => 
   }
 }
 
+/** How far a stage is. */
+interface Told {
+  readonly done: number
+  readonly total: number | undefined
+  /** Speed and time left, where they are not to be told by the time since the stage began. */
+  readonly pace?: Pace
+}
+
 /** `measuring the original   ━━━━━━━━━━  1,488/1,488   2,610/s   12 s left` */
 export function stageLine(
   stage: string,
-  done: number,
-  total: number | undefined,
+  { done, total, pace }: Told,
   ms: number,
   hasBar: boolean,
   style: Style
@@ -77,8 +84,9 @@ export function stageLine(
   const filled = Math.round(share * barSize)
   const drawn = hasBar && total ? `${style.accent('━'.repeat(filled))}${style.dim('─'.repeat(barSize - filled))}  ` : ''
   const count = total === undefined ? (done > 0 ? whole(done) : '') : `${whole(done)}/${whole(total)}`
-  const rate = done > 0 && ms > 200 ? (done / ms) * 1000 : 0
+  const rate = pace?.perSecond ?? (done > 0 && ms > 200 ? (done / ms) * 1000 : 0)
   const speed = rate >= 10 ? `${whole(rate)}/s` : rate > 0 ? `${rate.toFixed(1)}/s` : ''
-  const left = rate > 0 && total !== undefined && done < total ? `${msText(((total - done) / rate) * 1000)} left` : ''
+  const isOpen = rate > 0 && total !== undefined && done < total
+  const left = isOpen ? `${msText(pace?.leftMs ?? ((total - done) / rate) * 1000)} left` : ''
   return `  ${pad(plain(stage, 40), 24)} ${drawn}${[count, speed, left].filter(Boolean).join('   ')}`.trimEnd()
 }

@@ -25,6 +25,8 @@ export interface FitOptions {
   readonly preprocess?: Preprocess | undefined
   /** Number of classes of the model, where it is known. */
   readonly classes?: number | undefined
+  /** May samples be without a label (−1)? */
+  readonly partly?: boolean | undefined
   readonly sha256?: string | undefined
 }
 
@@ -57,7 +59,7 @@ export function fitArrays(
       where: '--preprocess'
     })
   const y = inputs.some((i) => i.name === 'y') ? undefined : arrays.get('y')
-  const labels = y && checkLabels(labelsOf(y(), `${o.where}, y`), o.classes, `${o.where}, y`)
+  const labels = y && checkLabels(labelsOf(y(), `${o.where}, y`), o.classes, `${o.where}, y`, o.partly)
   return { columns, labels, sha256: o.sha256, where: o.where }
 }
 

@@ -15,6 +15,9 @@ describe('label arrays', () => {
     expect(checkLabels([0, 9], 10, '')).toEqual([0, 9])
     expect(() => checkLabels([0, 10], 10, '')).toThrow('label 10 is not a class')
     expect(() => checkLabels([0, -1], undefined, '')).toThrow('label -1')
+    expect(checkLabels([0, -1], 2, '', true)).toEqual([0, -1])
+    expect(() => checkLabels([0, -2], 2, '', true)).toThrow('label -2')
+    expect(labelIndices(parseLabelsCsv('a.png,2\nb.png,-1\n', ''), undefined, '')).toEqual([2, -1])
   })
 })
 

@@ -17,9 +17,22 @@ export function labelsOf(t: Tensor, where: string): readonly number[] {
   return Array.from(toNumbers(t))
 }
 
-/** The same labels when every one is a class of the model; throws `E_LABELS` naming the first that is not. */
-export function checkLabels(labels: readonly number[], classes: number | undefined, where: string): readonly number[] {
-  const at = labels.findIndex((l) => !Number.isSafeInteger(l) || l < 0 || (classes !== undefined && l >= classes))
+/** The label of a sample that has none. */
+export const noLabel = -1
+
+/**
+ * The same labels when every one is a class of the model, or −1 where labels may be `partly` missing, which only training
+ * can use; throws `E_LABELS` naming the first that is not.
+ */
+export function checkLabels(
+  labels: readonly number[],
+  classes: number | undefined,
+  where: string,
+  partly = false
+): readonly number[] {
+  const isFine = (l: number): boolean =>
+    (Number.isSafeInteger(l) && l >= 0 && (classes === undefined || l < classes)) || (partly && l === noLabel)
+  const at = labels.findIndex((l) => !isFine(l))
   if (at < 0) return labels
   throw new PareError('E_LABELS', `label ${labels[at]} is not a class of the model`, {
     where,
@@ -73,7 +86,7 @@ export function labelIndices(
   where: string
 ): readonly number[] {
   return rows.map(({ label, file }) => {
-    if (/^\d{1,9}$/.test(label)) return Number(label)
+    if (/^(?:\d{1,9}|-1)$/.test(label)) return Number(label)
     if (names) return classNamed(label, names, where)
     throw new PareError('E_LABELS', `label '${label}' of ${file} is not a class index`, {
       where,

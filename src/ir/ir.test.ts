@@ -38,6 +38,21 @@ describe('text', () => {
   it('names line and column of a mistake', () => {
     expect(() => parse('input x f32[2]')).toThrow('expected a colon at line 1, column 9')
   })
+  it('refuses a name that is there already, with its line', () => {
+    const head = 'input x: f32[2]\ny = Relu(x)\n'
+    const twice = (rest: string, what: string): void =>
+      expect(() => parse(head + rest)).toThrow(`${what} is named a second time before line `)
+    twice('output y, y', 'output y')
+    twice('output y\noutput y', 'output y')
+    twice('input x: f32[3]\noutput y', 'x')
+    twice('y = Neg(x)\noutput y', 'y')
+    twice('x = Neg(y)\noutput y', 'x')
+    twice('z, z = Split(y)\noutput z', 'z')
+    twice('const y: f32[1] = 1\noutput y', 'y')
+    twice('z = Add(y, w: f32[2])\nv = Add(z, w: f32[2])\noutput v', 'w')
+    expect(() => parse(`${head}output y\n\noutput y`)).toThrow('before line 5, column 9')
+    expect(parse(`${head}z = Neg(x)\noutput y\noutput z`).graph.outputs).toEqual(['y', 'z'])
+  })
 })
 
 describe('edit', () => {

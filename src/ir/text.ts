@@ -174,12 +174,12 @@ class Parser {
     const inputs: string[] = []
     const nodes: Node[] = []
     const values = new Map<string, Value>()
-    let outputs: string[] = []
+    const outputs: string[] = []
     if (++this.depth > maxDepth) throw new PareError('E_LIMIT', `more than ${maxDepth} graphs inside each other`)
     for (this.skip(); this.at < this.text.length && this.text[this.at] !== '}'; this.skip()) {
       if (this.word('input')) inputs.push(this.declare(values, false))
       else if (this.word('const')) this.declare(values, true)
-      else if (this.word('output')) outputs = this.list(() => this.id())
+      else if (this.word('output')) this.list(() => outputs.push(this.output(outputs)))
       else nodes.push(this.node(values, nodes.length))
     }
     this.depth--
@@ -208,8 +208,14 @@ class Parser {
     return found ?? this.fail(what)
   }
 
-  private declare(values: Map<string, Value>, isConstant: boolean): string {
+  private output(known: readonly string[]): string {
     const id = this.id()
+    if (known.includes(id)) this.twice(`output ${id}`)
+    return id
+  }
+
+  private declare(values: Map<string, Value>, isConstant: boolean): string {
+    const id = this.newId(values)
     this.take(/:/y, 'a colon')
     const type = this.type()
     const given = this.maybe(/=/y) ? this.list(() => this.number()) : undefined
@@ -221,7 +227,7 @@ class Parser {
   private node(values: Map<string, Value>, count: number): Node {
     const outputs = this.list(() => {
       if (this.maybe(/_(?![\w.])/y)) return ''
-      const id = this.id()
+      const id = this.newId(values)
       const type: ValueType = this.maybe(/:/y) ? this.type() : { type: 'tensor' }
       values.set(id, { ...type, id })
       return id
@@ -247,6 +253,7 @@ class Parser {
     if (this.maybe(/_(?![\w.])/y)) return null
     const id = this.id()
     if (!this.maybe(/:/y)) return id
+    if (values.has(id)) this.twice(id)
     const type = this.type()
     const given = this.maybe(/\{/y) ? this.list(() => this.number()) : undefined
     if (given) this.take(/\}/y, '}')
@@ -315,6 +322,13 @@ class Parser {
     return quoted === undefined ? this.take(/[A-Za-z_][\w.]*/y, 'a name') : (JSON.parse(quoted) as string)
   }
 
+  /** A name that nothing in this graph has yet. */
+  private newId(values: ReadonlyMap<string, Value>): string {
+    const id = this.id()
+    if (values.has(id)) this.twice(id)
+    return id
+  }
+
   private number(): number {
     return Number(this.take(numberPattern, 'a number'))
   }
@@ -357,14 +371,20 @@ class Parser {
   }
 
   private fail(wanted: string): never {
+    throw new PareError('E_FORMAT', `expected ${wanted} at ${this.place()}`, {
+      facts: { near: this.text.slice(this.at, this.at + 40) }
+    })
+  }
+
+  private twice(what: string): never {
+    throw new PareError('E_FORMAT', `${what} is named a second time before ${this.place()}`, {
+      hint: 'a name is declared once: as an input, a constant, or what one node makes'
+    })
+  }
+
+  private place(): string {
     const before = this.text.slice(0, this.at).split('\n')
-    throw new PareError(
-      'E_FORMAT',
-      `expected ${wanted} at line ${before.length}, column ${(before.at(-1)?.length ?? 0) + 1}`,
-      {
-        facts: { near: this.text.slice(this.at, this.at + 40) }
-      }
-    )
+    return `line ${before.length}, column ${(before.at(-1)?.length ?? 0) + 1}`
   }
 }
 

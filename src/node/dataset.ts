@@ -20,6 +20,8 @@ import { loadDataset } from './modules.ts'
 export interface OpenDataOptions {
   /** Classes of the model: labels must be below, and that many class folders are its classes in order. */
   readonly classes?: number | undefined
+  /** May samples be without a label (−1)? Only training can use such. */
+  readonly partly?: boolean | undefined
   /** Modules run code: true only for a path that the user typed on the command line. */
   readonly modules?: boolean | undefined
 }
@@ -73,7 +75,7 @@ async function fromArrays(
   const arrays = paths.length === 2 ? idxArrays(paths) : readArrays(fileBytes(paths[0] as string), where)
   const hashes = await Promise.all(paths.map((p) => sha256File(p)))
   const sha256 = hashes.length === 1 ? hashes[0] : createHash('sha256').update(hashes.join('\n')).digest('hex')
-  return columnDataset(fitArrays(arrays, inputs, { where, preprocess, classes: o.classes, sha256 }))
+  return columnDataset(fitArrays(arrays, inputs, { where, preprocess, classes: o.classes, partly: o.partly, sha256 }))
 }
 
 function readArrays(bytes: Bytes, where: string): Arrays {
@@ -114,7 +116,8 @@ async function fromFolder(
   return imageFolder(path, input, {
     preprocess: preprocess ?? (presets['none'] as Preprocess),
     classNames,
-    classes: o.classes
+    classes: o.classes,
+    partly: o.partly
   })
 }
 

@@ -24,6 +24,8 @@ export interface FolderOptions {
   readonly preprocess: Preprocess
   readonly classNames?: readonly string[] | undefined
   readonly classes?: number | undefined
+  /** May pictures be without a label (−1)? */
+  readonly partly?: boolean | undefined
 }
 
 interface Listing {
@@ -39,7 +41,7 @@ export async function imageFolder(path: string, input: ImageInput, o: FolderOpti
   if (listing.files.length === 0)
     throw new PareError('E_DATA', 'no pictures in the folder', { where: path, hint: 'jpeg, png, webp or bmp files' })
   const { labels, files } = listing
-  if (labels) checkLabels(labels, o.classes, path)
+  if (labels) checkLabels(labels, o.classes, path, o.partly)
   perChannel(o.preprocess, input.channels)
   const size = pictureSize(input, o.preprocess, path)
   const decoded = cached(files.length, cacheBytes, async (i) => {

@@ -17,7 +17,7 @@ type Fields = Readonly<Record<string, unknown>>
 export async function loadDataset(
   path: string,
   inputs: readonly ModelInput[],
-  o: { readonly classes?: number | undefined } = {}
+  o: { readonly classes?: number | undefined; readonly partly?: boolean | undefined } = {}
 ): Promise<Dataset> {
   const exported = await load(path)
   const found: unknown = typeof exported === 'function' ? await own(path, () => exported(inputs)) : exported
@@ -40,7 +40,7 @@ export async function loadDataset(
       let n = 0
       for await (const given of stepwise(path, () => dataset.batches(wanted))) {
         const batch = checkBatch(given, inputs, labelled, `${path}, batch from sample ${n}`)
-        if (batch.labels) checkLabels(batch.labels, o.classes, path)
+        if (batch.labels) checkLabels(batch.labels, o.classes, path, o.partly)
         n += batch.n
         if (n > count) break
         yield batch

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
 import { type Code, PareError } from '../base/errors.ts'
-import type { Report } from '../types.ts'
+import type { Progress, Report } from '../types.ts'
 import type { Job, JobHooks, JobResult } from './job.ts'
 
 interface PlainError {
@@ -18,7 +18,7 @@ interface PlainError {
 }
 
 type Message =
-  | { readonly kind: 'progress'; readonly stage: string; readonly done: number; readonly total: number | undefined }
+  | { readonly kind: 'progress'; readonly told: Parameters<Progress> }
   | { readonly kind: 'opened'; readonly report: Report; readonly facts: string }
   | { readonly kind: 'done'; readonly result: JobResult }
   | { readonly kind: 'error'; readonly error: PlainError }
@@ -65,7 +65,7 @@ export function startJob(job: Job, program: URL, hooks: JobHooks): Promise<JobRe
     hooks.signal.addEventListener('abort', stop, { once: true })
     if (hooks.signal.aborted) stop()
     worker.on('message', (m: Message) => {
-      if (m.kind === 'progress') hooks.progress(m.stage, m.done, m.total)
+      if (m.kind === 'progress') hooks.progress(...m.told)
       else if (m.kind === 'opened') hooks.opened?.(m.report, m.facts)
       else if (m.kind === 'done') settle(() => resolve(m.result))
       else settle(() => reject(revive(m.error)))
@@ -116,7 +116,7 @@ export async function serveJob(run: (job: Job, hooks: JobHooks) => Promise<JobRe
   try {
     const result = await run(job, {
       signal: stop.signal,
-      progress: throttled((stage, done, total) => post({ kind: 'progress', stage, done, total })),
+      progress: throttled((...told) => post({ kind: 'progress', told })),
       opened: (report, facts) => post({ kind: 'opened', report, facts })
     })
     post({ kind: 'done', result })
@@ -133,12 +133,12 @@ const progressEvery = 50
 function throttled(progress: JobHooks['progress']): JobHooks['progress'] {
   let last = Number.NEGATIVE_INFINITY
   let current = ''
-  return (stage, done, total) => {
+  return (stage, done, total, pace) => {
     const now = performance.now()
     if (stage === current && done !== total && now - last < progressEvery) return
     last = now
     current = stage
-    progress(stage, done, total)
+    progress(stage, done, total, pace)
   }
 }
 

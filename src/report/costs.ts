@@ -16,8 +16,9 @@ export interface CostLine {
   readonly verdict: 'better' | 'worse' | undefined
 }
 
-/** File, latency, load and memory, as far as they were measured. */
-export function costLines({ before: a, after: b, ratios }: Report): CostLine[] {
+/** File, latency, load and memory, as far as they were measured; without ratios of what came out alone. */
+export function costLines({ before, after, ratios }: Report): CostLine[] {
+  const [a, b] = after && !ratios ? [after, undefined] : [before, after]
   const speed = ratios?.latency
   const lines = [
     line('file', [a.bytes, b?.bytes], bytesText, ratios?.bytes, 0.005, sizeWords),

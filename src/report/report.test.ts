@@ -56,6 +56,16 @@ describe('text', () => {
     expect(text.replaceAll('\n', '')).not.toMatch(/[\u0000-\u001f\u007f-\u009f\u202e]/)
   })
 
+  it('says the size of the result alone where there is no ratio, as after a network in words', () => {
+    const { ratios: _r, drop: _d, constraint: _c, ...report } = sampleReport()
+    const size = bytesText(report.after?.bytes ?? 0)
+    const text = printReport({ ...report, candidates: [] }, noStyle)
+    expect(text).toMatch(new RegExp(`^  file +${size} *$`, 'm'))
+    expect(text).not.toMatch(/smaller|larger|before|after/)
+    expect(headline(report)).toBe(`${report.output?.path.split('/').at(-1)}, ${size}`)
+    expect(printPage({ ...report, candidates: [] })).not.toMatch(/\d\u00a0×\u00a0(smaller|larger)/)
+  })
+
   it('names what came nearest when nothing keeps the promise', () => {
     const all = sampleReport()
     const { output: _, after: _a, ratios: _r, drop: _d, ...rest } = all

@@ -97,7 +97,7 @@ type Row = readonly [
 function beforeAfter(report: Report, style: Style): string[] {
   const rows = [...costRows(report), ...metricRows(report)]
   if (rows.length === 0) return []
-  const paired = report.after !== undefined
+  const paired = report.after !== undefined && report.ratios !== undefined
   const head = [cell(''), right(paired ? 'before' : '', style.dim), right(paired ? 'after' : '', style.dim)]
   const body = rows.map(([label, before, after, words, interval, good]): Cell[] => [
     cell(label),

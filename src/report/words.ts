@@ -155,8 +155,9 @@ export function mainMetric(report: Report): string | undefined {
 
 /** One sentence that says it all: `3.5 × smaller, 1.9 × faster, −0.1 points on 3,000 unseen samples`. */
 export function headline(report: Report): string {
-  const { ratios, drop } = report
-  if (!ratios) return `${plain(fileName(report.model.path), 60)}, ${bytesText(report.before.bytes)}`
+  const { ratios, drop, after, output } = report
+  if (!ratios)
+    return `${plain(fileName((output ?? report.model).path), 60)}, ${bytesText((after ?? report.before).bytes)}`
   const parts = [sizeWords(ratios.bytes)]
   if (ratios.latency) parts.push(speedWords(ratios.latency.median))
   const metric = mainMetric(report)

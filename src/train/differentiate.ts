@@ -281,10 +281,10 @@ function step(
   const packed = packParameters(parameters, { decay: (o.optimizer?.weightDecay ?? 0) > 0 })
   const initial: Record<string, Tensor> = {}
   const fed = packed.map((chunk, i) => {
-    const parameter = g.input(`train.p${i}`, 'float32', chunk.shape)
+    const parameter = g.input(`train.p${i}`, 'float32', [chunk.size])
     initial[parameter.id] = packChunk(chunk, (id) => byId.get(id)?.data)
     supplyParts(g, chunk, parameter)
-    const mask = chunk.masked ? g.input(`train.mask${i}`, 'float32', chunk.shape) : undefined
+    const mask = chunk.masked ? g.input(`train.mask${i}`, 'float32', [chunk.size]) : undefined
     if (mask) initial[mask.id] = packChunk(chunk, (id) => byId.get(id)?.mask)
     const gradient = joined(g, chunk, gradientOf)
     return { chunk, parameter, mask, gradient: mask ? algebra(g).mul(gradient, mask) : gradient }
@@ -303,8 +303,8 @@ function step(
     const clipped = factor ? algebra(g).mul(gradient, factor) : gradient
     const carried = { ...chunk, input: parameter.id, ...(mask ? { mask: mask.id } : {}) }
     if (!optimizer || !rates) return { ...carried, states: [], outputs: [clipped.id] }
-    const states = statesOf(optimizer).map((s) => g.input(`train.${s}${i}`, 'float32', chunk.shape))
-    for (const s of states) initial[s.id] = zeroState(chunk.shape, chunk.size)
+    const states = statesOf(optimizer).map((s) => g.input(`train.${s}${i}`, 'float32', [chunk.size]))
+    for (const s of states) initial[s.id] = zeroState(chunk.size)
     const made = update(g, optimizer, { parameter, gradient: clipped, states, decays: chunk.decays }, rates)
     return {
       ...carried,
@@ -324,7 +324,7 @@ function step(
 function supplyParts(g: TrainingGraph, chunk: Chunk, parameter: Ref): void {
   const [first] = chunk.parts
   if (chunk.parts.length === 1 && first) {
-    g.supply('Identity', [parameter], {}, [first.id])
+    g.supply('Reshape', [parameter, int64s(g, first.shape)], {}, [first.id])
     return
   }
   const sizes = chunk.parts.map((p) => elementCount(p.shape))
@@ -333,11 +333,10 @@ function supplyParts(g: TrainingGraph, chunk: Chunk, parameter: Ref): void {
     g.supply('Reshape', [cut[i] as Ref, int64s(g, part.shape)], {}, [part.id])
 }
 
-/** The gradients of a chunk's parameters in its own shape. */
+/** The gradients of a chunk's parameters, one after the other. */
 function joined(g: TrainingGraph, chunk: Chunk, gradientOf: (id: string) => Ref): Ref {
   const flat = chunk.parts.map((p) => reshape(g, gradientOf(p.id), [elementCount(p.shape)]))
-  const all = flat.length === 1 ? (flat[0] as Ref) : g.op('Concat', flat, { axis: 0 })
-  return reshape(g, all, chunk.shape)
+  return flat.length === 1 ? (flat[0] as Ref) : g.op('Concat', flat, { axis: 0 })
 }
 
 function normOf(g: TrainingGraph, gradients: readonly Ref[]): Ref {

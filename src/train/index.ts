@@ -9,14 +9,17 @@ export { type Initialised, initialise } from './initialise.ts'
 export {
   type Best,
   type Epoch,
+  isOver,
   type LoopEnvironment,
   type LoopOptions,
   type LoopResult,
+  meanScore,
   openTraining,
   type Prepared,
   rateFeeds,
   type StepPlace,
-  train
+  train,
+  type Validation
 } from './loop.ts'
 export type { LossTarget, LossTerm } from './losses.ts'
 export type { Optimizer } from './optimizers.ts'

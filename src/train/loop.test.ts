@@ -7,11 +7,11 @@ import { subset } from '../data/split.ts'
 import { tensor, toFloats } from '../ir/tensor.ts'
 import { model } from '../ir/text.ts'
 import { nodeRunner } from '../node/runner.ts'
-import type { Model, Tensor } from '../types.ts'
+import type { Model, Tensor, Value } from '../types.ts'
 import { decodeCheckpoint, encodeCheckpoint } from './checkpoint.ts'
 import { differentiate } from './differentiate.ts'
 import { initialise } from './initialise.ts'
-import { type LoopEnvironment, type LoopOptions, train } from './loop.ts'
+import { type LoopEnvironment, type LoopOptions, meanScore, train } from './loop.ts'
 import { scheduled } from './schedule.ts'
 import type { TrainState } from './state.ts'
 
@@ -132,6 +132,81 @@ describe('the loop', () => {
     expect(result.ended).toBe('early')
     expect(result.epochs.length).toBe((result.best?.epoch ?? 0) + 2)
     expect(result.best?.score).toBe(Math.max(...result.epochs.map((e) => e.score ?? 0)))
+  })
+
+  it('keeps the last epoch where asked, and looks every few epochs and after the last', async () => {
+    const last = await train(net, training, { ...options, keep: 'last', validateEvery: 3 }, env({ validation }))
+    const scored = last.epochs.filter((e) => e.score !== undefined).map((e) => e.epoch)
+    expect(scored).toEqual([3, 6, 8])
+    expect(last.kept).toBe(8)
+    // Without validation data the same model comes out: nothing else depends on it.
+    const alone = await train(net, training, options, env())
+    expect(alone.kept).toBe(8)
+    expect(bits(last.model)).toBe(bits(alone.model))
+    const best = await train(net, training, { ...options, validateEvery: 3 }, env({ validation }))
+    expect([3, 6, 8]).toContain(best.kept)
+    expect(best.kept).toBe(best.best?.epoch)
+  })
+
+  it('stops early only after an epoch that was looked at', async () => {
+    const o: LoopOptions = { ...options, epochs: 60, patience: 2, validateEvery: 3 }
+    const result = await train(net, training, o, env({ validation }))
+    expect(result.ended).toBe('early')
+    expect(result.epochs.at(-1)?.score).toBeDefined()
+    expect(result.epochs.length).toBe(result.kept + 3)
+    await expect(train(net, training, { ...options, patience: 2 }, env())).rejects.toMatchObject({
+      code: 'E_OPTION',
+      where: 'patience'
+    })
+  })
+
+  it('estimates statistics over one pass through the data at most', async () => {
+    const asked: number[][] = []
+    const watched = {
+      ...data,
+      batches: (o: Parameters<typeof data.batches>[0]) => {
+        asked.push([...(o.indices ?? [])])
+        return data.batches(o)
+      }
+    }
+    const made = await train(net, training, { ...options, epochs: 1, reestimate: 50 }, env({ data: watched }))
+    // The epoch, and the estimate after it: each sample at most once.
+    expect(asked.map((a) => [a.length, new Set(a).size])).toEqual([
+      [320, 320],
+      [320, 320]
+    ])
+    const again = await train(net, training, { ...options, epochs: 1, reestimate: 10 }, env())
+    expect(bits(made.model)).toBe(bits(again.model))
+  })
+
+  it('tells a pace with every step', async () => {
+    const left: (number | undefined)[] = []
+    const progress: LoopEnvironment['progress'] = (_stage, _done, _total, pace) => void left.push(pace?.leftMs)
+    // A look that took an hour before: eight more are to come, then one.
+    const ms = 3_600_000
+    await train(net, training, options, env({ progress, validation: { ...validation, ms } }))
+    expect(left.length).toBe(80)
+    expect(left[0]).toBeGreaterThan(8 * ms)
+    expect(left.at(-1)).toBeGreaterThan(ms / 9)
+    expect(left.at(-1)).toBeLessThan(ms / 7)
+    // Looks after epochs 3, 6 and 8: each shortens the mean, of which the others are to come.
+    left.length = 0
+    await train(net, training, { ...options, validateEvery: 3 }, env({ progress, validation: { ...validation, ms } }))
+    const firsts = left.filter((_, step) => step % 10 === 0).map((x) => (x ?? 0) / ms)
+    for (const [i, looks] of [3, 3, 3, 2 / 2, 2 / 2, 2 / 2, 1 / 3, 1 / 3].entries())
+      expect(firsts[i]).toBeCloseTo(looks, 1)
+  })
+
+  it('refuses to choose by samples that do not fill the batch of the model', async () => {
+    const shape = [64, 2]
+    const fixed = { ...net, graph: { ...net.graph, values: new Map(net.graph.values) } }
+    fixed.graph.values.set('x', { ...(net.graph.values.get('x') as Value), shape })
+    const few = { data: rings(40, 'validation'), metric: metricFor('top1') }
+    await expect(meanScore(fixed, few, env())).rejects.toMatchObject({
+      code: 'E_DATA',
+      message: '40 samples to choose by do not fill the model’s batch of 64'
+    })
+    expect(await meanScore(fixed, validation, env())).toBeGreaterThan(0)
   })
 
   it('ends a divergence with advice and what was best', async () => {

@@ -9,6 +9,7 @@ import { bytesOf, elementCount, scalar, tensor, tensorOf, toFloats } from '../ir
 import type { Batch, Dataset, Metric, Model, Progress, Runner, Session, Tensor } from '../types.ts'
 import type { Training } from './differentiate.ts'
 import { correctionsAt } from './optimizers.ts'
+import { paceOf, type Remaining, type Tally } from './pace.ts'
 import { type Schedule, scheduled } from './schedule.ts'
 import { averaged, firstState, nextState, type TrainState, trainedValues, withAverages, withValues } from './state.ts'
 
@@ -23,9 +24,16 @@ export interface LoopOptions {
   readonly seed?: number | string
   /** Epochs without a better validation score after which training stops; by default none. */
   readonly patience?: number
+  /** Epochs from one look at the validation data to the next, default 1; the last epoch is looked at in any case. */
+  readonly validateEvery?: number
+  /** The epoch that becomes the model: the best by the validation data (default), or the last unless it diverged. */
+  readonly keep?: 'best' | 'last'
   /** Share of the old in a moving average of the weights, which then is the model; by default there is none. */
   readonly ema?: number
-  /** Batches over which normalization statistics are estimated anew before each validation and at the end; 0: none. */
+  /**
+   * Batches over which normalization statistics are estimated anew before each validation and at the end, at most one pass
+   * through the data; 0: none.
+   */
   readonly reestimate?: number
   /** Where to continue: the state after `epoch` epochs. */
   readonly from?: { readonly epoch: number; readonly state: TrainState; readonly best?: Best }
@@ -35,7 +43,10 @@ export interface LoopEnvironment {
   readonly runner: Runner
   readonly data: Dataset
   /** Never the test part: the best epoch and early stopping are chosen by it. */
-  readonly validation?: { readonly data: Dataset; readonly metric: Metric }
+  readonly validation?: Validation & {
+    /** What a look at it took before training, for the time left. */
+    readonly ms?: number
+  }
   readonly signal?: AbortSignal
   readonly progress?: Progress
   readonly threads?: number
@@ -43,6 +54,12 @@ export interface LoopEnvironment {
   prepare?(batch: Batch, at: StepPlace): Prepared | Promise<Prepared>
   /** Told after every epoch; awaited. */
   onEpoch?(epoch: Epoch, state: TrainState, best: Best | undefined): void | Promise<void>
+}
+
+/** Labelled samples, and how they are scored. */
+export interface Validation {
+  readonly data: Dataset
+  readonly metric: Metric
 }
 
 export interface StepPlace {
@@ -75,8 +92,10 @@ export interface Best {
 }
 
 export interface LoopResult {
-  /** With the values of the best epoch, or without validation of the last. */
+  /** With the values of the epoch that is kept. */
   readonly model: Model
+  /** The best epoch, or without validation the last; 0: before the first. */
+  readonly kept: number
   readonly state: TrainState
   readonly epochs: readonly Epoch[]
   readonly best?: Best
@@ -87,7 +106,7 @@ export interface LoopResult {
 
 /**
  * Trains. Throws `E_DATA` where the data is smaller than a batch, `E_LABELS` where a loss needs labels that are not
- * there; a divergence is no error but ends the run with what was best.
+ * there, `E_OPTION` for early stopping without validation data; a divergence is no error but ends the run with what was best.
  */
 export async function train(
   model: Model,
@@ -100,9 +119,16 @@ export async function train(
     throw new PareError('E_DATA', `${env.data.size} samples do not fill a batch of ${training.batch}`, {
       hint: 'use a smaller batch'
     })
+  if (o.patience !== undefined && !env.validation)
+    throw new PareError('E_OPTION', 'nothing is held out, so there is no score to stop early by', {
+      where: 'patience',
+      hint: 'leave patience away, or hold samples out'
+    })
   const session = await openTraining(training, env)
+  const { ms } = env.validation ?? {}
+  const tally: Tally = { steps: 0, stepMs: 0, looks: ms === undefined ? 0 : 1, lookMs: ms ?? 0 }
   try {
-    return await epochs({ model, training, o, env, session, perEpoch })
+    return await epochs({ model, training, o, env, session, perEpoch, tally })
   } finally {
     await session.close()
   }
@@ -115,6 +141,7 @@ interface Run {
   readonly env: LoopEnvironment
   readonly session: Session
   readonly perEpoch: number
+  readonly tally: Tally
 }
 
 /** The session of a training graph: fake quantization must stay as it is, and idle threads must not spin. */
@@ -133,12 +160,14 @@ async function epochs(run: Run): Promise<LoopResult> {
   const { model, training, o, env } = run
   let state = o.from?.state ?? firstState(training, model)
   let best = o.from?.best
+  let reached = o.from?.epoch ?? 0
   const history: Epoch[] = []
   const finish = async (ended: LoopResult['ended'], advice?: string): Promise<LoopResult> => {
-    const last = best?.state ?? state
-    const final = best ? last : await reestimated(run, averaged(last))
+    const chosen = o.keep === 'last' && ended !== 'diverged' ? undefined : best
+    const final = chosen?.state ?? (await reestimated(run, averaged(state)))
     return {
       model: withValues(model, trainedValues(training, final)),
+      kept: chosen?.epoch ?? reached,
       state: final,
       epochs: history,
       ...(best ? { best } : {}),
@@ -151,8 +180,10 @@ async function epochs(run: Run): Promise<LoopResult> {
     const made = await oneEpoch(run, epoch, state)
     if (!made.state) return await finish('diverged', adviceFor(made.loss, o.rate))
     state = made.state
-    const looked = env.validation ? await reestimated(run, averaged(state)) : state
-    const score = env.validation && (await validate(run, looked))
+    reached = epoch
+    const validation = isLook(o, epoch) ? env.validation : undefined
+    const looked = validation ? await reestimated(run, averaged(state)) : state
+    const score = validation && (await validate(run, validation, looked))
     const entry: Epoch = {
       epoch,
       loss: made.loss,
@@ -163,13 +194,20 @@ async function epochs(run: Run): Promise<LoopResult> {
     history.push(entry)
     if (score !== undefined && isBetter(env, score, best)) best = { epoch, score, state: looked }
     await env.onEpoch?.(entry, state, best)
-    if (o.patience !== undefined && best && epoch - best.epoch >= o.patience) return await finish('early')
+    if (isOver(o.patience, entry, best)) return await finish('early')
   }
   return await finish('done')
 }
 
 const isBetter = (env: LoopEnvironment, score: number, best: Best | undefined): boolean =>
   !best || (env.validation?.metric.better === 'lower' ? score < best.score : score > best.score)
+
+const isLook = ({ epochs, validateEvery = 1 }: LoopOptions, epoch: number): boolean =>
+  epoch % validateEvery === 0 || epoch === epochs
+
+/** Does training stop early after this epoch? Only where it was looked at. */
+export const isOver = (patience: number | undefined, last: Epoch, best: Best | undefined): boolean =>
+  patience !== undefined && last.score !== undefined && best !== undefined && last.epoch - best.epoch >= patience
 
 const adviceFor = (loss: number, rate: number): string =>
   `the loss became ${Number.isNaN(loss) ? 'NaN' : loss.toPrecision(3)}: try a learning rate of ${(rate / 10).toPrecision(1)}, a warm-up, or clipping of gradients`
@@ -195,6 +233,7 @@ async function oneEpoch(run: Run, epoch: number, from: TrainState): Promise<Epoc
     .slice(0, perEpoch * training.batch)
   let state = from
   let [sum, done, smoothed, least, rate] = [0, 0, Number.NaN, Number.POSITIVE_INFINITY, o.rate]
+  let mark = performance.now()
   for await (const batch of env.data.batches({ batch: training.batch, indices: order })) {
     stopIfAborted(env.signal)
     const indices = order.slice(done * training.batch, (done + 1) * training.batch)
@@ -207,9 +246,29 @@ async function oneEpoch(run: Run, epoch: number, from: TrainState): Promise<Epoc
     state = withAverages(training, nextState(training, state, made), o.ema)
     sum += loss
     done++
-    env.progress?.(`epoch ${epoch} of ${o.epochs}, loss ${smoothed.toPrecision(3)}`, state.step, total)
+    mark = counted(run.tally, mark)
+    const pace = paceOf(run.tally, remaining(run, epoch, total - state.step))
+    env.progress?.(`epoch ${epoch} of ${o.epochs}, loss ${smoothed.toPrecision(3)}`, state.step, total, pace)
   }
   return { state, loss: sum / done, rate }
+}
+
+/** Counts a step that began at `mark`; the mark of the next. */
+function counted(tally: Tally, mark: number): number {
+  const now = performance.now()
+  tally.steps++
+  tally.stepMs += now - mark
+  return now
+}
+
+/** What is left while an epoch runs; statistics are estimated by steps of their own. */
+function remaining(run: Run, epoch: number, steps: number): Remaining {
+  const { o, env } = run
+  const { epochs, validateEvery: every = 1 } = o
+  const looksBefore = Math.floor((epoch - 1) / every)
+  const looks = env.validation ? Math.ceil(epochs / every) - looksBefore : 0
+  const estimates = looks + (env.validation && o.keep !== 'last' ? 0 : 1)
+  return { steps: steps + estimates * statisticsBatches(run), looks }
 }
 
 async function stepOnce(
@@ -270,8 +329,8 @@ function noiseFeeds(training: Training, seed: number | string, step: number): Fe
 
 /** Running statistics as the mean over some batches, with weights as they are: a rate of 0 changes nothing else. */
 async function reestimated(run: Run, state: TrainState): Promise<TrainState> {
-  const { training, o, env, perEpoch } = run
-  const batches = Math.min(o.reestimate ?? 0, perEpoch)
+  const { training, o, env } = run
+  const batches = statisticsBatches(run)
   const output = training.outputs.statistics
   if (batches === 0 || !output) return state
   const order = rng(o.seed ?? 0)
@@ -297,14 +356,27 @@ async function reestimated(run: Run, state: TrainState): Promise<TrainState> {
   return { ...state, running }
 }
 
+const statisticsBatches = ({ training, o, perEpoch }: Run): number =>
+  training.outputs.statistics ? Math.min(o.reestimate ?? 0, perEpoch) : 0
+
+async function validate({ model, training, env, tally }: Run, v: Validation, state: TrainState): Promise<number> {
+  const start = performance.now()
+  const score = await meanScore(withValues(model, trainedValues(training, state)), v, env)
+  tally.looks++
+  tally.lookMs += performance.now() - start
+  return score
+}
+
 const validationBatch = 256
 
-/** Mean score on the validation data, in a session of the model as it would be deployed. */
-async function validate({ model, training, env }: Run, state: TrainState): Promise<number> {
-  const { data, metric } = env.validation as NonNullable<LoopEnvironment['validation']>
-  const deployed = withValues(model, trainedValues(training, state))
+/** Mean score on validation data, in a session of the model as it would be deployed. Throws `E_DATA` where no batch is whole. */
+export async function meanScore(
+  model: Model,
+  { data, metric }: Validation,
+  env: Pick<LoopEnvironment, 'runner' | 'threads' | 'signal'>
+): Promise<number> {
   const fixed = model.graph.values.get(model.graph.inputs[0] ?? '')?.shape?.[0]
-  const session = await env.runner.open(deployed, { threads: env.threads ?? 1 })
+  const session = await env.runner.open(model, { threads: env.threads ?? 1 })
   try {
     let [sum, count] = [0, 0]
     const batch = typeof fixed === 'number' ? fixed : validationBatch
@@ -315,7 +387,10 @@ async function validate({ model, training, env }: Run, state: TrainState): Promi
       for (const s of scores) sum += s
       count += scores.length
     }
-    return count === 0 ? Number.NaN : sum / count
+    if (count > 0) return sum / count
+    throw new PareError('E_DATA', `${data.size} samples to choose by do not fill the model’s batch of ${batch}`, {
+      hint: 'hold out more, or nothing: --holdout 0'
+    })
   } finally {
     await session.close()
   }

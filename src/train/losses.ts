@@ -1,6 +1,7 @@
 /**
  * Losses as graph nodes; each is a mean over the samples of a batch.
- *   cross-entropy  −Σ_c q_c·log softmax(z)_c, q = 1 − s + s/C at the label and s/C elsewhere (label smoothing s)
+ *   cross-entropy  −Σ_c q_c·log softmax(z)_c, q = 1 − s + s/C at the label and s/C elsewhere (label smoothing s);
+ *                  samples whose label is negative count nothing, and the mean is over the others
  *   kl             T²·Σ_c p_c·(log p_c − log softmax(z/T)_c), p = softmax(t/T) of the teacher's logits t (Hinton 2015)
  *   mse            mean over elements of (y − t)²
  *   features       the same for a value inside the model, through a learned 1×1 map where the teacher's is wider
@@ -9,7 +10,7 @@ import { PareError } from '../base/errors.ts'
 import { rng } from '../base/random.ts'
 import { attrInt } from '../ir/attrs.ts'
 import { elementCount, scalar, tensor } from '../ir/tensor.ts'
-import { algebra, range, reshape, sumOver, transpose } from '../ops/grad.ts'
+import { algebra, indicator, range, reshape, sumOver, transpose } from '../ops/grad.ts'
 import type { Node, Ref, Tensor } from '../types.ts'
 import type { TrainingGraph } from './graph.ts'
 import type { Parameter } from './packing.ts'
@@ -133,8 +134,19 @@ function crossEntropy(g: TrainingGraph, term: CrossEntropy, target: MakeTarget):
   const smoothing = term.smoothing ?? 0
   const values = tensor(z.dtype, [2], [smoothing / classes, 1 - smoothing + smoothing / classes])
   const depth = g.constant(scalar('int64', classes))
-  const q = g.op('OneHot', [target('labels', term.output, [batch]), depth, g.constant(values)], { axis: -1 })
-  return meanOfSamples(g, a.neg(a.mul(g.op('LogSoftmax', [z], { axis: 1 }), q)), batch)
+  const labels = target('labels', term.output, [batch])
+  const q = g.op('OneHot', [labels, depth, g.constant(values)], { axis: -1 })
+  const weighed = a.mul(q, reshape(g, labelWeights(g, labels, z.dtype), [batch, 1]))
+  return meanOfSamples(g, a.neg(a.mul(g.op('LogSoftmax', [z], { axis: 1 }), weighed)), batch)
+}
+
+/** B/n for each of the n samples of B that have a label, 0 for the others: exactly 1 where all have one. */
+function labelWeights(g: TrainingGraph, labels: Ref, dtype: Ref['dtype']): Ref {
+  const a = algebra(g)
+  const [batch] = labels.shape as [number]
+  const has = indicator(g, g.op('GreaterOrEqual', [labels, g.constant(scalar('int64', 0))]), dtype)
+  const count = g.op('Max', [sumOver(g, has, [0]), g.constant(scalar(dtype, 1))])
+  return a.div(a.mul(has, batch), count)
 }
 
 function divergence(g: TrainingGraph, term: Divergence, target: MakeTarget): Ref {

@@ -94,6 +94,5 @@ export function correctionsAt(o: Optimizer, t: number): readonly Tensor[] {
   return [scalar('float32', 1 / (1 - beta1 ** t)), scalar('float32', 1 / Math.sqrt(1 - beta2 ** t))]
 }
 
-/** Zeros of a shape: what states begin with. */
-export const zeroState = (shape: readonly number[], size: number): Tensor =>
-  tensorOf('float32', shape, bytesOf(new Float32Array(size)))
+/** What states begin with. */
+export const zeroState = (size: number): Tensor => tensorOf('float32', [size], bytesOf(new Float32Array(size)))

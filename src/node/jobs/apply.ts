@@ -1,5 +1,6 @@
 /** `convert` and every pass on its own: read, apply, write, and say what it became. */
 import { PareError } from '../../base/errors.ts'
+import { isInWords } from '../../ir/text.ts'
 import { measurer, measuringParts } from '../../measure/beside.ts'
 import { passFor } from '../../passes/index.ts'
 import { applyRecipe, curvesOf } from '../../passes/recipe.ts'
@@ -7,6 +8,7 @@ import type { Context, Dataset, Model, Report } from '../../types.ts'
 import { type CheckpointFiles, checkpointsBeside } from '../checkpoint.ts'
 import { save } from '../files.ts'
 import type { Job, JobHooks, JobResult } from '../job.ts'
+import { saturationNotes } from './host.ts'
 import { factsOf, metricsOf, type Opened, openJob } from './open.ts'
 import { passData } from './parts.ts'
 import { openReference } from './reference.ts'
@@ -37,7 +39,8 @@ export async function applyJob(job: Job, hooks: JobHooks): Promise<JobResult> {
   const notes = [
     ...applied.notes,
     ...(applied.model === o.model ? ['there was nothing to do'] : []),
-    ...trainingNotes(job, checkpoints)
+    ...trainingNotes(job, checkpoints),
+    ...saturationNotes(applied.model, o.target)
   ]
   const { steps, refusals } = applied
   const found = { recipe: applied.recipe, curves: curvesOf(steps) }
@@ -92,7 +95,8 @@ async function written(job: Job, o: Opened, model: Model, report: Report, signal
       ...report,
       output: { path: out, sha256: made.sha256 },
       after,
-      ratios: { bytes: after.bytes / report.before.bytes },
+      // The bytes of a network in words are not those of a model.
+      ...(isInWords(job.model) ? {} : { ratios: { bytes: after.bytes / report.before.bytes } }),
       target: o.target.name
     }
   }

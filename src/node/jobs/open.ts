@@ -108,9 +108,9 @@ function sourceOpset(model: Model): string {
 
 // ---------------------------------------------------------------- data
 
-/** Opens one description for a model. Only what the user typed may be a module. */
-export const openData = (d: DataDescription, o: Opened): Promise<LabelledDataset> =>
-  openDataset(d, o.inputs, { classes: classCount(o.outputs), modules: true })
+/** Opens one description for a model; `partly` labelled where samples may lack one. Only what the user typed may be a module. */
+export const openData = (d: DataDescription, o: Opened, partly = false): Promise<LabelledDataset> =>
+  openDataset(d, o.inputs, { classes: classCount(o.outputs), partly, modules: true })
 
 /** The metrics of a job: the asked one or the default first; with labels of class scores, top-5 beside top-1. */
 export async function metricsOf(job: Job, o: Opened, data: Dataset): Promise<readonly [Metric, ...Metric[]]> {

@@ -1,7 +1,8 @@
 /** Which samples serve what. */
 import { PareError } from '../../base/errors.ts'
 import { besidesSelection, type Parts, splitData } from '../../data/split.ts'
-import type { Dataset, Report } from '../../types.ts'
+import { passFor } from '../../passes/index.ts'
+import type { Dataset, Recipe, Report } from '../../types.ts'
 import type { Job } from '../job.ts'
 import { type Opened, openData } from './open.ts'
 import { syntheticDataset } from './synthetic.ts'
@@ -26,7 +27,7 @@ export async function partsOf(job: Job, o: Opened): Promise<JobParts> {
   const { data, evaluation, calibration, train } = job.data ?? {}
   const main = data ?? calibration ?? evaluation
   if (!main) return syntheticParts(job, o)
-  const training = train && (await openData(train, o))
+  const training = train && (await openData(train, o, true))
   const all = await openData(main, o)
   const own = evaluation && evaluation !== main ? await openData(evaluation, o) : undefined
   const split = splitData(all, job.seed ?? 0)
@@ -77,7 +78,10 @@ export async function testData(job: Job, o: Opened): Promise<Pick<JobParts, 'all
   return { all, synthetic: !wanted, report }
 }
 
-/** Data for a pass on its own: calibration and selection of `--data`, and training of its own or all but the selection. */
+/**
+ * Data for a pass on its own: calibration and selection of `--data`, and training of its own or all but the selection; all
+ * of it where the pass says itself what it holds out.
+ */
 export async function passData(
   job: Job,
   o: Opened
@@ -88,14 +92,31 @@ export async function passData(
   const { data, calibration, train } = job.data ?? {}
   const main = data ?? calibration
   if (!main && !train) return { data: {} }
-  const training = train ? await openData(train, o) : undefined
+  const recipe = job.recipe ?? []
+  const partly = recipe.some(([name]) => passFor(name).needs.includes('train'))
+  const training = train ? await openData(train, o, true) : undefined
   if (!main) return { data: { ...(training ? { train: training } : {}) } }
-  const all = await openData(main, o)
+  const all = await openData(main, o, partly)
   const split = splitData(all, job.seed ?? 0)
   const calibrating = calibration ? (calibration === main ? all : await openData(calibration, o)) : split.calibration
   const used = { calibration: calibrating, selection: split.selection }
   return {
-    data: { ...used, train: training ?? besidesSelection(all, job.seed ?? 0) },
+    data: { ...used, train: training ?? (holdsOut(recipe) ? all : besidesSelection(all, job.seed ?? 0)) },
     report: { ...described(main.path, all, { ...used, test: split.test }, false), testN: 0 }
   }
+}
+
+/** Do the passes say themselves what they hold out? Throws `E_OPTION` where one would choose by what another trains on. */
+function holdsOut(recipe: Recipe): boolean {
+  const holding = recipe.find(([, { holdout }]) => holdout !== undefined)
+  if (!holding) return false
+  const choosing = recipe.find(
+    ([name, { holdout }]) => holdout === undefined && passFor(name).uses.includes('selection')
+  )
+  if (!choosing) return true
+  throw new PareError(
+    'E_OPTION',
+    `${choosing[0]} would choose by samples that ${holding[0]} trains on, as that has a holdout of its own`,
+    { where: `${holding[0]}, holdout`, hint: 'give holdout to every pass that trains or to none, or give --train-data' }
+  )
 }

@@ -54,6 +54,14 @@ output scores`,
 )
 const fromFile = { load: async (): Promise<Model> => small }
 
+/** The model for batches of a fixed size. */
+function withBatch(m: Model, batch: number): Model {
+  const x = m.graph.values.get('x')
+  if (!x?.shape) throw new Error('no input')
+  const values = new Map(m.graph.values).set('x', { ...x, shape: [batch, ...x.shape.slice(1)] })
+  return { ...m, graph: { ...m.graph, values } }
+}
+
 /** The same samples without their labels. */
 async function unlabelled(data: LabelledDataset): Promise<LabelledDataset> {
   let x: Tensor | undefined
@@ -100,6 +108,69 @@ describe('distill', () => {
     // Agreement with the teacher, whose classes stand for labels.
     expect(told.score?.after).toBeGreaterThan(0.5)
     expect(made.graph.outputs).toEqual(['scores'])
+  })
+
+  it('learns from the teacher everywhere, and from labels where there are some', async () => {
+    const o = { ...longer, epochs: 6, student: 'small.onnx' }
+    const of = (hasLabel: (i: number) => boolean, alpha: number) =>
+      run(
+        teacher,
+        { ...o, loss: { alpha } },
+        { ...fromFile, data: { train: digits(600, 'train', hasLabel), selection } }
+      )
+    const some = await of((i) => i % 10 === 0, 0.5)
+    expect(some.notes.join('\n')).toMatch(
+      /60 of 600 training samples have a label; the others teach by what the teacher says/
+    )
+    expect(some.notes.join('\n')).toMatch(/600 samples to train on/)
+    expect(some.told.score?.after).toBeGreaterThan((some.told.score?.before ?? 1) + 0.3)
+    // Without any label it is as without labels at all, whatever their share.
+    const none = await of(() => false, 0.5)
+    const free = await run(teacher, o, { ...fromFile, data: { train: await unlabelled(train), selection } })
+    expect(none.told.curves['distill loss']).toEqual(free.told.curves['distill loss'])
+    expect(some.told.curves['distill loss']).not.toEqual(none.told.curves['distill loss'])
+  })
+
+  it('chooses by the teacher’s classes where few samples have a label', async () => {
+    const o = { ...quick, epochs: 2, student: 'small.onnx' }
+    const of = (hasLabel: (i: number) => boolean) =>
+      run(teacher, o, { ...fromFile, data: { train, selection: digits(300, 'selection', hasLabel) } })
+    const few = await of((i) => i < 3)
+    expect(few.notes.join('\n')).toMatch(/3 of 300 samples to choose the epoch by have a label: the teacher’s/)
+    expect(few.notes.join('\n')).toMatch(/600 samples to train on; top1 on 300 that choose/)
+    expect(few.told.score).toEqual((await of(() => false)).told.score)
+    const enough = await of((i) => i < 100)
+    expect(enough.notes.join('\n')).toMatch(/top1 on 100 that choose/)
+  })
+
+  it('holds out samples without a label, by the teacher’s classes', async () => {
+    const data = { train: await unlabelled(train), selection: await unlabelled(selection) }
+    const o = { ...longer, epochs: 6, student: 'small.onnx', holdout: 0.25 }
+    const { told, notes } = await run(teacher, o, { ...fromFile, data })
+    expect(notes.join('\n')).toMatch(/450 samples to train on; top1 on 150 that choose/)
+    // Agreement far above chance: each held-out sample has the class of its own.
+    expect(told.score?.after).toBeGreaterThan(0.4)
+    const fixed = withBatch(teacher, 32)
+    const asked = await run(fixed, { ...o, epochs: 1 }, { load: async () => withBatch(small, 32), data })
+    expect(asked.notes.join('\n')).toMatch(/top1 on 128 that choose/)
+  })
+
+  it('refuses to hold out where outputs have no score', async () => {
+    const flat = initialised(
+      model`
+input x: f32[N,1,14,14]
+a = Flatten(x)
+y = Gemm(a, W: f32[196,1], B: f32[1])
+output y`,
+      'flat'
+    )
+    const o = { ...quick, epochs: 1, student: 'flat.onnx' }
+    const load = async (): Promise<Model> => flat
+    await expect(run(flat, { ...o, holdout: 0.1 }, { load })).rejects.toMatchObject({
+      code: 'E_OPTION',
+      where: 'distill, holdout'
+    })
+    expect((await run(flat, { ...o, holdout: 0 }, { load })).told.score).toBeUndefined()
   })
 
   it('asks the teacher once or at every batch, to the same end', async () => {

@@ -1,12 +1,12 @@
 /**
  * Distillation (Hinton et al. 2015): the input is the teacher, the result a smaller student trained towards what the
- * teacher says: α·T²·KL(teacher ‖ student, at temperature T) + (1 − α)·cross-entropy; without labels the first alone.
+ * teacher says: α·T²·KL(teacher ‖ student, at temperature T) + (1 − α)·cross-entropy; without labels the first alone, and
+ * where some samples have one, KL over all and the cross-entropy's mean over those.
  * Values inside may be matched as well (FitNets, Romero et al. 2015), through a learned map where widths differ.
  */
 import { z } from 'zod'
 import { quickHash, toArray } from '../../base/bytes.ts'
 import { PareError } from '../../base/errors.ts'
-import { metricFor } from '../../data/metrics.ts'
 import { isInWords } from '../../ir/text.ts'
 import { opFor } from '../../ops/index.ts'
 import { inferShapes } from '../../ops/infer.ts'
@@ -74,7 +74,7 @@ export const distill = definePass({
     const output = hasClasses ? task.output : (student.graph.outputs[0] as string)
     const said = hasClasses ? taught.logits : (teacher.graph.outputs[0] as string)
     const pairs = new Map([[output, said], ...featurePairs(o)])
-    const samples = await choose(teacher, said, hasClasses ? task : undefined, ctx)
+    const samples = await choose(teacher, said, hasClasses ? task : undefined, o.holdout, ctx)
     return train(teacher, student, { o, pairs, samples, output, hasClasses, widths }, ctx)
   }
 })
@@ -147,16 +147,22 @@ function featurePairs(o: Options): (readonly [string, string])[] {
   })
 }
 
-/** What the epochs are compared by: labels where there are some, else the teacher's classes. */
-async function choose(teacher: Model, logits: string, task: Task | undefined, ctx: Context): Promise<Samples> {
-  const { train: data, selection } = ctx.data
+/** What the epochs are compared by: labels where there are enough, else the teacher's classes. */
+async function choose(
+  teacher: Model,
+  logits: string,
+  task: Task | undefined,
+  holdout: number | undefined,
+  ctx: Context
+): Promise<Samples> {
+  const { train: data } = ctx.data
   if (!data) throw new PareError('E_DATA', 'distill needs training data', { where: 'distill', hint: 'give --data' })
-  if (!task) return { train: data }
-  if (data.labelled || selection?.labelled || !selection) return samplesFor('distill', task, ctx)
-  return {
-    train: data,
-    validation: { data: await labelledBy(teacher, logits, selection, ctx), metric: metricFor('top1') }
-  }
+  if (task) return samplesFor('distill', task, ctx, { holdout, teacher: (d) => labelledBy(teacher, logits, d, ctx) })
+  if (!holdout) return { train: data }
+  throw new PareError('E_OPTION', 'outputs that are no class scores have no score to choose an epoch by', {
+    where: 'distill, holdout',
+    hint: 'leave holdout away: the last epoch is kept'
+  })
 }
 
 // ---------------------------------------------------------------- the student

@@ -2,12 +2,14 @@ import { describe, expect, it } from 'vitest'
 import { testContext } from '../../../test/compare.ts'
 import { digits, network } from '../../../test/digits.ts'
 import { arrayDataset } from '../../data/arrays.ts'
+import { subset } from '../../data/split.ts'
 import { equalTensors, tensor, toFloats } from '../../ir/tensor.ts'
 import { model } from '../../ir/text.ts'
 import { decodeCheckpoint } from '../../train/checkpoint.ts'
-import type { Checkpoints, Context, Model } from '../../types.ts'
+import type { Checkpoints, Context, Dataset, Model } from '../../types.ts'
 import { parseOptions } from '../pass.ts'
 import { finetune } from './finetune.ts'
+import { estimateBatches } from './learn.ts'
 
 interface Told {
   readonly curves: Record<string, readonly (readonly [number, number])[]>
@@ -74,6 +76,24 @@ describe('finetune', () => {
     expect([...made.graph.values.keys()].sort()).toEqual([...network('a').graph.values.keys()].sort())
   })
 
+  it('tells progress in samples, with speed and time left', async () => {
+    const told: Parameters<Context['progress']>[] = []
+    await run(network('a'), { ...quick, epochs: 2 }, { progress: (...p) => void told.push(p) })
+    expect(told.map(([, done, total]) => [done, total])).toEqual(
+      Array.from({ length: 20 }, (_, i) => [40 * (i + 1), 800])
+    )
+    expect(new Set(told.map(([words]) => words)).size).toBe(2)
+    for (const [, , , pace] of told) {
+      expect(pace?.perSecond).toBeGreaterThan(0)
+      // After the last step there is still the look at the samples that choose.
+      expect(pace?.leftMs).toBeGreaterThan(0)
+    }
+  })
+
+  it('estimates statistics by samples, not by steps', () => {
+    expect([16, 128, 200, 512, 65_536].map(estimateBatches)).toEqual([20, 20, 13, 5, 1])
+  })
+
   it('keeps zeros that are meant', async () => {
     const m = network('b')
     const w = m.graph.values.get('W2')
@@ -116,12 +136,89 @@ describe('finetune', () => {
     expect(told.ended).toBe('diverged')
     expect(notes.join('\n')).toMatch(/try a learning rate/)
     expect(made).toBe(m)
+    const alone = await run(m, { ...o, epochs: 1, holdout: 0 })
+    expect(alone.notes.filter((n) => /as before|was kept/.test(n))).toEqual([
+      expect.stringMatching(/the model is as before/)
+    ])
   })
 
   it('holds samples out where there is no part to choose by', async () => {
     const { notes, told } = await run(network('e'), { ...quick, epochs: 1 }, { data: { train } })
     expect(notes.join('\n')).toMatch(/40 of 400 training samples were held out/)
     expect(told.score).toBeDefined()
+  })
+
+  it('holds out as much as asked, instead of the selection part, or nothing', async () => {
+    const some = await run(network('e'), { ...quick, epochs: 1, holdout: 0.25 })
+    expect(some.notes.join('\n')).toMatch(/100 of 400 training samples were held out/)
+    const none = await run(network('e'), { ...quick, epochs: 3, holdout: 0 })
+    expect(none.told.score).toBeUndefined()
+    expect(none.notes.join('\n')).toMatch(/the last was kept/)
+    // All were trained on, and the last epoch came out.
+    const last = await run(network('e'), { ...quick, epochs: 3, keep: 'last' })
+    expect(sameWeights(none.model, last.model)).toBe(true)
+    expect(last.told.score?.epoch).toBe(3)
+    expect(last.told.curves['finetune top1']?.at(-1)).toEqual([3, last.told.score?.after])
+    await expect(run(network('e'), { ...quick, holdout: 0, patience: 2 })).rejects.toMatchObject({ code: 'E_OPTION' })
+    await expect(run(network('e'), { ...quick, holdout: 0.001 })).rejects.toMatchObject({ code: 'E_OPTION' })
+  })
+
+  it('leaves samples without a label out, and refuses where none has one', async () => {
+    const half = digits(400, 'train', (i) => i % 2 === 0)
+    const {
+      told,
+      notes,
+      model: made
+    } = await run(network('g'), quick, {
+      data: { train: half, selection: digits(200, 'selection', (i) => i < 60) }
+    })
+    expect(notes.join('\n')).toMatch(/200 of 400 training samples have a label/)
+    expect(notes.join('\n')).toMatch(/200 samples to train on; top1 on 60 that choose/)
+    expect(notes.join('\n')).toMatch(/finetune: 60 of 200 samples to choose the epoch by have a label/)
+    // As on the labelled ones alone, scores included.
+    const chosen = (n: number, of: (i: number) => boolean) => Array.from({ length: n }, (_, i) => i).filter(of)
+    const alone = await run(network('g'), quick, {
+      data: {
+        train: subset(
+          train,
+          chosen(400, (i) => i % 2 === 0)
+        ),
+        selection: subset(
+          selection,
+          chosen(200, (i) => i < 60)
+        )
+      }
+    })
+    expect(sameWeights(made, alone.model)).toBe(true)
+    expect(told.score).toEqual(alone.told.score)
+    await expect(
+      run(network('g'), quick, { data: { train: digits(400, 'train', () => false) } })
+    ).rejects.toMatchObject({ code: 'E_LABELS' })
+  })
+
+  it('tells of reading labels that are in the samples alone, and stops there', async () => {
+    const { labels: _, ...hidden } = train
+    const told: Parameters<Context['progress']>[] = []
+    const progress = (...p: Parameters<Context['progress']>): void => void told.push(p)
+    await run(network('h'), { ...quick, epochs: 1 }, { data: { train: hidden }, progress })
+    expect(told.slice(0, 2)).toEqual([
+      ['reading labels', 256, 400],
+      ['reading labels', 400, 400]
+    ])
+    const controller = new AbortController()
+    let read = 0
+    const batches: Dataset['batches'] = async function* (o) {
+      for await (const b of train.batches(o)) {
+        read++
+        controller.abort()
+        yield b
+      }
+    }
+    const { signal } = controller
+    await expect(run(network('h'), quick, { data: { train: { ...hidden, batches } }, signal })).rejects.toMatchObject({
+      code: 'E_ABORTED'
+    })
+    expect(read).toBe(1)
   })
 
   it('trains a reconstruction without labels', async () => {

@@ -33,7 +33,7 @@ export const finetune = definePass({
 /** Trains a float model for its task, from the weights that it has. */
 export async function fitTask(model: Model, pass: string, options: FitOptions, ctx: Context): Promise<Model> {
   const task = neededTask(model, pass, ctx.data.train)
-  const samples = samplesFor(pass, task, ctx)
+  const samples = await samplesFor(pass, task, ctx, options)
   const { smoothing, ...common } = options
   const made = await learn(
     {

@@ -16,7 +16,9 @@ export const trainingFields = {
         .number()
         .positive()
         .optional()
-        .describe('Learning rate at its highest; by default 0.02 for sgd and 0.001 for adam and adamw'),
+        .describe(
+          'Learning rate at its highest; by default 0.02 for sgd (0.002 in train-quantized with 4 bits and more) and 0.001 for adam and adamw'
+        ),
       momentum: z.number().min(0).max(0.9999).default(0.9).describe('Share of the direction that is kept'),
       decay: z.number().min(0).max(1).default(0.0005).describe('Weight decay, of matrices and kernels only'),
       clip: z
@@ -60,7 +62,21 @@ export const trainingFields = {
     .int()
     .min(1)
     .optional()
-    .describe('Epochs without a better score on the selection part after which it stops')
+    .describe('Epochs without a better score on the held-out samples after which it stops'),
+  holdout: share(0.9)
+    .optional()
+    .describe(
+      'Share of the labelled samples (in distill, with fewer than 100 of them, of all) that is kept from training, to choose the epoch by; 0: train on all, keep the last epoch'
+    ),
+  validateEvery: z
+    .int()
+    .min(1)
+    .default(1)
+    .describe('Epochs from one look at the held-out samples to the next; the last epoch is always looked at'),
+  keep: z
+    .enum(['best', 'last'])
+    .default('best')
+    .describe('Which epoch becomes the model: the best by the held-out samples, or the last')
 } as const
 
 /** The common options with their defaults. */

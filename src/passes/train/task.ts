@@ -1,5 +1,7 @@
 /** What a model is for, as far as its loss is concerned, and the samples to train and to choose by. */
-import { PareError } from '../../base/errors.ts'
+import { PareError, stopIfAborted } from '../../base/errors.ts'
+import type { LabelledDataset } from '../../data/arrays.ts'
+import { noLabel } from '../../data/labels.ts'
 import { metricFor } from '../../data/metrics.ts'
 import { subset } from '../../data/split.ts'
 import { attrInt } from '../../ir/attrs.ts'
@@ -54,19 +56,115 @@ export interface Samples {
 const mostHeldOut = 2000
 const leastToHoldOut = 100
 
-/** Splits what a pass was given. Never touches the test part: passes are not given it. */
-export function samplesFor(pass: string, task: Task, ctx: Context): Samples {
-  const { train, selection } = ctx.data
-  if (!train) throw new PareError('E_DATA', `${pass} needs training data`, { where: pass, hint: 'give --data' })
-  const canScore = (d: Dataset): boolean => d.labelled || task.kind === 'reconstruction'
+interface SampleOptions {
+  /** Share of the labelled training samples that chooses, instead of the selection part; 0: none. */
+  readonly holdout?: number | undefined
+  /** Gives samples the classes of a teacher, which choose where few have a label; those without one are trained on too. */
+  teacher?(d: Dataset): Promise<Dataset>
+}
+
+/**
+ * Splits what a pass was given; samples that choose have a label where the task needs one. Never touches the test part:
+ * passes are not given it. Throws `E_LABELS` where no sample has a label that is needed.
+ */
+export async function samplesFor(pass: string, task: Task, ctx: Context, o: SampleOptions): Promise<Samples> {
+  const { train: given, selection } = ctx.data
+  if (!given) throw new PareError('E_DATA', `${pass} needs training data`, { where: pass, hint: 'give --data' })
   const metric = metricFor(task.kind === 'classes' ? 'top1' : 'reconstruction')
-  if (selection && canScore(selection)) return { train, validation: { data: selection, metric } }
-  if (!canScore(train) || train.size < leastToHoldOut) return { train }
-  const held = Math.min(mostHeldOut, Math.floor(train.size / 10))
+  const labelled = await usable(given, task, ctx)
+  const train = trainable(pass, given, labelled, ctx, o.teacher !== undefined)
+  const chosen = o.holdout === undefined && selection ? await choosing(pass, selection, task, ctx, o) : undefined
+  if (chosen) return { train, validation: { data: chosen, metric } }
+  const teacher = hasFew(labelled, given) ? o.teacher : undefined
   const order = ctx.rng.fork('held out').permutation(train.size)
-  ctx.note(`${pass}: ${held} of ${train.size} training samples were held out to choose the best epoch by`)
+  const can = new Set(teacher || train.size < given.size ? order : labelled)
+  const count = heldOutCount(pass, can.size, o.holdout)
+  if (count === 0) return { train }
+  ctx.note(
+    `${pass}: ${count} of ${train.size} training samples were held out to choose the best epoch by${teacher ? ', by the teacher’s classes' : ''}`
+  )
+  const held = order.filter((i) => can.has(i)).slice(0, count)
+  const out = new Set(held)
+  const chooses = subset(train, held)
   return {
-    train: subset(train, order.slice(held)),
-    validation: { data: subset(train, order.slice(0, held)), metric }
+    train: subset(
+      train,
+      order.filter((i) => !out.has(i))
+    ),
+    validation: { data: teacher ? await teacher(chooses) : chooses, metric }
   }
+}
+
+/** Are there too few labels to choose an epoch by, and more samples without one? */
+const hasFew = (labelled: readonly number[], d: Dataset): boolean => labelled.length < Math.min(leastToHoldOut, d.size)
+
+/** The samples of the selection part that choose; `undefined` where none can. */
+async function choosing(
+  pass: string,
+  selection: Dataset,
+  task: Task,
+  ctx: Context,
+  { teacher }: SampleOptions
+): Promise<Dataset | undefined> {
+  const labelled = await usable(selection, task, ctx)
+  if (hasFew(labelled, selection)) {
+    const count = `${labelled.length} of ${selection.size} samples to choose the epoch by have a label`
+    ctx.note(`${pass}: ${count}${teacher ? ': the teacher’s classes choose it' : ''}`)
+    if (teacher) return teacher(selection)
+  }
+  return labelled.length > 0 ? picked(selection, labelled) : undefined
+}
+
+/** Numbers of the samples that a task can be scored on. */
+async function usable(d: LabelledDataset, task: Task, ctx: Context): Promise<readonly number[]> {
+  const all = Array.from({ length: d.size }, (_, i) => i)
+  if (task.kind === 'reconstruction') return all
+  if (!d.labelled) return []
+  const labels = d.labels ?? (await readLabels(d, ctx))
+  return all.filter((i) => labels[i] !== noLabel)
+}
+
+async function readLabels(d: Dataset, ctx: Context): Promise<readonly number[]> {
+  const labels: number[] = []
+  for await (const b of d.batches({ batch: 256 })) {
+    stopIfAborted(ctx.signal)
+    labels.push(...(b.labels ?? []))
+    ctx.progress('reading labels', labels.length, d.size)
+  }
+  return labels
+}
+
+/** The very same data where all samples are meant. */
+const picked = (d: Dataset, indices: readonly number[]): Dataset => (indices.length === d.size ? d : subset(d, indices))
+
+/** What teaches: all samples, or where those without a label teach nothing, the others. */
+function trainable(
+  pass: string,
+  given: Dataset,
+  labelled: readonly number[],
+  ctx: Context,
+  unlabelled: boolean
+): Dataset {
+  if (unlabelled && labelled.length === 0) return { ...given, labelled: false }
+  if (labelled.length === 0)
+    throw new PareError('E_LABELS', `${pass} needs labels, and no training sample has one`, {
+      where: pass,
+      facts: { samples: String(given.size), label: `${noLabel} (none)` },
+      hint: 'distill learns from a teacher without labels'
+    })
+  if (labelled.length < given.size)
+    ctx.note(
+      `${pass}: ${labelled.length} of ${given.size} training samples have a label; the others ${unlabelled ? 'teach by what the teacher says' : 'were left out'}`
+    )
+  return unlabelled ? given : picked(given, labelled)
+}
+
+function heldOutCount(pass: string, from: number, holdout: number | undefined): number {
+  if (holdout === undefined) return from < leastToHoldOut ? 0 : Math.min(mostHeldOut, Math.floor(from / 10))
+  const count = Math.floor(from * holdout)
+  if (holdout === 0 || count > 0) return count
+  throw new PareError('E_OPTION', `a share of ${holdout} holds out none of ${from} training samples that can choose`, {
+    where: `${pass}, holdout`,
+    hint: 'hold out more, or nothing: --holdout 0'
+  })
 }

@@ -102,26 +102,34 @@ async function cacheOf(session: Session, pairs: Pairs, data: Dataset, ctx: Conte
   }
 }
 
-/** The data with the teacher's classes as labels: a student's `top1` is then its agreement with the teacher. */
+/**
+ * The data with the teacher's classes as labels: a student's `top1` is then its agreement with the teacher. Without the
+ * last samples where those do not fill the batch that the teacher fixes.
+ */
 export async function labelledBy(model: Model, logits: string, data: Dataset, ctx: Context): Promise<Dataset> {
   const session = await ctx.runner.open(model, { outputs: [logits] })
   try {
     const labels: number[] = []
-    for await (const batch of data.batches({ batch: fixedBatch(model) ?? cacheBatch })) {
+    const fixed = fixedBatch(model)
+    for await (const batch of data.batches({ batch: fixed ?? cacheBatch })) {
       if (ctx.signal.aborted) throw new PareError('E_ABORTED', 'stopped while the teacher was asked')
+      if (batch.n < (fixed ?? 1)) break
       const t = (await session.run(inputsFor(session, batch)))[logits] as Tensor
       const values = toFloats(t)
       const row = elementCount(t.shape) / batch.n
       for (let i = 0; i < batch.n; i++) labels.push(greatest(values.subarray(i * row, (i + 1) * row)))
+      ctx.progress('asking the teacher', labels.length, data.size)
     }
+    const all = labels.map((_, i) => i)
     return {
-      size: data.size,
+      size: labels.length,
       labelled: true,
       ...(data.sha256 === undefined ? {} : { sha256: data.sha256 }),
       async *batches(o) {
         let at = 0
-        for await (const batch of data.batches(o)) {
-          const picked = o.indices?.slice(at, at + batch.n) ?? Array.from({ length: batch.n }, (_, i) => at + i)
+        const indices = o.indices ?? all
+        for await (const batch of data.batches({ ...o, indices })) {
+          const picked = indices.slice(at, at + batch.n)
           yield { ...batch, labels: picked.map((i) => labels[i] as number) }
           at += batch.n
         }

@@ -78,6 +78,19 @@ describe('train-quantized', () => {
     }
   })
 
+  it.each([
+    [4, 0.002],
+    [2, 0.02]
+  ])('takes smaller steps where weights begin near their end: %i bits', async (bits, rate) => {
+    const o = { epochs: 1, batch: 60, bits, quantization: { activations: 'float' } }
+    const [a, b] = [
+      await run(trainQuantized, trained, o),
+      await run(trainQuantized, trained, { ...o, optimizer: { rate } })
+    ]
+    expect(codesOf(a.made)).toEqual(codesOf(b.made))
+    expect((a.plan as { curves: object }).curves).toEqual((b.plan as { curves: object }).curves)
+  })
+
   it.each([4, 3, 2])('stores weights in %i bits with float activations', async (bits) => {
     const o = { epochs: 2, batch: 40, bits, optimizer: adam, quantization: { activations: 'float' } }
     const { made, plan } = await run(trainQuantized, trained, o)

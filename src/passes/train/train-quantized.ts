@@ -225,6 +225,12 @@ const stepRule = (o: Options): { readonly learned: boolean; readonly adaptive: b
 const bitsOf = (weights: readonly WeightSteps[]): Record<string, number> =>
   Object.fromEntries(weights.map((w) => [w.id, Math.ceil(Math.log2(w.level + 1)) + 1]))
 
+/** Weights of 4 bits and more begin near where they end; fewer bits have far to go. */
+function withRate(o: Options): Options {
+  const { name, rate } = o.optimizer
+  return rate === undefined && name === 'sgd' && o.bits >= 4 ? { ...o, optimizer: { ...o.optimizer, rate: 0.002 } } : o
+}
+
 /** Trains the model that computes as if quantized. `trained`: the float model with the weights that came out. */
 async function trainFake(
   model: Model,
@@ -233,11 +239,11 @@ async function trainFake(
   ctx: Context
 ): Promise<{ readonly fitted: Fitted; readonly trained: Model }> {
   const task = neededTask(model, 'train-quantized', ctx.data.train)
-  const samples = samplesFor('train-quantized', task, ctx)
+  const samples = await samplesFor('train-quantized', task, ctx, o)
   const moving = new Set([...fake.steps.values()].map((s) => s.parameter))
   const fitted = await learn(
     {
-      ...{ pass: 'train-quantized', model: fake.model, samples, options: o },
+      ...{ pass: 'train-quantized', model: fake.model, samples, options: withRate(o) },
       loss: [taskLoss(task, 0)],
       parameters: (v) => moving.has(v.id) || (!fake.fixed.has(v.id) && elementCount(v.data?.shape ?? []) > 1),
       targets: (training, batch) => inputTargets(training, task, batch)
