@@ -1,4 +1,5 @@
 /** The Report for a terminal: calm, aligned, units and direction in words, `?` for what is unknown. */
+import { listed } from '../base/listed.ts'
 import type { Candidate, Interval, Report } from '../types.ts'
 import { costLines } from './costs.ts'
 import { engineLines, layerLines } from './layers-text.ts'
@@ -161,14 +162,8 @@ function refusals(report: Report, style: Style): string[] {
   const groups = groupRefusals(report)
   if (groups.length === 0) return []
   const lines = groups.slice(0, refusalsShown).map(({ reason, nodes }) => {
-    const names = nodes
-      .slice(0, 3)
-      .map((n) => plain(n, 40))
-      .join(', ')
-    return [
-      cell(`  ${names}${nodes.length > 3 ? ` and ${nodes.length - 3} more` : ''}`),
-      cell(plain(reason, 200), style.dim)
-    ]
+    const names = listed(nodes.map((n) => plain(n, 40)))
+    return [cell(`  ${names}`), cell(plain(reason, 200), style.dim)]
   })
   const rest = groups.length - refusalsShown
   return [

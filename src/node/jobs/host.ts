@@ -1,4 +1,5 @@
 /** What the processor under a measurement does to the figures. */
+import { listed } from '../../base/listed.ts'
 import { saturatingNodes } from '../../passes/quantize/common/saturation.ts'
 import type { Candidate, Model, Target } from '../../types.ts'
 import { machine } from '../machine.ts'
@@ -21,11 +22,8 @@ const isWeaker = (target: Target, { arch, vnni }: Processor): boolean =>
 export function saturationNotes(model: Model, target: Target, here: Processor = thisOne()): string[] {
   const nodes = isWeaker(target, here) ? saturatingNodes(model) : []
   if (nodes.length === 0) return []
-  const more = nodes.length > shown ? ` and ${nodes.length - shown} more` : ''
-  return [`${missing}: sums of ${nodes.slice(0, shown).join(', ')}${more} can saturate here; ${advice}`]
+  return [`${missing}: sums of ${listed(nodes)} can saturate here; ${advice}`]
 }
-
-const shown = 3
 
 /** The same for candidates in int8 that are judged here. */
 export function candidateNotes(

@@ -1,4 +1,5 @@
 /** The Report's layers: what each became, what it lost, and what kind it is. */
+import { listed } from '../../base/listed.ts'
 import { allGraphs } from '../../ir/graph.ts'
 import { layersOf } from '../../measure/layers.ts'
 import type { Dataset, Layer, Model } from '../../types.ts'
@@ -26,15 +27,11 @@ export async function comparedLayers(
   return layers.map((l) => ({ ...l, kind: kinds.get(l.node) ?? l.op }))
 }
 
-const namesShown = 3
-
 /** What the ranges of a compressed model say of how it was made, whoever made it, and what to do. */
 export function layerAdvice(layers: readonly Layer[]): string[] {
   const told = (found: readonly Layer[], what: string): string[] => {
     if (found.length === 0) return []
-    const names = found.slice(0, namesShown).map((l) => l.node)
-    const more = found.length > names.length ? ` and ${found.length - names.length} more` : ''
-    return [`${names.join(', ')}${more}: ${what}`]
+    return [`${listed(found.map((l) => l.node))}: ${what}`]
   }
   const isHalfUnused = ({ activation: a }: Layer): boolean =>
     a !== undefined && a.range.min >= 0 && -a.covered.low > 0.3 * (a.covered.high - a.covered.low)

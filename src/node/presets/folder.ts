@@ -1,7 +1,9 @@
 /** A folder as transformers.js reads it: configuration at the top, models in `onnx/`, weights in `FILE_data` beside them. */
+
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { PareError } from '../../base/errors.ts'
+import { listed } from '../../base/listed.ts'
 import type { InputFacts } from '../../search/preset-inputs.ts'
 import { isOriginal } from '../../search/presets.ts'
 
@@ -108,16 +110,13 @@ export function stagingIn(folder: string): Staging {
   }
 }
 
-const shown = 4
-
 /** Throws `E_EXISTS` without `force` where one of the files is there already. */
 export function refuseExisting(folder: string, files: readonly string[], force: boolean): void {
   const there = force ? [] : files.filter((file) => existsSync(join(folder, file)))
   if (there.length === 0) return
-  const more = there.length > shown ? ` and ${there.length - shown} more` : ''
   throw new PareError('E_EXISTS', 'files of the family exist already', {
     where: folder,
-    facts: { files: `${there.slice(0, shown).join(', ')}${more}` },
+    facts: { files: listed(there, 4) },
     hint: '--force to overwrite them, --only for other types, or --out with another folder'
   })
 }

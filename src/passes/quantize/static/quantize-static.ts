@@ -1,6 +1,8 @@
 /** Static int8: ranges from calibration, QuantizeLinear and DequantizeLinear where the runtime fuses them, and proof that it did. */
+
 import { z } from 'zod'
 import { PareError } from '../../../base/errors.ts'
+import { listed } from '../../../base/listed.ts'
 import { constant } from '../../../ir/graph.ts'
 import { countIntegerKernels, floatIslands } from '../../../ops/kernels.ts'
 import type { Context, Model, Node } from '../../../types.ts'
@@ -208,6 +210,5 @@ const spell = (counts: Readonly<Record<string, number>>): string =>
 
 function tell(plan: StaticPlan, ctx: Context): void {
   const narrowed = plan.weights.filter((w) => w.levels)
-  if (narrowed.length > 0)
-    ctx.note(`7-bit weights where pair sums can saturate: ${narrowed.map((w) => w.id).join(', ')}`)
+  if (narrowed.length > 0) ctx.note(`7-bit weights where pair sums can saturate: ${listed(narrowed.map((w) => w.id))}`)
 }
