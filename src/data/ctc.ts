@@ -3,9 +3,11 @@
  * every time step, repeats made one, blanks dropped. (Graves et al., Connectionist Temporal Classification, 2006, best
  * path decoding.) Texts are sequences of class indices: what the classes are called does not matter to compare them.
  */
+
 import { PareError } from '../base/errors.ts'
 import { isFloat, toNumbers } from '../ir/tensor.ts'
 import type { Metric, Tensor } from '../types.ts'
+import { argmax } from './argmax.ts'
 
 type Outputs = Readonly<Record<string, Tensor>>
 
@@ -26,24 +28,13 @@ export function ctcTexts(t: Tensor, n: number, blank = 0): readonly (readonly nu
     const text: number[] = []
     let before = dropped
     for (let step = 0; step < steps; step++) {
-      const c = greatest(values, i * perSample + step * perStep, classes)
+      const c = argmax(values, i * perSample + step * perStep, classes)
       if (c < 0) return undefined
       if (c !== before && c !== dropped) text.push(c)
       before = c
     }
     return text
   })
-}
-
-/** The first greatest of `length` values; −1 beside NaN. */
-function greatest(values: ArrayLike<number>, from: number, length: number): number {
-  let best = 0
-  for (let i = 0; i < length; i++) {
-    const v = values[from + i] as number
-    if (Number.isNaN(v)) return -1
-    if (v > (values[from + best] as number)) best = i
-  }
-  return best
 }
 
 /** Levenshtein distance: insertions, deletions and substitutions of one symbol each. */

@@ -3,9 +3,11 @@
  * Class scores are outputs of [n, C ≥ 2], also spelled [n, C, 1, 1]; a class is the index of the first greatest score.
  * An output that holds NaN is never right and has an infinite error.
  */
+
 import { PareError } from '../base/errors.ts'
 import { isFloat, isInteger, kindOf, toNumbers } from '../ir/tensor.ts'
 import type { Batch, Dim, Metric, Session, Tensor } from '../types.ts'
+import { argmax } from './argmax.ts'
 import { ctcText } from './ctc.ts'
 
 type Outputs = Readonly<Record<string, Tensor>>
@@ -86,16 +88,6 @@ function predictions(name: string, t: Tensor, n: number): readonly number[] | un
   if (isInteger(t.dtype) && t.shape.length >= 1 && t.shape.slice(1).every((d) => d === 1))
     return Array.from(rowsOf(name, t, n).values).slice(0, n)
   return undefined
-}
-
-function argmax(values: ArrayLike<number>, from: number, length: number): number {
-  let best = 0
-  for (let i = 0; i < length; i++) {
-    const v = values[from + i] as number
-    if (Number.isNaN(v)) return -1
-    if (v > (values[from + best] as number)) best = i
-  }
-  return best
 }
 
 function topK(name: string, k: number): Metric {
