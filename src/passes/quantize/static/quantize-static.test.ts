@@ -269,6 +269,18 @@ describe('quantize-static', () => {
     )
     expect((await run(m, { reduceRange: 'never' }, avx2)).plan.weights.every((w) => w.levels === undefined)).toBe(true)
   })
+  it('narrows filters of one input channel too, unless they are depthwise', async () => {
+    const m = model`
+      input x: f32[N,1,8,8]
+      a = Conv(x, First: f32[8,1,5,5])
+      y = Conv(a, Depthwise: f32[8,1,3,3], group=8)
+      output y`
+    const { plan } = await run(m, {}, { target: targetFor('ort-cpu-avx2') })
+    const levels = (id: string): readonly number[] | undefined => plan.weights.find((w) => w.id === id)?.levels
+    expect(levels('First')).toContain(64)
+    expect(plan.weights.map((w) => w.id)).toContain('Depthwise')
+    expect(levels('Depthwise')).toBeUndefined()
+  })
   it('takes one scale per weight where asked to', async () => {
     const made = await run(network, { perChannel: false })
     expect(await kernels(made.model)).toEqual({ QLinearConv: 2, QLinearAdd: 1, QLinearGlobalAveragePool: 1, QGemm: 1 })
