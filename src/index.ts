@@ -25,16 +25,16 @@ export { applyRecipe } from './passes/recipe.ts'
 export { printPage } from './report/html.ts'
 export { noStyle, type Style } from './report/table.ts'
 export { printOpening, printReport } from './report/text.ts'
+export type * from './report/types.ts'
 export { headline } from './report/words.ts'
 export { type OrtModule, ortRunner } from './runtime/index.ts'
 export {
-  type CompressInput,
   type CompressResult,
   compress,
   type Objective,
-  objectives,
-  type Staged
+  objectives
 } from './search/compress.ts'
+export type { CompressInput, Staged } from './search/input.ts'
 export { targetFor, targets } from './targets/index.ts'
 export * from './train/index.ts'
 export type * from './types.ts'

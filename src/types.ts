@@ -4,7 +4,6 @@
  */
 import type { ZodType } from 'zod'
 import type { Rng } from './base/random.ts'
-import type { AttrInput } from './ir/attrs.ts'
 
 // ---------------------------------------------------------------- tensors and values
 
@@ -97,6 +96,9 @@ export type Attr =
   /** Anything else, as the format spelled it. */
   | { readonly kind: 'raw'; readonly value: Uint8Array }
 export type Attrs = Readonly<Record<string, Attr>>
+
+/** What `attrs` takes: whole numbers are ints, `float(x)` a float, arrays of numbers ints. */
+export type AttrInput = number | string | readonly number[] | readonly string[] | Attr
 
 /** One operator call. `null` in `inputs` is an input left out; `''` in `outputs` an output left out. */
 export interface Node {
@@ -534,171 +536,4 @@ export interface Ratios {
   readonly latency?: Ratio
   readonly loadMs?: number
   readonly peakBytes?: number
-}
-
-export interface Candidate {
-  readonly name: string
-  readonly recipe: Recipe
-  readonly measurement: Measurement
-  readonly ratios: Ratios
-  /** On the selection part, before − after in the direction that hurts: positive is worse. */
-  readonly drop?: Readonly<Record<string, Interval>>
-  readonly chosen: boolean
-  readonly why: string
-}
-
-export interface Step {
-  readonly pass: string
-  readonly options: unknown
-  readonly plan?: unknown
-  readonly ms: number
-  readonly before: { readonly nodes: number; readonly bytes: number }
-  readonly after: { readonly nodes: number; readonly bytes: number }
-}
-
-/** Values of a tensor beside what its codes can stand for. Shares are of all values that were looked at. */
-export interface Coverage {
-  /** Type of the codes. */
-  readonly dtype: DType
-  /** Least and greatest value before rounding. */
-  readonly range: { readonly min: number; readonly max: number }
-  /** What the lowest and the highest code stand for; over all channels where each has its own. */
-  readonly covered: { readonly low: number; readonly high: number }
-  /** Share at the lowest and at the highest code. Behind a Relu the lowest is 0, and no loss. */
-  readonly saturation: { readonly low: number; readonly high: number }
-  /** Share cut off: outside of what is covered by more than half a step. */
-  readonly clipped?: number
-  /** Shares in equal parts of the codes, lowest first. */
-  readonly codes: readonly number[]
-}
-
-/** One layer of the original model and what became of it. `kernel`: what the runtime really ran. */
-export interface Layer {
-  readonly node: string
-  readonly op: string
-  /** The operator as people speak of it, such as `Conv 1×1` or `Conv depthwise`. */
-  readonly kind?: string
-  readonly dtype?: DType
-  readonly kernel?: string
-  /** 20·log10(‖x‖/‖x−y‖) with only this layer's own change. Higher is better. */
-  readonly sqnrDb?: number
-  /** The same, with all changes before it. */
-  readonly accumulatedSqnrDb?: number
-  /** The same at the model's output, with all other layers as in the original. */
-  readonly outputSqnrDb?: number
-  /** The output's values, where it is rounded to codes. */
-  readonly activation?: Coverage
-  /** The weight's values, where it is stored in codes. */
-  readonly weight?: Coverage
-  readonly bytes?: number
-  readonly macs?: number
-  readonly ms?: number
-}
-
-/** One output of a model in two engines. `difference`: the largest |a − b| relative to the largest |a|. */
-export interface EngineOutput {
-  readonly name: string
-  readonly difference: number
-  readonly sqnrDb?: number
-  /** Share of samples with the same greatest score, for outputs of class scores. */
-  readonly agreement?: number
-}
-
-/** A model in two engines. */
-export interface EngineModel {
-  readonly model: 'original' | 'compressed'
-  readonly tolerance: number
-  readonly outputs: readonly EngineOutput[]
-  readonly agrees: boolean
-  /** The first layer that differs by more than the tolerance; absent where none does while its value is watched. */
-  readonly first?: { readonly node: string; readonly op: string; readonly value: string; readonly difference: number }
-  /** Why it was not compared: the engine that failed, and its message. */
-  readonly failed?: { readonly engine: string; readonly reason: string }
-}
-
-/** The same models and samples in two engines. */
-export interface Engines {
-  readonly names: readonly [string, string]
-  readonly n: number
-  readonly models: readonly EngineModel[]
-}
-
-/** A file of a family in one engine, on the samples that it was checked on. */
-export interface FamilyRun {
-  readonly engine: string
-  readonly version: string
-  /** 20·log10(‖y‖/‖y−z‖) against the original in the same engine, of the worst output; absent where there is none. */
-  readonly sqnrDb?: number
-  readonly outputs: readonly { readonly name: string; readonly sqnrDb?: number }[]
-  /** Why it does not run as the original does. */
-  readonly failed?: string
-}
-
-/** One model in one type, in a file named as a library asks for it. */
-export interface FamilyFile {
-  /** The original's file name without its ending. */
-  readonly model: string
-  readonly dtype: string
-  readonly path: string
-  /** Weights beside it included. */
-  readonly bytes?: number
-  readonly sha256?: string
-  /** Bytes against the original's. */
-  readonly ratio?: number
-  readonly recipe: Recipe
-  readonly runs: readonly FamilyRun[]
-  readonly refusals: readonly Refusal[]
-  readonly notes: readonly string[]
-  /** Why it was not written. */
-  readonly failed?: string
-}
-
-/** Files that a library loads by name, made of all models of a folder. */
-export interface Family {
-  readonly preset: string
-  readonly folder: string
-  readonly samples: number
-  readonly files: readonly FamilyFile[]
-}
-
-export interface Report {
-  readonly pare: string
-  readonly reportVersion: 1
-  readonly command: string
-  readonly model: { readonly path: string; readonly sha256: string }
-  readonly output?: { readonly path: string; readonly sha256: string }
-  readonly target: string
-  readonly seed: number
-  readonly threads: number
-  readonly objective?: string
-  readonly data?: {
-    readonly path: string
-    readonly sha256?: string
-    readonly calibrationN: number
-    readonly selectionN: number
-    readonly testN: number
-    readonly synthetic: boolean
-  }
-  readonly before: Measurement
-  readonly after?: Measurement
-  readonly ratios?: Ratios
-  /** On the test part: how much worse, positive is worse; paired. */
-  readonly drop?: Readonly<Record<string, Interval>>
-  readonly agreement?: { readonly value: number; readonly n: number }
-  readonly constraint?: { readonly metric: string; readonly maxDrop: number; readonly met: boolean }
-  readonly candidates: readonly Candidate[]
-  readonly steps: readonly Step[]
-  readonly refusals: readonly Refusal[]
-  readonly notes: readonly string[]
-  readonly curves: Readonly<Record<string, readonly (readonly [x: number, y: number])[]>>
-  readonly layers: readonly Layer[]
-  readonly engines?: Engines
-  readonly family?: Family
-  readonly recipe: Recipe
-  readonly machine: {
-    readonly cpu: string
-    readonly cores: number
-    readonly node: string
-    readonly onnxruntime: string
-  }
 }

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { toFloats } from '../src/ir/tensor.ts'
 import { save } from '../src/node/files.ts'
-import type { Report } from '../src/types.ts'
+import type { Report } from '../src/report/types.ts'
 import { digits, network } from './digits.ts'
 import { type Ended, isBuilt, npz, pare } from './program.ts'
 

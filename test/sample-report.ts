@@ -1,4 +1,5 @@
-import type { Candidate, Interval, Layer, Report } from '../src/types.ts'
+import type { Candidate, Layer, Report } from '../src/report/types.ts'
+import type { Interval } from '../src/types.ts'
 
 const interval = (value: number, half: number, n: number): Interval => ({
   value,

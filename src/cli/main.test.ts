@@ -16,7 +16,7 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { model } from '../ir/text.ts'
 import { save } from '../node/files.ts'
-import type { Report } from '../types.ts'
+import type { Report } from '../report/types.ts'
 
 const program = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
 

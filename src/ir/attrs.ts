@@ -1,6 +1,6 @@
 /** Reading and making node attributes. */
 import { PareError } from '../base/errors.ts'
-import type { Attr, Attrs, Graph, Node, Tensor } from '../types.ts'
+import type { Attr, AttrInput, Attrs, Graph, Node, Tensor } from '../types.ts'
 
 type Kind = Attr['kind']
 
@@ -29,9 +29,6 @@ export const attrStrings = (n: Node, name: string): readonly string[] | undefine
 export const attrTensor = (n: Node, name: string): Tensor | undefined => read<Of<'tensor'>>(n, name, 'tensor')
 export const attrGraph = (n: Node, name: string): Graph | undefined => read<Of<'graph'>>(n, name, 'graph')
 export const hasAttr = (n: Node, name: string): boolean => Object.hasOwn(n.attrs, name)
-
-/** What `attrs` takes: whole numbers are ints, `float(x)` a float, arrays of numbers ints. */
-export type AttrInput = number | string | readonly number[] | readonly string[] | Attr
 
 export const float = (value: number): Attr => ({ kind: 'float', value })
 export const tensorAttr = (value: Tensor): Attr => ({ kind: 'tensor', value })

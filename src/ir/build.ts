@@ -1,6 +1,6 @@
 /** Building a model from nothing: used by tests, by passes that need a graph of their own, and by importers. */
-import type { Dim, DType, Graph, Model, Node, Tensor, Value } from '../types.ts'
-import { type AttrInput, attrs as makeAttrs } from './attrs.ts'
+import type { AttrInput, Dim, DType, Graph, Model, Node, Tensor, Value } from '../types.ts'
+import { attrs as makeAttrs } from './attrs.ts'
 
 export interface Builder {
   input(id: string, dtype: DType, shape: readonly Dim[]): string

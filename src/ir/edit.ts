@@ -1,7 +1,7 @@
 /** Changing a model: one draft, opened and closed once. What is not touched is shared with the old model. */
 import { assert } from '../base/errors.ts'
-import type { Attr, Attrs, Form, Graph, Model, Node, Tensor, Value, ValueType } from '../types.ts'
-import { type AttrInput, attrs as makeAttrs } from './attrs.ts'
+import type { Attr, AttrInput, Attrs, Form, Graph, Model, Node, Tensor, Value, ValueType } from '../types.ts'
+import { attrs as makeAttrs } from './attrs.ts'
 import { allGraphs, captures, reads, sortNodes } from './graph.ts'
 
 export interface AddOptions {

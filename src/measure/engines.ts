@@ -11,18 +11,8 @@ import { stopIfAborted } from '../base/errors.ts'
 import { constant, consumers, isOutput, producer } from '../ir/graph.ts'
 import { isFloat, toNumbers } from '../ir/tensor.ts'
 import { inferShapes } from '../ops/infer.ts'
-import type {
-  Dataset,
-  EngineModel,
-  EngineOutput,
-  Engines,
-  Model,
-  Progress,
-  Runner,
-  Session,
-  Source,
-  Tensor
-} from '../types.ts'
+import type { EngineModel, EngineOutput, Engines } from '../report/types.ts'
+import type { Dataset, Model, Progress, Runner, Session, Source, Tensor } from '../types.ts'
 import { grouped, valueBytes } from './cut.ts'
 import { batchSize, runBatch } from './evaluate.ts'
 import { seenAs } from './pairs.ts'

@@ -14,19 +14,8 @@ import { elementCount, tensorBytes, toFloats } from '../ir/tensor.ts'
 import { costOf } from '../ops/cost.ts'
 import { inferShapes } from '../ops/infer.ts'
 import { kernelsOf } from '../ops/kernels.ts'
-import type {
-  Coverage,
-  Dataset,
-  DType,
-  Graph,
-  Layer,
-  Model,
-  Node,
-  Progress,
-  Runner,
-  Session,
-  Tensor
-} from '../types.ts'
+import type { Coverage, Layer } from '../report/types.ts'
+import type { Dataset, DType, Graph, Model, Node, Progress, Runner, Session, Tensor } from '../types.ts'
 import { aloneErrors } from './alone.ts'
 import { grouped, localFeeds, localModel, samplesPerRun, valueBytes } from './cut.ts'
 import { batchSize, feedsOf } from './evaluate.ts'

@@ -7,7 +7,8 @@
 import { attrInt } from '../ir/attrs.ts'
 import { constant, producer } from '../ir/graph.ts'
 import { bitsOf, elementCount, isInteger, rangeOf, toFloats, toNumbers } from '../ir/tensor.ts'
-import type { Coverage, DType, Graph, Node, Tensor } from '../types.ts'
+import type { Coverage } from '../report/types.ts'
+import type { DType, Graph, Node, Tensor } from '../types.ts'
 
 /** Equal parts of the codes that are counted apart. */
 const parts = 32

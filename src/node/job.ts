@@ -1,8 +1,9 @@
 /** A command as plain JSON, so that a worker can run it, and what it says on the way. */
 import type { DataDescription } from '../data/description.ts'
 import type { Inspection } from '../report/inspection.ts'
+import type { Report } from '../report/types.ts'
 import type { Objective } from '../search/compress.ts'
-import type { Progress, Recipe, Report } from '../types.ts'
+import type { Progress, Recipe } from '../types.ts'
 
 /** Every job; `apply` is a recipe on its own. */
 export const jobCommands = ['compress', 'inspect', 'verify', 'bench', 'convert', 'apply', 'quantize-for'] as const

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { availableParallelism, cpus } from 'node:os'
 import * as ort from 'onnxruntime-node'
-import type { Report } from '../types.ts'
+import type { Report } from '../report/types.ts'
 
 export interface Machine {
   readonly cpu: string

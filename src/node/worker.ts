@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
 import { type Code, PareError } from '../base/errors.ts'
-import type { Progress, Report } from '../types.ts'
+import type { Report } from '../report/types.ts'
+import type { Progress } from '../types.ts'
 import type { Job, JobHooks, JobResult } from './job.ts'
 
 interface PlainError {

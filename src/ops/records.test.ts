@@ -2,9 +2,9 @@
 import { describe, expect, it } from 'vitest'
 import { PareError } from '../base/errors.ts'
 import { rng } from '../base/random.ts'
-import { type AttrInput, attrs } from '../ir/attrs.ts'
+import { attrs } from '../ir/attrs.ts'
 import { model, parse, printType } from '../ir/text.ts'
-import type { Dim, DType, Known, Model } from '../types.ts'
+import type { AttrInput, Dim, DType, Known, Model } from '../types.ts'
 import { opFor, ops } from './index.ts'
 import { inferShapes } from './infer.ts'
 

@@ -4,10 +4,9 @@
  * out as it computes them. Whole factors of the nearest mode are sums over blocks.
  */
 import { PareError } from '../base/errors.ts'
-import type { AttrInput } from '../ir/attrs.ts'
 import { attrInts, attrString } from '../ir/attrs.ts'
 import { tensor, toFloats } from '../ir/tensor.ts'
-import type { Grad, GradBuilder, NodeView, Ref } from '../types.ts'
+import type { AttrInput, Grad, GradBuilder, NodeView, Ref } from '../types.ts'
 import { alongAxis, eye, inputOf, int64s, range, reshape, rule, sumOver } from './grad.ts'
 import { isGiven, shapeOf } from './op.ts'
 

@@ -2,8 +2,9 @@
  * The pictures of the report as SVG. Positions are percentages of the picture's width and its height is fixed, so that
  * text and marks keep their size on a phone; colours are the page's CSS variables; every mark has its `<title>`.
  */
-import type { Candidate, Interval, Layer, Refusal } from '../types.ts'
+import type { Interval, Refusal } from '../types.ts'
 import { html, type Markup, percent } from './markup.ts'
+import type { Candidate, Layer } from './types.ts'
 import {
   allowedText,
   bytesText,

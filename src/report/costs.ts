@@ -1,5 +1,5 @@
 /** What a model costs, before and after, in the words of every printer. */
-import type { Report } from '../types.ts'
+import type { Report } from './types.ts'
 import { bytesText, memoryWords, msText, ratioInterval, sizeWords, speedWords } from './words.ts'
 
 /** One figure, before and after. */

@@ -1,6 +1,7 @@
 /** A family of files for a terminal: one row a file, by model, and why one was not written. */
-import type { Family, FamilyFile, Report } from '../types.ts'
+
 import { type Cell, cell, columns, right, type Style } from './table.ts'
+import type { Family, FamilyFile, Report } from './types.ts'
 import { bytesText, factor, msText, plain } from './words.ts'
 
 /** Below, less than half of the digits that int8 leaves are right: more is lost than rounding explains. */

@@ -1,7 +1,8 @@
 /** The parts of the page on the network's layers. */
-import type { Layer, Report } from '../types.ts'
+
 import { layerChart, layerWidths, ranIn } from './charts.ts'
 import { html, type Markup, percent, section } from './markup.ts'
+import type { Layer, Report } from './types.ts'
 import { bytesText, countText, dbWords, msText, whole } from './words.ts'
 
 const widthWords = { ms: 'milliseconds', macs: 'multiply-accumulates', bytes: 'bytes', layers: 'one each' } as const

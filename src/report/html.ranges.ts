@@ -1,7 +1,8 @@
 /** The parts of the page on what codes cover, and on engines. */
-import type { Coverage, Layer, Report } from '../types.ts'
+
 import { engineWords, shareText, spanText, worstFirst } from './layers-text.ts'
 import { html, type Markup, section } from './markup.ts'
+import type { Coverage, Layer, Report } from './types.ts'
 import { dbText, metricText, significant, whole } from './words.ts'
 
 /** What the codes of every layer's output and weight cover, pictured; the worst layer first, sorted by a click. */

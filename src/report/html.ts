@@ -1,5 +1,5 @@
 /** The Report as one self-contained page: no request, no script needed, every word of a model escaped. */
-import type { Measurement, Report } from '../types.ts'
+import type { Measurement } from '../types.ts'
 import { candidateChart, curveChart, dropBounds, dropChart, dropClass } from './charts.ts'
 import { type CostLine, costLines } from './costs.ts'
 import { layerSection, layerTable, places } from './html.layers.ts'
@@ -7,6 +7,7 @@ import { engineSection, rangeSection } from './html.ranges.ts'
 import { script, scriptSha256, style } from './html.style.ts'
 import { escapeText, html, type Markup, percent, scriptJson, section } from './markup.ts'
 import { groupRefusals, unmet } from './text.ts'
+import type { Report } from './types.ts'
 import {
   allowedText,
   bytesText,

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { sampleReport } from '../../test/sample-report.ts'
-import type { Coverage, Layer, Report } from '../types.ts'
 import { printPage } from './html.ts'
 import { engineWords, layerLines, shareText, worstFirst } from './layers-text.ts'
 import { noStyle } from './table.ts'
 import { printReport } from './text.ts'
+import type { Coverage, Layer, Report } from './types.ts'
 
 const hostile = '</script><img src=x onerror=alert(1)>\u001b[31m'
 

@@ -1,6 +1,7 @@
 /** Layers and engines for a terminal: the worst first. */
-import type { Coverage, EngineModel, Layer, Report } from '../types.ts'
+
 import { type Cell, cell, columns, right, type Style } from './table.ts'
+import type { Coverage, EngineModel, Layer, Report } from './types.ts'
 import { bytesText, dbText, dbWords, metricText, msText, plain, significant, whole } from './words.ts'
 
 const layersShown = 20

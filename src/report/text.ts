@@ -1,9 +1,10 @@
 /** The Report for a terminal: calm, aligned, units and direction in words, `?` for what is unknown. */
 import { listed } from '../base/listed.ts'
-import type { Candidate, Interval, Report } from '../types.ts'
+import type { Interval } from '../types.ts'
 import { costLines } from './costs.ts'
 import { engineLines, layerLines } from './layers-text.ts'
 import { type Cell, cell, columns, right, type Style } from './table.ts'
+import type { Candidate, Report } from './types.ts'
 import {
   allowedText,
   changeText,

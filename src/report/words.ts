@@ -2,7 +2,8 @@
  * Numbers as people read them: units, directions in words (3.5 × smaller), intervals in brackets, `?` for unknown.
  * Sizes are decimal (1 MB = 1,000,000 bytes).
  */
-import type { Interval, Measurement, Ratio, Report } from '../types.ts'
+import type { Interval, Measurement, Ratio } from '../types.ts'
+import type { Report } from './types.ts'
 
 const minus = '−'
 

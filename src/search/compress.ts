@@ -6,74 +6,20 @@
  * by measurement the layers that do it and treat those otherwise; choose by the objective; measure the choice on the test part, which nothing chose by.
  */
 import { PareError } from '../base/errors.ts'
-import type { Rng } from '../base/random.ts'
 import { agreementBeside } from '../data/metrics.ts'
 import { metricDrops, metricIntervals } from '../measure/evaluate.ts'
 import { parametersOf } from '../measure/size.ts'
 import { costOf } from '../ops/cost.ts'
 import { inferShapes } from '../ops/infer.ts'
-import type {
-  Candidate,
-  Dataset,
-  Interval,
-  Measurement,
-  Metric,
-  Model,
-  Progress,
-  Ratios,
-  Recipe,
-  Report,
-  Runner,
-  Session,
-  Source,
-  Target
-} from '../types.ts'
+import type { Candidate, Report } from '../report/types.ts'
+import type { Interval, Measurement, Model, Ratios, Recipe, Session } from '../types.ts'
 import { choose, isKept, type Objective, type Standing } from './choose.ts'
+import type { CompressInput, Staged } from './input.ts'
 
 import { fewestBits, isCoded, isInteger, type Proposal, partlyCoded, partlyInteger, proposals } from './proposals.ts'
 import { type Failed, type Made, make, score, scoreOn, staged, type Trial, time } from './trial.ts'
 
 export { type Objective, objectives } from './choose.ts'
-
-/** A model as it will be written: what is measured is what the user gets. */
-export interface Staged {
-  readonly source: Source
-  readonly bytes: number
-  readonly gzipBytes?: number
-  readonly brotliBytes?: number
-}
-
-export interface CompressInput {
-  readonly model: Model
-  /** The user's file as it is. */
-  readonly original: Staged
-  /** Real samples, or seeded ones (`synthetic`), on which no accuracy can be promised and nothing is calibrated. */
-  readonly data: { readonly calibration: Dataset; readonly selection: Dataset; readonly test: Dataset }
-  /** For passes of a recipe that train. */
-  readonly train?: Dataset
-  readonly synthetic: boolean
-  /** The metric of the promise first. */
-  readonly metrics: readonly [Metric, ...Metric[]]
-  /** A fraction: 0.01 is one percentage point. Absent: nothing is promised. */
-  readonly maxDrop?: number
-  readonly objective: Objective
-  readonly target: Target
-  readonly runner: Runner
-  readonly rng: Rng
-  readonly threads: number
-  readonly signal: AbortSignal
-  readonly progress: Progress
-  /** Given by the user: the only candidate then. */
-  readonly recipe?: Recipe
-  /** Opens another model that a recipe names; absent where there are no files. */
-  load?(path: string): Promise<Model>
-  /** Writes a candidate as it would be saved. */
-  stage(model: Model): Promise<Staged>
-  /** Load time and peak memory in a fresh process; absent where there is none (browser). */
-  process?(source: Source): Promise<{ readonly loadMs: number; readonly peakBytes: number }>
-  /** Called with every candidate once it is measured. */
-  onCandidate?(candidate: Candidate): void
-}
 
 export interface CompressResult {
   /** Absent when no candidate keeps the promise. */

@@ -1,6 +1,5 @@
 /** What the ladder tries: forms that the target can run, and mixtures of them for when one does not suit every layer. */
 import type { Recipe, Target } from '../types.ts'
-import type { Made } from './trial.ts'
 
 export interface Proposal {
   readonly name: string
@@ -45,9 +44,9 @@ export function fewestBits(target: Target, maxDrop: number | undefined): Proposa
 const bound = (maxDrop: number | undefined): { readonly maxDrop?: number } => (maxDrop === undefined ? {} : { maxDrop })
 
 /** Does a candidate compute in integers? */
-export const isInteger = (made: Pick<Made, 'recipe'>): boolean =>
+export const isInteger = (made: { readonly recipe: Recipe }): boolean =>
   made.recipe.some(([pass]) => pass === 'quantize-static')
 
 /** Does a candidate store weights as codes? */
-export const isCoded = (made: Pick<Made, 'recipe'>): boolean =>
+export const isCoded = (made: { readonly recipe: Recipe }): boolean =>
   made.recipe.some(([pass]) => pass === 'quantize-weights')

@@ -5,20 +5,9 @@ import { choosingParts, measurer, measuringParts } from '../measure/beside.ts'
 import { batchSize, evaluate, metricDrops, runBatch, type Scores } from '../measure/evaluate.ts'
 import { interleave } from '../measure/latency.ts'
 import { applyRecipe, type Surroundings } from '../passes/recipe.ts'
-import type {
-  Batch,
-  Dataset,
-  Interval,
-  Latency,
-  Metric,
-  Model,
-  Ratio,
-  Recipe,
-  Refusal,
-  Session,
-  Step
-} from '../types.ts'
-import type { CompressInput, Staged } from './compress.ts'
+import type { Step } from '../report/types.ts'
+import type { Batch, Dataset, Interval, Latency, Metric, Model, Ratio, Recipe, Refusal, Session } from '../types.ts'
+import type { CompressInput, Staged } from './input.ts'
 
 /** What a recipe made. */
 export interface Made {

@@ -3,12 +3,12 @@
  * the model. An expansion is recognised by guessing what it stores and building it anew: it counts only where the nodes
  * found are the very ones that are built, so what was read is written again as it was.
  */
-import { type AttrInput, attrs } from '../../ir/attrs.ts'
+import { attrs } from '../../ir/attrs.ts'
 import { codeOfDtype } from '../../ir/dtype-code.ts'
 import { mapGraphs } from '../../ir/edit.ts'
 import { producer } from '../../ir/graph.ts'
 import { elementCount, equalTensors, ints, tensor } from '../../ir/tensor.ts'
-import type { Attr, DType, Form, Graph, Model, Node, Tensor, Value } from '../../types.ts'
+import type { Attr, AttrInput, DType, Form, Graph, Model, Node, Tensor, Value } from '../../types.ts'
 import { type Constant, constantValue, type Whole, wholeOf } from './whole.ts'
 
 /** Makes the nodes of expansions. What is the same is made once per graph, save payloads. */

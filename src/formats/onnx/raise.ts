@@ -1,8 +1,8 @@
 /** Raising one node from the opset it was written for: applies the changes of opsets.ts in order. */
 import { PareError } from '../../base/errors.ts'
-import { type AttrInput, attrs as makeAttrs } from '../../ir/attrs.ts'
+import { attrs as makeAttrs } from '../../ir/attrs.ts'
 import { tensor } from '../../ir/tensor.ts'
-import type { Dim, DType, Graph, Node, Tensor, Value } from '../../types.ts'
+import type { AttrInput, Dim, DType, Graph, Node, Tensor, Value } from '../../types.ts'
 
 /** What a node's reader knows and makes. */
 export interface Surroundings {

@@ -1,8 +1,9 @@
 /** `verify --engines`: the same numbers from onnxruntime-node and onnxruntime-web? */
 import { PareError } from '../../base/errors.ts'
 import { type Compared, compareEngines } from '../../measure/engines.ts'
+import type { Engines } from '../../report/types.ts'
 import { bytesText } from '../../report/words.ts'
-import type { Dataset, Engines, Model, Runner, Target } from '../../types.ts'
+import type { Dataset, Model, Runner, Target } from '../../types.ts'
 import { fileBytes } from '../files.ts'
 import type { Job, JobHooks } from '../job.ts'
 import { webHint, webRunner } from '../web-runner.ts'

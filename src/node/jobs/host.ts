@@ -1,7 +1,8 @@
 /** What the processor under a measurement does to the figures. */
 import { listed } from '../../base/listed.ts'
 import { saturatingNodes } from '../../passes/quantize/common/saturation.ts'
-import type { Candidate, Model, Target } from '../../types.ts'
+import type { Candidate } from '../../report/types.ts'
+import type { Model, Target } from '../../types.ts'
 import { machine } from '../machine.ts'
 
 interface Processor {

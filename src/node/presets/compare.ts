@@ -3,7 +3,8 @@ import { PareError, stopIfAborted } from '../../base/errors.ts'
 import { elementCount, isFloat, toFloats } from '../../ir/tensor.ts'
 import type { Engine } from '../../measure/engines.ts'
 import { addPair, type Sums, sqnrDb } from '../../measure/sums.ts'
-import type { FamilyRun, OpenOptions, Source, Tensor } from '../../types.ts'
+import type { FamilyRun } from '../../report/types.ts'
+import type { OpenOptions, Source, Tensor } from '../../types.ts'
 
 type Values = Readonly<Record<string, Tensor>>
 

@@ -2,6 +2,7 @@
 import { quickHash, toArray } from '../../base/bytes.ts'
 import { PareError } from '../../base/errors.ts'
 import { elementCount, isFloat } from '../../ir/tensor.ts'
+import type { Report } from '../../report/types.ts'
 import { type Checkpoint, decodeCheckpoint, encodeCheckpoint } from '../../train/checkpoint.ts'
 import {
   type Best,
@@ -17,7 +18,7 @@ import {
   type Training,
   train
 } from '../../train/index.ts'
-import type { Batch, Context, Metric, Model, Report, Tensor } from '../../types.ts'
+import type { Batch, Context, Metric, Model, Tensor } from '../../types.ts'
 import { augmentOf, optimizerOf, rateOf, scheduleOf, type TrainingOptions } from './options.ts'
 import type { Samples } from './task.ts'
 

@@ -8,11 +8,11 @@
  * reorderings of it are done on the codes.
  */
 import { assert } from '../../../base/errors.ts'
-import { type AttrInput, attrFloat, attrInt, attrs as makeAttrs } from '../../../ir/attrs.ts'
+import { attrFloat, attrInt, attrs as makeAttrs } from '../../../ir/attrs.ts'
 import { type Draft, editGraph, mapGraphs, takenIds } from '../../../ir/edit.ts'
 import { allGraphs, opName, producer } from '../../../ir/graph.ts'
 import { tensor, toFloats } from '../../../ir/tensor.ts'
-import type { Attrs, Graph, Model, Node, Tensor } from '../../../types.ts'
+import type { AttrInput, Attrs, Graph, Model, Node, Tensor } from '../../../types.ts'
 import { scaleTensor } from '../common/codes.ts'
 import { once } from '../common/once.ts'
 import { type DynamicNode, type DynamicPlan, moves } from './plan.ts'
