@@ -9,15 +9,16 @@ const rooms = {
   formats: ['ir', 'ops'],
   runtime: ['ir', 'ops', 'formats'],
   measure: ['ir', 'ops', 'data'],
+  observe: ['ir', 'ops', 'data'],
   train: ['ir', 'ops', 'data'],
-  passes: ['ir', 'ops', 'data', 'train'],
+  passes: ['ir', 'ops', 'data', 'observe', 'train'],
   search: ['ir', 'ops', 'data', 'train', 'passes', 'measure', 'targets']
 }
 const core = Object.keys(rooms)
 const top = { node: core, cli: [...core, 'node'] }
 
 /** Folders of passes/quantize/; each may import itself and those before it. */
-const quantize = ['observe', 'common', 'bias', 'equalize', 'cast', 'static', 'dynamic', 'weights', 'round', 'mix']
+const quantize = ['common', 'bias', 'equalize', 'cast', 'static', 'dynamic', 'weights', 'round', 'mix']
 
 const rule = (room, allowed) => ({
   name: `${room}-imports`,

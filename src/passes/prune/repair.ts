@@ -7,10 +7,10 @@ import { attrFloat } from '../../ir/attrs.ts'
 import { type Draft, edit } from '../../ir/edit.ts'
 import { constant, consumers } from '../../ir/graph.ts'
 import { elementCount, scalar, tensor, toFloats } from '../../ir/tensor.ts'
+import { fixedBatch, sampleBytes } from '../../observe/calibrate.ts'
 import { opFor } from '../../ops/index.ts'
 import { inferShapes, viewOf } from '../../ops/infer.ts'
 import type { Batch, Context, Dataset, Model, Node, Tensor } from '../../types.ts'
-import { fixedBatch, sampleBytes } from '../quantize/observe/calibrate.ts'
 import { type Gone, goneOf, type Kept } from './remove.ts'
 
 /** Samples of a run, at most and at least; and bytes of its largest value. */

@@ -1,9 +1,9 @@
 /** What a teacher says of the samples that a student learns from. */
 import { PareError } from '../../base/errors.ts'
 import { elementCount, tensor, toFloats } from '../../ir/tensor.ts'
+import { fixedBatch } from '../../observe/calibrate.ts'
 import type { StepPlace, Training } from '../../train/index.ts'
 import type { Batch, Context, Dataset, Model, Session, Tensor } from '../../types.ts'
-import { fixedBatch } from '../quantize/observe/calibrate.ts'
 import { shapedLike } from './learn.ts'
 
 /** Values of the teacher by the value of the student that is to be like it. */

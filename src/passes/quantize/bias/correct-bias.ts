@@ -7,14 +7,14 @@
 import { z } from 'zod'
 import { PareError, stopIfAborted } from '../../../base/errors.ts'
 import { edit } from '../../../ir/edit.ts'
+import { observeChannels } from '../../../observe/channels.ts'
+import { heldSamples } from '../../../observe/held.ts'
 import { inferShapes } from '../../../ops/infer.ts'
 import type { Context, Dataset, Model } from '../../../types.ts'
 import { definePass } from '../../pass.ts'
 import { withTypes } from '../../typed.ts'
-import { heldSamples } from '../common/held.ts'
 import { matcher } from '../common/select.ts'
 import { isRoundedLayer, referenceOf, type Twin, twinsOf } from '../common/twins.ts'
-import { observeChannels } from '../observe/channels.ts'
 import { type BiasPlace, biasPlace, shiftBias } from './shift.ts'
 
 /** Takes back, layer by layer, what rounding added to the mean of each output channel. */

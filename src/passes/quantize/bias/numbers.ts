@@ -6,9 +6,9 @@
 import { assert } from '../../../base/errors.ts'
 import { attrInt } from '../../../ir/attrs.ts'
 import { elementCount, toFloats, toNumbers } from '../../../ir/tensor.ts'
+import type { ChannelMean } from '../../../observe/calibrate.ts'
 import type { Model, Node, QuantRule, Tensor } from '../../../types.ts'
 import type { Channels } from '../common/codes.ts'
-import type { ChannelMean } from '../observe/calibrate.ts'
 
 /** The mean that the correction of a node needs; `undefined` where its output cannot be corrected. */
 export function neededMean(

@@ -1,8 +1,8 @@
 /** Values that go beyond the range of a type on data. */
 import { edit } from '../../../ir/edit.ts'
 import { toFloats } from '../../../ir/tensor.ts'
+import { eachBatch, fixedBatch } from '../../../observe/calibrate.ts'
 import type { Context, Dataset, Model, Tensor } from '../../../types.ts'
-import { eachBatch, fixedBatch } from '../observe/calibrate.ts'
 
 /** Samples per run where the model leaves it open. */
 const batchSize = 8

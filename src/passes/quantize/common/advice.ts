@@ -1,8 +1,8 @@
 /** Settings that quietly spoil a quantized model: each is refused, or told of with what to do instead. */
 import { PareError } from '../../../base/errors.ts'
 import { allGraphs, consumers } from '../../../ir/graph.ts'
+import type { Method } from '../../../observe/ranges.ts'
 import type { Context, Dataset, Model } from '../../../types.ts'
-import type { Method } from '../observe/ranges.ts'
 
 /** Below so many samples, ranges are those of the samples rather than those of the data. */
 export const fewSamples = 32

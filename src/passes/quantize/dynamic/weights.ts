@@ -3,11 +3,11 @@ import { toArray } from '../../../base/bytes.ts'
 import { assert } from '../../../base/errors.ts'
 import { takenIds } from '../../../ir/edit.ts'
 import { allGraphs, constant } from '../../../ir/graph.ts'
+import { type ChannelMean, calibrate } from '../../../observe/calibrate.ts'
 import { opFor } from '../../../ops/index.ts'
 import type { Context, Dataset, Model, Node, Tensor } from '../../../types.ts'
 import { meanShift, neededMean } from '../bias/numbers.ts'
 import { channelsOf, encodeWeight, peaksOf, refineScales, scalesOf } from '../common/codes.ts'
-import { type ChannelMean, calibrate } from '../observe/calibrate.ts'
 import type { DynamicPlan, DynamicWeight } from './plan.ts'
 
 /** A weight as integers, with the ids that its parts get. */

@@ -2,12 +2,12 @@
 import { attrInt } from '../../../ir/attrs.ts'
 import type { Draft } from '../../../ir/edit.ts'
 import { elementCount, rangeOf, tensor, toNumbers } from '../../../ir/tensor.ts'
+import type { LayerInput } from '../../../observe/gram.ts'
 import type { DType, Tensor } from '../../../types.ts'
 import { type Division, type Layout, layoutOf } from '../common/cells.ts'
 import { stored as storedScale } from '../common/fit.ts'
 import { saturatingChannels } from '../common/saturation.ts'
 import type { Dequantized } from '../common/twins.ts'
-import type { LayerInput } from '../observe/gram.ts'
 import type { Grid } from './lattice.ts'
 
 /** Codes with a scale and a zero point per cell. */

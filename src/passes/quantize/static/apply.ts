@@ -6,11 +6,11 @@ import { assert } from '../../../base/errors.ts'
 import { attrs } from '../../../ir/attrs.ts'
 import { type Draft, edit, renameReads } from '../../../ir/edit.ts'
 import { tensor, toFloats } from '../../../ir/tensor.ts'
+import { type Parameters, parametersOf } from '../../../observe/ranges.ts'
 import { opFor } from '../../../ops/index.ts'
 import type { Attrs, Model, Node, Tensor } from '../../../types.ts'
 import { channelsOf, encodeWeight, scaleTensor } from '../common/codes.ts'
 import { once } from '../common/once.ts'
-import { type Parameters, parametersOf } from '../observe/ranges.ts'
 import {
   type BiasPlan,
   biasValues,

@@ -8,12 +8,8 @@ import { assert, PareError } from '../../../base/errors.ts'
 import { attrFloat, attrInt } from '../../../ir/attrs.ts'
 import { constant, producer } from '../../../ir/graph.ts'
 import { tensor, toFloats } from '../../../ir/tensor.ts'
-import type { Model, Node, Tensor } from '../../../types.ts'
-import { meanShift, neededMean } from '../bias/numbers.ts'
-import { channelsOf, encodeWeight, peaksOf, refineScales, storedScale } from '../common/codes.ts'
-import { safeLevels, saturatingChannels } from '../common/saturation.ts'
-import type { Observed } from '../observe/calibrate.ts'
-import type { Histogram } from '../observe/histogram.ts'
+import type { Observed } from '../../../observe/calibrate.ts'
+import type { Histogram } from '../../../observe/histogram.ts'
 import {
   type Chosen,
   chooseRange,
@@ -21,8 +17,12 @@ import {
   type Parameters,
   parametersOf,
   type RangeOptions
-} from '../observe/ranges.ts'
-import { finalScores } from '../observe/scores.ts'
+} from '../../../observe/ranges.ts'
+import { finalScores } from '../../../observe/scores.ts'
+import type { Model, Node, Tensor } from '../../../types.ts'
+import { meanShift, neededMean } from '../bias/numbers.ts'
+import { channelsOf, encodeWeight, peaksOf, refineScales, storedScale } from '../common/codes.ts'
+import { safeLevels, saturatingChannels } from '../common/saturation.ts'
 import type { Group, IntegerNode, Layout } from './layout.ts'
 
 /** Values that share parameters. */

@@ -2,13 +2,13 @@
 import { attrFloat, attrInt } from '../../../ir/attrs.ts'
 import { edit } from '../../../ir/edit.ts'
 import { constant, producer } from '../../../ir/graph.ts'
+import { type ChannelMean, calibrate } from '../../../observe/calibrate.ts'
 import { opFor } from '../../../ops/index.ts'
 import { inferShapes } from '../../../ops/infer.ts'
 import type { Context, Dataset, Model, Node, QuantRule, Tensor } from '../../../types.ts'
 import { meanShift, neededMean } from '../bias/numbers.ts'
 import { type BiasPlace, biasPlace, shiftBias } from '../bias/shift.ts'
 import { channelsOf } from '../common/codes.ts'
-import { type ChannelMean, calibrate } from '../observe/calibrate.ts'
 import { expanded } from './apply.ts'
 
 interface Correction {

@@ -1,9 +1,9 @@
 /** Stores a layer's weight by GPTQ, then polishes codes and scales or codebooks. */
 import { elementCount, tensor, toFloats } from '../../../ir/tensor.ts'
+import type { Gram, LayerInput } from '../../../observe/gram.ts'
 import type { Tensor } from '../../../types.ts'
 import { encodedOf, fitCells, layoutOf, scaleTypeOf } from '../common/cells.ts'
 import { type Codes, type Scales, stored } from '../common/fit.ts'
-import type { Gram, LayerInput } from '../observe/gram.ts'
 import { codebooksOf, type Stored } from './apply.ts'
 import { gptq, gptqDefaults } from './gptq.ts'
 import type { WeightPlan } from './plan.ts'

@@ -1,7 +1,7 @@
 /** Calibration samples for passes that run the data many times. */
-import { toArray } from '../../../base/bytes.ts'
-import { arrayDataset } from '../../../data/arrays.ts'
-import type { Dataset, Tensor } from '../../../types.ts'
+import { toArray } from '../base/bytes.ts'
+import { arrayDataset } from '../data/arrays.ts'
+import type { Dataset, Tensor } from '../types.ts'
 
 /** Samples of more bytes than this are read again each time. */
 const heldBytes = 512 * 1024 * 1024

@@ -3,11 +3,11 @@
  * reduced inside the engine; and means per channel. Memory is tensors × bins plus one batch, whatever the number of
  * samples; and what comes out does not depend on how samples are batched.
  */
-import { evaluateDim } from '../../../base/dim.ts'
-import { assert, PareError } from '../../../base/errors.ts'
-import { type Draft, edit } from '../../../ir/edit.ts'
-import { tensor, toFloats } from '../../../ir/tensor.ts'
-import type { Context, Dataset, Model, Session, Tensor } from '../../../types.ts'
+import { evaluateDim } from '../base/dim.ts'
+import { assert, PareError } from '../base/errors.ts'
+import { type Draft, edit } from '../ir/edit.ts'
+import { tensor, toFloats } from '../ir/tensor.ts'
+import type { Context, Dataset, Model, Session, Tensor } from '../types.ts'
 import { counter, extremesOnly, type Histogram } from './histogram.ts'
 
 export interface CalibrationOptions {

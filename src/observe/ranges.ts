@@ -6,7 +6,7 @@
  * "corrected": Q is 0 where P is, fractions kept, all bins grouped). mse: the clipping with the least expected
  * (x − dequantized)², bins standing for their middle. best: the least such error of all of these.
  */
-import { assert } from '../../../base/errors.ts'
+import { assert } from '../base/errors.ts'
 import type { Histogram } from './histogram.ts'
 
 export interface Range {

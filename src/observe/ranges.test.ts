@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { rng } from '../../../base/random.ts'
+import { rng } from '../base/random.ts'
 import { counter, extremesOnly, type Histogram } from './histogram.ts'
 import { chooseRange, parametersOf, percentileRange, quantizationError } from './ranges.ts'
 

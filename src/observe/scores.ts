@@ -2,9 +2,9 @@
  * Scores whose order is all that counts: what the Softmax at the end of a network reads. A range that clips them for the
  * sake of the mean error makes the highest equal; so they keep their extremes.
  */
-import { consumers, isOutput, producer } from '../../../ir/graph.ts'
-import { opFor } from '../../../ops/index.ts'
-import type { Graph, Model, Node } from '../../../types.ts'
+import { consumers, isOutput, producer } from '../ir/graph.ts'
+import { opFor } from '../ops/index.ts'
+import type { Graph, Model, Node } from '../types.ts'
 
 const orders = new Set(['Softmax', 'LogSoftmax', 'ArgMax', 'TopK'])
 

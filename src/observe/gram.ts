@@ -8,11 +8,11 @@
  *     const layer = layerInput(inferShapes(model), node)      // or a reason why not
  *     for await (const [layer, gram] of grams(model, [layer], data, ctx)) …
  */
-import { attrInt, attrInts, attrString } from '../../../ir/attrs.ts'
-import { type Draft, edit, renameReads } from '../../../ir/edit.ts'
-import { constant, reads } from '../../../ir/graph.ts'
-import { elementCount, tensor, toFloats, toNumbers } from '../../../ir/tensor.ts'
-import type { Context, Dataset, Graph, Model, Node, Tensor, Value } from '../../../types.ts'
+import { attrInt, attrInts, attrString } from '../ir/attrs.ts'
+import { type Draft, edit, renameReads } from '../ir/edit.ts'
+import { constant, reads } from '../ir/graph.ts'
+import { elementCount, tensor, toFloats, toNumbers } from '../ir/tensor.ts'
+import type { Context, Dataset, Graph, Model, Node, Tensor, Value } from '../types.ts'
 import { eachBatch, type Feed, fixedBatch, sampleBytes } from './calibrate.ts'
 import { asFloat } from './channels.ts'
 

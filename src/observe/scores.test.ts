@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { model } from '../../../ir/text.ts'
+import { model } from '../ir/text.ts'
 import { finalScores } from './scores.ts'
 
 describe('finalScores', () => {

@@ -1,8 +1,8 @@
 /** What values are per channel on data: least, greatest, mean and mean square over samples and positions, reduced inside the engine. */
-import { assert } from '../../../base/errors.ts'
-import { type Draft, edit } from '../../../ir/edit.ts'
-import { tensor, toFloats } from '../../../ir/tensor.ts'
-import type { Context, Dataset, Model, Tensor } from '../../../types.ts'
+import { assert } from '../base/errors.ts'
+import { type Draft, edit } from '../ir/edit.ts'
+import { tensor, toFloats } from '../ir/tensor.ts'
+import type { Context, Dataset, Model, Tensor } from '../types.ts'
 import { type ChannelMean, eachBatch, fixedBatch, sampleBytes } from './calibrate.ts'
 
 const reductions = { least: 'ReduceMin', greatest: 'ReduceMax', mean: 'ReduceMean', power: 'ReduceMean' } as const
