@@ -4,7 +4,7 @@ import { edit } from '../../../ir/edit.ts'
 import { constant } from '../../../ir/graph.ts'
 import { elementCount, tensor, toFloats } from '../../../ir/tensor.ts'
 import { model } from '../../../ir/text.ts'
-import type { Dataset, Model } from '../../../types.ts'
+import type { Dataset, Model, Tensor } from '../../../types.ts'
 import { parseOptions } from '../../pass.ts'
 import { equalize } from './equalize.ts'
 
@@ -91,6 +91,29 @@ async function same(a: Model, b: Model, seed = 1): Promise<number> {
 }
 
 describe('equalize', () => {
+  it('takes weights of more elements than a Map can have keys', async () => {
+    const width = 4100
+    const filled = (shape: readonly number[], value: number): Tensor => {
+      const data = new Float32Array(elementCount(shape)).fill(value)
+      return { dtype: 'float32', shape, bytes: new Uint8Array(data.buffer) }
+    }
+    const large = edit(
+      model`
+        input x: f32[N,4100]
+        a: f32[N,4100] = Gemm(x, A: f32[1,1])
+        r = Relu(a)
+        y: f32[N,2] = Gemm(r, B: f32[1,1])
+        output y`,
+      (d) => {
+        for (const [id, shape, value] of [['A', [width, width], 4] as const, ['B', [width, 2], 1] as const])
+          d.set({ id, type: 'tensor', dtype: 'float32', shape, data: filled(shape, value) })
+      }
+    )
+    const made = await run(large)
+    for (const node of made.graph.nodes.filter((n) => n.op === 'Gemm'))
+      expect(toFloats(constant(made.graph, node.inputs[1]) as Tensor)[0]).toBeCloseTo(2, 5)
+  })
+
   it('evens out two layers and computes the same', async () => {
     const made = await run(pair)
     expect(ratio(peaks(pair, 'a'))).toBeGreaterThan(1e5)

@@ -112,28 +112,40 @@ async function observe(
 
 // ---------------------------------------------------------------- scales
 
-/** Largest magnitudes of a weight by output and input channel: all that evening out needs to know of it. */
+/**
+ * Largest magnitudes of a weight by pairs of an output and an input channel, row after row: all that evening out needs to
+ * know of it. A row is an index of the weight's first axis, a pair one of its first two.
+ */
 interface Sizes {
-  readonly out: Int32Array
-  readonly in: Int32Array
-  readonly size: Float64Array
+  readonly size: Float32Array | Float64Array
+  readonly perRow: number
+  readonly out: Numbering
+  readonly in: Numbering
+}
+
+/** Channel of pair `j` of row `i`: `start[i] + j·step`. */
+interface Numbering {
+  readonly start: Int32Array
+  readonly step: number
 }
 
 function sizesOf(l: Linear): Sizes {
   const { data } = l.weight
-  const [out, into] = [channelIndex(l.node, data.shape, 'out'), channelIndex(l.node, data.shape, 'in')]
-  const found = new Map<number, number>()
+  const [rows = 0, perRow = 0] = data.shape
+  const kernel = elementCount(data.shape.slice(2))
   const values = toNumbers(data)
-  for (let i = 0; i < elementCount(data.shape); i++) {
-    const key = out(i) * l.inChannels + into(i)
-    found.set(key, Math.max(found.get(key) ?? 0, Math.abs(values[i] as number)))
+  const size = data.dtype === 'float64' ? new Float64Array(rows * perRow) : new Float32Array(rows * perRow)
+  for (let pair = 0, i = 0; pair < size.length; pair++)
+    for (const end = i + kernel; i < end; i++) {
+      const x = Math.abs(values[i] as number)
+      if (x > (size[pair] as number)) size[pair] = x
+    }
+  const numbered = (side: 'out' | 'in'): Numbering => {
+    const channel = channelIndex(l.node, data.shape, side)
+    const start = Int32Array.from({ length: rows }, (_, i) => channel(i * perRow * kernel))
+    return { start, step: perRow > 1 ? channel(kernel) - channel(0) : 0 }
   }
-  const keys = [...found.keys()]
-  return {
-    out: Int32Array.from(keys, (k) => Math.floor(k / l.inChannels)),
-    in: Int32Array.from(keys, (k) => k % l.inChannels),
-    size: Float64Array.from(found.values())
-  }
+  return { size, perRow, out: numbered('out'), in: numbered('in') }
 }
 
 /** Changes of a scale below this share end the rounds. */
@@ -158,12 +170,14 @@ function evenOut(
     const before = scales[into.get(outputOf(l)) ?? -1]
     const after = scales[outOf.get(outputOf(l)) ?? -1]
     const found = new Float64Array(side === 'in' ? l.inChannels : l.outChannels)
-    for (let k = 0; k < s.size.length; k++) {
-      const [a, b] = [s.in[k] as number, s.out[k] as number]
-      const size = ((s.size[k] as number) * (before?.[a] ?? 1)) / (after?.[b] ?? 1)
-      const c = side === 'in' ? a : b
-      if (size > (found[c] as number)) found[c] = size
-    }
+    for (let i = 0, pair = 0; i < s.out.start.length; i++)
+      for (let j = 0; j < s.perRow; j++, pair++) {
+        const [a, b] = [(s.in.start[i] as number) + j * s.in.step, (s.out.start[i] as number) + j * s.out.step]
+        const size =
+          ((s.size[pair] as number) * (before ? (before[a] as number) : 1)) / (after ? (after[b] as number) : 1)
+        const c = side === 'in' ? a : b
+        if (size > (found[c] as number)) found[c] = size
+      }
     return found
   }
   let round = 0
