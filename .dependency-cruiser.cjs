@@ -1,4 +1,8 @@
-/** Who may import whom: the table of docs/architecture.md. `types.ts`, `report/types.ts` and `base/` are free to all. */
+/**
+ * Who may import whom: the table of docs/architecture.md. `types.ts`, `report/types.ts` and `base/` are free to all.
+ * `runtime/batches` is a single file: how data is cut for a model is asked by all that run models, while the runtime
+ * itself, and the formats it writes, are only for what opens them.
+ */
 const rooms = {
   base: [],
   ir: [],
@@ -8,11 +12,11 @@ const rooms = {
   data: ['ir'],
   formats: ['ir', 'ops'],
   runtime: ['ir', 'ops', 'formats'],
-  measure: ['ir', 'ops', 'data'],
-  observe: ['ir', 'ops', 'data'],
-  train: ['ir', 'ops', 'data'],
-  passes: ['ir', 'ops', 'data', 'observe', 'train'],
-  search: ['ir', 'ops', 'data', 'train', 'passes', 'measure', 'targets']
+  measure: ['ir', 'ops', 'data', 'runtime/batches'],
+  observe: ['ir', 'ops', 'data', 'runtime/batches'],
+  train: ['ir', 'ops', 'data', 'runtime/batches'],
+  passes: ['ir', 'ops', 'data', 'observe', 'runtime/batches', 'train'],
+  search: ['ir', 'ops', 'data', 'runtime/batches', 'train', 'passes', 'measure', 'targets']
 }
 const core = Object.keys(rooms)
 const top = { node: core, cli: [...core, 'node'] }
@@ -22,12 +26,12 @@ const quantize = ['common', 'bias', 'equalize', 'cast', 'static', 'dynamic', 'we
 
 const rule = (room, allowed) => ({
   name: `${room}-imports`,
-  comment: `${room}/ may import: types.ts, report/types.ts, base/${allowed.map((r) => `, ${r}/`).join('')}`,
+  comment: `${room}/ may import: types.ts, report/types.ts, base/${allowed.map((r) => `, ${r}`).join('')}`,
   severity: 'error',
   from: { path: `^src/${room}/`, pathNot: '\\.test\\.ts$' },
   to: {
     path: '^src/',
-    pathNot: `^src/((report/)?types\\.ts$|(${['base', room, ...allowed].join('|')})/${top[room] ? '|index\\.ts$' : ''})`
+    pathNot: `^src/((report/)?types\\.ts$|(${['base', room, ...allowed].join('|')})(/|\\.ts$)${top[room] ? '|index\\.ts$' : ''})`
   }
 })
 
@@ -41,6 +45,13 @@ module.exports = {
       from: { path: `^src/passes/quantize/${folder}/`, pathNot: '\\.test\\.ts$' },
       to: { path: '^src/passes/quantize/', pathNot: `^src/passes/quantize/(${quantize.slice(0, i + 1).join('|')})/` }
     })),
+    {
+      name: 'batches-imports',
+      comment: 'runtime/batches.ts may import, of the rooms, base/ and ir/: whoever cuts data imports no format',
+      severity: 'error',
+      from: { path: '^src/runtime/batches\\.ts$' },
+      to: { path: '^src/', pathNot: '^src/(types\\.ts$|base/|ir/)' }
+    },
     {
       name: 'no-cycles',
       severity: 'error',

@@ -7,9 +7,9 @@ import { stopIfAborted } from '../base/errors.ts'
 import { edit, renameReads } from '../ir/edit.ts'
 import { allGraphs, isOutput } from '../ir/graph.ts'
 import { isFloat, tensorBytes } from '../ir/tensor.ts'
-import type { Batch, Dataset, Model, Progress, Runner, Tensor } from '../types.ts'
+import { batching, feedsOf, type Run, runs } from '../runtime/batches.ts'
+import type { Dataset, Model, Progress, Runner, Tensor } from '../types.ts'
 import { grouped, localFeeds, localModel, samplesPerRun, valueBytes } from './cut.ts'
-import { batchSize, feedsOf } from './evaluate.ts'
 import { addPair, sqnrDb } from './sums.ts'
 
 /** How the models are run. */
@@ -58,8 +58,7 @@ function weightBytes(model: Model): number {
 
 /** One batch: what the models are fed, the original's outputs, and each layer's own values. */
 interface Seen {
-  readonly batch: Batch
-  readonly size: number
+  readonly run: Run
   readonly outputs: Readonly<Record<string, Tensor>>
   readonly own: Readonly<Record<string, Tensor>>
 }
@@ -80,15 +79,13 @@ async function localValues(
   try {
     const second = await o.runner.open(cut.model, { threads: o.threads ?? 1 })
     try {
-      const { batch, fixed } = batchSize([first], samplesPerRun)
+      const how = batching([first], samplesPerRun)
       const seen: Seen[] = []
-      for await (const b of dataset.batches({ batch, indices })) {
-        stopIfAborted(o.signal)
-        const size = fixed ? batch : b.n
-        const x = await first.run(feedsOf(first, b, size))
-        const y = await second.run(localFeeds(second, cut, b, size, x))
+      for await (const run of runs(dataset, how, { rest: 'fill', indices, signal: o.signal })) {
+        const x = await first.run(feedsOf(first, run))
+        const y = await second.run(localFeeds(second, cut, run, x))
         const own = Object.fromEntries([...cut.taps].flatMap(([id, tap]) => (y[tap] ? [[id, y[tap]] as const] : [])))
-        seen.push({ batch: b, size, outputs: pick(x, outputs), own })
+        seen.push({ run, outputs: pick(x, outputs), own })
       }
       return seen
     } finally {
@@ -128,13 +125,13 @@ async function outputError(
   const sums = { signal: 0, noise: 0 }
   const session = await o.runner.open(model, { threads: o.threads ?? 1 })
   try {
-    for (const { batch, size, outputs, own } of seen) {
+    for (const { run, outputs, own } of seen) {
       stopIfAborted(o.signal)
       const rest = session.inputs.filter((i) => i.name !== input)
       const given = own[id]
       if (!given) continue
       const y = await session.run({
-        ...feedsOf({ inputs: rest }, batch, size),
+        ...feedsOf({ inputs: rest }, run),
         ...(rest.length < session.inputs.length ? { [input]: given } : {})
       })
       for (const [name, x] of Object.entries(outputs))

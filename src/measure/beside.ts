@@ -2,6 +2,7 @@
 import { PareError, stopIfAborted } from '../base/errors.ts'
 import type { Rng } from '../base/random.ts'
 import { metricFor } from '../data/metrics.ts'
+import { batching, firstRun, runOf, runOn, runs } from '../runtime/batches.ts'
 import type {
   Batch,
   Context,
@@ -14,7 +15,6 @@ import type {
   Session,
   Tensor
 } from '../types.ts'
-import { batchSize, runBatch } from './evaluate.ts'
 import { pairedDrop } from './intervals.ts'
 import { interleave } from './latency.ts'
 import { kernelFacts } from './layers.ts'
@@ -80,7 +80,7 @@ export function measurer(o: BesideOptions): NonNullable<Context['measure']> {
     try {
       for await (const { batch, reference } of seenBy(o, held, what.beside, most)) {
         stopIfAborted(o.signal)
-        const outputs = await runBatch(session, batch, batchSize([session], batch.n).batch)
+        const outputs = await runOn(session, runOf(batch, batching([session], batch.n)))
         sums.before.push(...o.metric.scores(reference, batch, reference))
         sums.after.push(...o.metric.scores(outputs, batch, reference))
         sums.errors.push(...faithfulness.scores(outputs, batch, reference))
@@ -116,14 +116,15 @@ async function* seenBy(
   let bytes = 0
   const session = await open(o, beside)
   try {
-    const { batch: size, fixed } = batchSize([session], samplesPerRun)
+    const how = batching([session], samplesPerRun)
     let left = most
     for (const dataset of o.parts) {
       const indices = Array.from({ length: Math.min(left, dataset.size) }, (_, i) => i)
       left -= indices.length
       if (indices.length === 0) continue
-      for await (const batch of dataset.batches({ batch: size, indices })) {
-        const reference = await runBatch(session, batch, fixed ? size : batch.n)
+      for await (const run of runs(dataset, how, { rest: 'fill', indices })) {
+        const { batch } = run
+        const reference = await runOn(session, run)
         const seen = { batch, reference }
         bytes += bytesOf(batch.inputs) + bytesOf(reference)
         if (bytes <= heldBytes) kept.push(seen)
@@ -157,20 +158,18 @@ async function timed(
 ): Promise<Ratio | undefined> {
   const other = await open(o, beside)
   try {
-    const { batch } = batchSize([other, session], 1)
-    for (const dataset of o.parts)
-      for await (const sample of dataset.batches({ batch })) {
-        const [, after] = await interleave(
-          [
-            { name: 'before', run: () => runBatch(other, sample, batch) },
-            { name: 'after', run: () => runBatch(session, sample, batch) }
-          ],
-          o.rng.fork('measure'),
-          { minSeconds, ...(o.signal ? { signal: o.signal } : {}) }
-        )
-        return after?.ratio
-      }
-    return undefined
+    const dataset = o.parts.find((d) => d.size > 0)
+    if (!dataset) return undefined
+    const run = await firstRun(dataset, batching([other, session], 1))
+    const [, after] = await interleave(
+      [
+        { name: 'before', run: () => runOn(other, run) },
+        { name: 'after', run: () => runOn(session, run) }
+      ],
+      o.rng.fork('measure'),
+      { minSeconds, ...(o.signal ? { signal: o.signal } : {}) }
+    )
+    return after?.ratio
   } finally {
     await other.close()
   }

@@ -2,8 +2,8 @@
 import { evaluateDim } from '../base/dim.ts'
 import { edit, renameReads } from '../ir/edit.ts'
 import { bitsOf, tensor, toNumbers } from '../ir/tensor.ts'
-import type { Batch, Graph, Model, Session, Tensor } from '../types.ts'
-import { feedsOf } from './evaluate.ts'
+import { feedsOf, type Run } from '../runtime/batches.ts'
+import type { Graph, Model, Session, Tensor } from '../types.ts'
 import { seenAs } from './pairs.ts'
 
 const groupBytes = 64 * 1024 * 1024
@@ -53,12 +53,11 @@ export function localModel(before: Model, after: Model, all: readonly string[], 
 export function localFeeds(
   session: Session,
   cut: Cut,
-  samples: Batch,
-  size: number,
+  run: Run,
   values: Readonly<Record<string, Tensor>>
 ): Readonly<Record<string, Tensor>> {
   const own = session.inputs.filter(({ name }) => !cut.fed.has(name))
-  const feeds: Record<string, Tensor> = { ...feedsOf({ inputs: own }, samples, size) }
+  const feeds: Record<string, Tensor> = { ...feedsOf({ inputs: own }, run) }
   for (const { name, dtype } of session.inputs) {
     const value = values[cut.fed.get(name) ?? '']
     if (value)

@@ -12,9 +12,9 @@ import { constant, consumers, isOutput, producer } from '../ir/graph.ts'
 import { isFloat, toNumbers } from '../ir/tensor.ts'
 import { inferShapes } from '../ops/infer.ts'
 import type { EngineModel, EngineOutput, Engines } from '../report/types.ts'
+import { batching, runOn, runs } from '../runtime/batches.ts'
 import type { Dataset, Model, Progress, Runner, Session, Source, Tensor } from '../types.ts'
 import { grouped, valueBytes } from './cut.ts'
-import { batchSize, runBatch } from './evaluate.ts'
 import { seenAs } from './pairs.ts'
 import { sqnrDb } from './sums.ts'
 
@@ -105,12 +105,11 @@ async function runAll(
 ): Promise<Runs> {
   const session: Session = await engine.runner.open(source, taps.length > 0 ? { outputs: taps } : {})
   try {
-    const { batch, fixed } = batchSize([session], samplesPerRun)
+    const how = batching([session], samplesPerRun)
     const out = new Map<string, Tensor[]>()
     const indices = Array.from({ length: n }, (_, i) => i)
-    for await (const samples of o.dataset.batches({ batch, indices })) {
-      stopIfAborted(o.signal)
-      const given = await runBatch(session, samples, fixed ? batch : samples.n)
+    for await (const run of runs(o.dataset, how, { rest: 'fill', indices, signal: o.signal })) {
+      const given = await runOn(session, run)
       for (const [name, t] of Object.entries(given)) out.set(name, [...(out.get(name) ?? []), t])
     }
     return out

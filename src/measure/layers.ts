@@ -15,10 +15,10 @@ import { costOf } from '../ops/cost.ts'
 import { inferShapes } from '../ops/infer.ts'
 import { kernelsOf } from '../ops/kernels.ts'
 import type { Coverage, Layer } from '../report/types.ts'
+import { batching, feedsOf, firstRun, runs } from '../runtime/batches.ts'
 import type { Dataset, DType, Graph, Model, Node, Progress, Runner, Session, Tensor } from '../types.ts'
 import { aloneErrors } from './alone.ts'
 import { grouped, localFeeds, localModel, samplesPerRun, valueBytes } from './cut.ts'
-import { batchSize, feedsOf } from './evaluate.ts'
 import { quantile } from './intervals.ts'
 import { type Pair, pairsOf, seenAs } from './pairs.ts'
 import { countValues, coverageOf, type Tally, tallyOf, weightCoverage } from './ranges-of.ts'
@@ -136,22 +136,20 @@ async function compareGroup(c: Comparison, o: LayersOptions): Promise<void> {
     sessions.push(second)
     const third = cut.taps.size ? await open(cut.model, []) : undefined
     if (third) sessions.push(third)
-    const { batch, fixed } = batchSize([first, second], samplesPerRun)
+    const how = batching([first, second], samplesPerRun)
     let done = 0
-    for await (const samples of c.dataset.batches({ batch, indices: c.indices })) {
-      stopIfAborted(o.signal)
-      const size = fixed ? batch : samples.n
-      const x = await first.run(feedsOf(first, samples, size))
-      const y = await second.run(feedsOf(second, samples, size))
+    for await (const run of runs(c.dataset, how, { rest: 'fill', indices: c.indices, signal: o.signal })) {
+      const x = await first.run(feedsOf(first, run))
+      const y = await second.run(feedsOf(second, run))
       for (const [id, value] of seen) {
         addPair(c.accumulated.get(id), x[id], y[value])
         count(c.tallies.get(id), x[id], y[value])
       }
       if (third) {
-        const own = await third.run(localFeeds(third, cut, samples, size, x))
+        const own = await third.run(localFeeds(third, cut, run, x))
         for (const [id, value] of cut.taps) addPair(c.local.get(id), x[id], own[value])
       }
-      done += samples.n
+      done += run.batch.n
       c.progress(done)
     }
   } finally {
@@ -208,14 +206,12 @@ async function timesOf(
   dataset: Dataset,
   o: Pick<LayersOptions, 'indices' | 'signal'>
 ): Promise<ReadonlyMap<string, number>> {
-  const { batch } = batchSize([session], 1)
-  for await (const samples of dataset.batches({ batch, indices: (o.indices ?? [0]).slice(0, batch) })) {
-    const feeds = feedsOf(session, samples, batch)
-    for (let i = 0; i < timedRuns; i++) {
-      stopIfAborted(o.signal)
-      await session.run(feeds)
-    }
-    break
+  const how = batching([session], 1)
+  const run = await firstRun(dataset, how, (o.indices ?? [0]).slice(0, how.size))
+  const feeds = feedsOf(session, run)
+  for (let i = 0; i < timedRuns; i++) {
+    stopIfAborted(o.signal)
+    await session.run(feeds)
   }
   const all = new Map<string, number[]>()
   for (const { node, ms } of await session.profile()) {
@@ -233,7 +229,7 @@ async function timesOf(
         0.5
       ) *
         perRun) /
-        batch
+        how.size
     )
   }
   return out

@@ -2,11 +2,12 @@
 import { PareError } from '../base/errors.ts'
 import { metricFor } from '../data/metrics.ts'
 import { choosingParts, measurer, measuringParts } from '../measure/beside.ts'
-import { batchSize, evaluate, metricDrops, runBatch, type Scores } from '../measure/evaluate.ts'
+import { evaluate, metricDrops, type Scores } from '../measure/evaluate.ts'
 import { interleave } from '../measure/latency.ts'
 import { applyRecipe, type Surroundings } from '../passes/recipe.ts'
 import type { Step } from '../report/types.ts'
-import type { Batch, Dataset, Interval, Latency, Metric, Model, Ratio, Recipe, Refusal, Session } from '../types.ts'
+import { batching, firstRun, runOn } from '../runtime/batches.ts'
+import type { Dataset, Interval, Latency, Metric, Model, Ratio, Recipe, Refusal, Session } from '../types.ts'
 import type { CompressInput, Staged } from './input.ts'
 
 /** What a recipe made. */
@@ -143,12 +144,11 @@ function join(parts: readonly Float64Array[]): Float64Array {
 export async function time(input: CompressInput, original: Session, made: Made, minSeconds: number): Promise<Timing> {
   const session = await input.runner.open(made.staged.source, { threads: input.threads })
   try {
-    const { batch } = batchSize([original, session], 1)
-    const sample = await firstBatch(input.data.selection, batch)
+    const run = await firstRun(input.data.selection, batching([original, session], 1))
     const [before, after] = await interleave(
       [
-        { name: 'original', run: () => runBatch(original, sample, batch) },
-        { name: made.name, run: () => runBatch(session, sample, batch) }
+        { name: 'original', run: () => runOn(original, run) },
+        { name: made.name, run: () => runOn(session, run) }
       ],
       input.rng.fork(`time/${made.name}`),
       { minSeconds, signal: input.signal }
@@ -158,10 +158,4 @@ export async function time(input: CompressInput, original: Session, made: Made, 
   } finally {
     await session.close()
   }
-}
-
-/** The first `n` samples. Throws `E_DATA` when there are none. */
-export async function firstBatch(dataset: Dataset, n: number): Promise<Batch> {
-  for await (const batch of dataset.batches({ batch: n })) return batch
-  throw new PareError('E_DATA', 'there are no samples')
 }

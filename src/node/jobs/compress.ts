@@ -17,7 +17,7 @@ import { type JobParts, partsOf } from './parts.ts'
 import { loadRunnable, refuseUnrunnable, tryOut } from './runnable.ts'
 import { sizedModel } from './sizes.ts'
 import { guessedSizes } from './synthetic.ts'
-import { feedsOf, processOf } from './timing.ts'
+import { firstFeeds, processOf } from './timing.ts'
 
 /** Finds the best candidate and writes it; writes nothing when none keeps the promise. */
 export async function compressJob(job: Job, hooks: JobHooks): Promise<JobResult> {
@@ -75,7 +75,7 @@ function inputOf(
     process: async (source) => {
       const path = pathOf(source)
       const session = await o.runner.open({ path }, { threads: o.threads })
-      const feeds = await feedsOf(session, parts.selection)
+      const feeds = await firstFeeds(session, parts.selection)
       await session.close()
       return processOf(path, feeds, o.threads, hooks)
     }

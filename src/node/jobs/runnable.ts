@@ -6,13 +6,12 @@ import { PareError } from '../../base/errors.ts'
 import { allGraphs } from '../../ir/graph.ts'
 import { byteLength, elementCount, isFloat, toNumbers } from '../../ir/tensor.ts'
 import { isInWords } from '../../ir/text.ts'
-import { batchSize } from '../../measure/evaluate.ts'
 import { bytesText } from '../../report/words.ts'
-import { firstBatch } from '../../search/trial.ts'
 import type { Dataset, Model, Tensor, Value } from '../../types.ts'
 import type { Job, JobHooks } from '../job.ts'
 import { measureProcess } from '../measure.ts'
 import { type OpenedModel, openModel } from './open.ts'
+import { firstFeeds } from './timing.ts'
 
 /** A run of one sample that takes longer is taken for one that never ends. */
 const patienceMs = 120_000
@@ -119,10 +118,8 @@ export async function tryOut(
     })
   if (isForeseen(o.model)) return
   hooks.progress('trying one sample', 0, undefined)
-  const { batch } = batchSize([{ inputs: o.inputs }], 1)
-  const sample = await firstBatch(data, batch)
   await measureProcess(path, {
-    ...(sample.n === batch ? { feeds: sample.inputs } : {}),
+    feeds: await firstFeeds(o, data),
     repeats: 1,
     timeoutMs: patienceMs,
     threads: job.threads ?? 1,

@@ -1,8 +1,7 @@
 /** Latency, load time and memory of the user's files, as they are. */
 import type { Rng } from '../../base/random.ts'
-import { batchSize, runBatch } from '../../measure/evaluate.ts'
 import { interleave, type Timed } from '../../measure/latency.ts'
-import { firstBatch } from '../../search/trial.ts'
+import { batching, type Fed, feedsOf, firstRun, runOn } from '../../runtime/batches.ts'
 import type { Dataset, Ratios, Session, Tensor } from '../../types.ts'
 import type { JobHooks } from '../job.ts'
 import { measureProcess } from '../measure.ts'
@@ -14,21 +13,21 @@ export async function timeSessions(
   o: { readonly rng: Rng; readonly hooks: JobHooks; readonly seconds: number }
 ): Promise<readonly Timed[]> {
   o.hooks.progress('timing', 0, undefined)
-  const all = sessions.map(([, s]) => s)
-  const { batch } = batchSize(all, 1)
-  const sample = await firstBatch(data, batch)
+  const how = batching(
+    sessions.map(([, s]) => s),
+    1
+  )
+  const run = await firstRun(data, how)
   return interleave(
-    sessions.map(([name, session]) => ({ name, run: () => runBatch(session, sample, batch) })),
+    sessions.map(([name, session]) => ({ name, run: () => runOn(session, run) })),
     o.rng.fork('time'),
     { minSeconds: o.seconds, signal: o.hooks.signal }
   )
 }
 
-/** Inputs of one run for a process of its own; absent where the data has too few samples to fill the model's batch. */
-export async function feedsOf(session: Session, data: Dataset): Promise<Readonly<Record<string, Tensor>> | undefined> {
-  const { batch } = batchSize([session], 1)
-  const sample = await firstBatch(data, batch)
-  return sample.n === batch ? sample.inputs : undefined
+/** Inputs of one run for a process of its own. */
+export async function firstFeeds(session: Fed, data: Dataset): Promise<Readonly<Record<string, Tensor>>> {
+  return feedsOf(session, await firstRun(data, batching([session], 1)))
 }
 
 /** Load time and peak memory of a file in fresh processes. */

@@ -15,7 +15,7 @@ import { testData } from './parts.ts'
 import { refuseUnrunnable, tryOut } from './runnable.ts'
 import { sizedModel } from './sizes.ts'
 import { guessedSizes } from './synthetic.ts'
-import { feedsOf, processOf, processRatios, timeSessions } from './timing.ts'
+import { firstFeeds, processOf, processRatios, timeSessions } from './timing.ts'
 
 const defaultSeconds = 3
 
@@ -90,7 +90,7 @@ export async function benchJob(job: Job, hooks: JobHooks): Promise<JobResult> {
   }
   return withSessions(o, [job.model], async ([session]) => {
     const [timed] = await timeSessions([['model', session]], all, timing(job, o, hooks))
-    const process = await processOf(job.model, await feedsOf(session, all), o.threads, hooks)
+    const process = await processOf(job.model, await firstFeeds(session, all), o.threads, hooks)
     const before = { ...sizes, ...process, ...(timed ? { latencyMs: timed.latency } : {}) }
     return { unmet: false, report: { ...o.report, data, before } }
   })
@@ -208,8 +208,8 @@ async function measurePair(
     data,
     timing(job, o, hooks)
   )
-  const was = await processOf(job.model, await feedsOf(original, data), o.threads, hooks)
-  const is = await processOf(path, await feedsOf(other, data), o.threads, hooks)
+  const was = await processOf(job.model, await firstFeeds(original, data), o.threads, hooks)
+  const is = await processOf(path, await firstFeeds(other, data), o.threads, hooks)
   const latency = (l: typeof a): Pick<Measurement, 'latencyMs'> => (l ? { latencyMs: l.latency } : {})
   return {
     output: { path, sha256: await sha256File(path) },
