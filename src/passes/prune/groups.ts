@@ -223,8 +223,8 @@ function holdRest(s: State, node: Node, claimed: ReadonlyMap<string, ReadonlySet
 function holdGaps(s: State, node: Node, axis: Axis | undefined, taken: ReadonlySet<number> | undefined): void {
   if (!axis) return
   const reason = `${opName(node)} cannot do with less of axis ${axis.axis}`
-  for (let at = axis.start; at < axis.start + axis.size; at++)
-    if (!taken?.has(at)) holdPosition(s, at, { node, value: axis.value, reason })
+  const blocker = { node, value: axis.value, reason }
+  for (let at = axis.start; at < axis.start + axis.size; at++) if (!taken?.has(at)) holdPosition(s, at, blocker)
 }
 
 // ---------------------------------------------------------------- groups
@@ -252,7 +252,9 @@ function collect(s: State): ChannelGroup[] {
   for (const c of channels.values()) {
     if (!c.axes.some(isConstant) || c.axes.every(isConstant)) continue
     const key = `${s.isHeld[c.root]} ${c.axes.map((a) => a.start).join(' ')}`
-    alike.set(key, [...(alike.get(key) ?? []), c])
+    const same = alike.get(key)
+    if (same) same.push(c)
+    else alike.set(key, [c])
   }
   const reasons = blockersByRoot(s)
   return [...alike.values()].map((all) => groupOf(s, all, isConstant, reasons))
@@ -270,31 +272,40 @@ function groupOf(
   s: State,
   all: readonly Channel[],
   isConstant: (axis: Axis) => boolean,
-  reasons: ReadonlyMap<number, readonly Blocker[]>
+  reasons: ReadonlyMap<number, ReadonlySet<Blocker>>
 ): ChannelGroup {
   const [first] = all as [Channel]
-  const slices = [...new Set(first.axes)].map((axis): Slice => {
-    const indices = all.map((c) => c.indices.filter((_, k) => c.axes[k] === axis))
+  const byAxis = new Map(first.axes.map((axis) => [axis, all.map((): number[] => [])]))
+  for (const [c, { axes, indices }] of all.entries())
+    for (const [k, axis] of axes.entries()) byAxis.get(axis)?.[c]?.push(indices[k] as number)
+  const slices = Array.from(byAxis, ([axis, indices]): Slice => {
     const { value, axis: at } = axis
     const constantAxis = isConstant(axis)
     return { value, axis: at, isConstant: constantAxis, isSummed: constantAxis && s.summed.has(axis), indices }
   })
-  const blockers = new Set(all.flatMap((c) => reasons.get(c.root) ?? []))
+  const blockers = new Set<Blocker>()
+  for (const { root } of all) for (const b of reasons.get(root) ?? []) blockers.add(b)
   const name = slices.find((slice) => !slice.isConstant)?.value ?? ''
   return { name, channels: all.length, slices, blockers: [...blockers] }
 }
 
 /** The blockers of each channel, each reason of a node once. */
-function blockersByRoot(s: State): ReadonlyMap<number, readonly Blocker[]> {
-  const byRoot = new Map<number, Map<string, Blocker>>()
-  const same = new Map<string, Blocker>()
+function blockersByRoot(s: State): ReadonlyMap<number, ReadonlySet<Blocker>> {
+  const byRoot = new Map<number, Set<Blocker>>()
+  const firstOf = new Map<string, Blocker>()
+  const same = new Map<Blocker, Blocker>()
   for (const [position, blocker] of s.blockers) {
-    const key = `${blocker.node?.name ?? ''} ${blocker.value} ${blocker.reason}`
-    const one = same.get(key) ?? blocker
-    same.set(key, one)
+    let one = same.get(blocker)
+    if (!one) {
+      const key = `${blocker.node?.name ?? ''} ${blocker.value} ${blocker.reason}`
+      one = firstOf.get(key) ?? blocker
+      firstOf.set(key, one)
+      same.set(blocker, one)
+    }
     const root = rootOf(s, position)
-    const all = byRoot.get(root) ?? new Map()
-    byRoot.set(root, all.set(key, one))
+    const all = byRoot.get(root)
+    if (all) all.add(one)
+    else byRoot.set(root, new Set([one]))
   }
-  return new Map([...byRoot].map(([root, all]) => [root, [...all.values()]]))
+  return byRoot
 }

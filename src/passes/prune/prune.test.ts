@@ -10,6 +10,41 @@ import { freeGroups, importance, narrow } from './narrow.ts'
 import { withoutChannels } from './remove.ts'
 import { repaired } from './repair.ts'
 
+/** Elements that loops and spreads take out of arrays while `f` runs. */
+function steps(f: () => unknown): number {
+  const own = Array.prototype[Symbol.iterator]
+  let n = 0
+  Array.prototype[Symbol.iterator] = function* counted(this: unknown[]) {
+    for (let i = 0; i < this.length; i++, n++) yield this[i]
+  } as typeof own
+  try {
+    f()
+  } finally {
+    Array.prototype[Symbol.iterator] = own
+  }
+  return n
+}
+
+describe('channelGroups', () => {
+  const wide = (channels: number): Model => model`
+input x: f32[N,2]
+a = MatMul(x, W: f32[2,${channels}])
+b = Relu(a)
+c = Mul(b, S: f32[${channels}])
+y = MatMul(c, V: f32[${channels},2])
+output y`
+
+  it('takes 50,000 channels as one group, in steps that grow as the channels do', () => {
+    const many = wide(50_000)
+    const { groups } = channelGroups(many)
+    expect(freeGroups({ model: many, groups, counts: [] }).map((g) => g.channels)).toEqual([50_000])
+    const [small, large] = [wide(5_000), wide(50_000)].map((m) => steps(() => channelGroups(m))) as [number, number]
+    // Six axes have the channels; each position is looked at a few times.
+    expect(large).toBeLessThan(50_000 * 6 * 20)
+    expect(large / small).toBeLessThan(10.5)
+  })
+})
+
 describe('withoutChannels', () => {
   it('cuts weights, and writes sizes in the nodes anew', () => {
     const wide = model`
