@@ -33,23 +33,26 @@ const entries: readonly Entry[] = [
 async function commandFor(name: string): Promise<Command> {
   const known = entries.find((e) => e.name === name)
   if (known) return known.load()
-  const { passCommand, passCommands } = await import('./pass.ts')
+  const { passCommand } = await import('./pass.ts')
   const pass = passCommand(name)
   if (pass) return pass
-  const { unknownCommand } = await import('./check.ts')
-  throw unknownCommand(name, [...entries.map((e) => e.name), ...passCommands().map((c) => c.name)])
+  const [{ unknownCommand }, { passList }] = await Promise.all([import('./check.ts'), import('./pass-list.ts')])
+  throw unknownCommand(
+    name,
+    [...entries, ...passList].map((e) => e.name)
+  )
 }
 
 async function showOverview(out: NodeJS.WriteStream): Promise<void> {
-  const [{ overview }, { passCommands }, { styleFor }, { version }] = await Promise.all([
+  const [{ overview }, { passList }, { styleFor }, { version }] = await Promise.all([
     import('./help.ts'),
-    import('./pass.ts'),
-    import('./run.ts'),
+    import('./pass-list.ts'),
+    import('./style.ts'),
     import('../node/version.ts')
   ])
   const groups = [
     { title: 'commands', commands: entries },
-    { title: 'passes', commands: passCommands() }
+    { title: 'passes', commands: passList }
   ]
   out.write(overview(groups, styleFor(out), version))
 }
@@ -69,7 +72,7 @@ async function main(argv: readonly string[], signal: AbortSignal): Promise<numbe
     }
     const command = await commandFor(name)
     if (args.includes('--help') || args.includes('-h')) {
-      const [{ commandHelp }, { styleFor }] = await Promise.all([import('./help.ts'), import('./run.ts')])
+      const [{ commandHelp }, { styleFor }] = await Promise.all([import('./help.ts'), import('./style.ts')])
       stdout.write(commandHelp(command, styleFor(stdout)))
       return 0
     }
@@ -80,7 +83,7 @@ async function main(argv: readonly string[], signal: AbortSignal): Promise<numbe
   } catch (thrown) {
     const [{ asPareError, printError, statusOf }, { styleFor }] = await Promise.all([
       import('./fault.ts'),
-      import('./run.ts')
+      import('./style.ts')
     ])
     const error = asPareError(thrown)
     stderr.write(printError(error, styleFor(stderr), argv.includes('--debug')))

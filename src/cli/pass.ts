@@ -35,9 +35,6 @@ const prepareFlag = (after: readonly string[]): Flag => ({
   default: true
 })
 
-/** Commands of all passes. */
-export const passCommands = (): readonly Command[] => passes.map(commandOf)
-
 function commandOf(pass: AnyPass): Command {
   const own = flagsOf(pass.options, 'options')
   const kinds = [...pass.needs, ...pass.uses]

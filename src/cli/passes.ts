@@ -1,7 +1,7 @@
 import { passes } from '../passes/index.ts'
 import { cell, columns } from '../report/table.ts'
 import type { Command } from './command.ts'
-import { styleFor } from './run.ts'
+import { styleFor } from './style.ts'
 
 /** `pare passes` */
 export const command: Command = {

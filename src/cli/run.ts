@@ -1,26 +1,15 @@
 /** Runs a job in its thread, shows its progress and prints what came out. */
-import pc from 'picocolors'
 import { writeAtomic } from '../node/files.ts'
 import type { Job, JobResult } from '../node/job.ts'
 import { startJob } from '../node/worker.ts'
 import { printFamily } from '../report/family.ts'
 import { printInspection } from '../report/inspection.ts'
-import type { Style } from '../report/table.ts'
-import { noStyle } from '../report/table.ts'
 import { printOpening, printReport } from '../report/text.ts'
 import type { Report } from '../report/types.ts'
 import { isOn, type Surroundings } from './command.ts'
 import type { Parsed } from './flags.ts'
 import { display, silence } from './progress.ts'
-
-/** Colours where the stream shows them. */
-export function styleFor(stream: NodeJS.WriteStream): Style {
-  const { env } = process
-  const colours = env['FORCE_COLOR'] || (stream.isTTY === true && !env['NO_COLOR'] && env['TERM'] !== 'dumb')
-  if (!colours) return noStyle
-  const { bold, dim, green, red, cyan } = pc.createColors(true)
-  return { bold, dim, good: green, bad: red, accent: cyan }
-}
+import { styleFor } from './style.ts'
 
 /** What is to come out beside the terminal's text. */
 export interface Outcome {

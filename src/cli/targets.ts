@@ -1,7 +1,7 @@
 import { cell, columns } from '../report/table.ts'
 import { targets } from '../targets/index.ts'
 import type { Command } from './command.ts'
-import { styleFor } from './run.ts'
+import { styleFor } from './style.ts'
 
 /** `pare targets` */
 export const command: Command = {

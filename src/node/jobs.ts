@@ -1,24 +1,23 @@
 /** Runs a job in this thread; `worker.ts` runs it in one of its own. */
 import type { Job, JobCommand, JobHooks, JobResult } from './job.ts'
-import { applyJob, convertJob } from './jobs/apply.ts'
-import { compressJob } from './jobs/compress.ts'
-import { inspectJob } from './jobs/inspect.ts'
-import { quantizeForJob } from './jobs/quantize-for.ts'
-import { benchJob, verifyJob } from './jobs/verify.ts'
 
-const jobs: Readonly<Record<JobCommand, (job: Job, hooks: JobHooks) => Promise<JobResult>>> = {
-  compress: compressJob,
-  inspect: inspectJob,
-  verify: verifyJob,
-  bench: benchJob,
-  convert: convertJob,
-  apply: applyJob,
-  'quantize-for': quantizeForJob
+type Run = (job: Job, hooks: JobHooks) => Promise<JobResult>
+
+/** Each loads its own modules: what `inspect` needs is there long before the training passes are. */
+const jobs: Readonly<Record<JobCommand, () => Promise<Run>>> = {
+  compress: async () => (await import('./jobs/compress.ts')).compressJob,
+  inspect: async () => (await import('./jobs/inspect.ts')).inspectJob,
+  verify: async () => (await import('./jobs/verify.ts')).verifyJob,
+  bench: async () => (await import('./jobs/verify.ts')).benchJob,
+  convert: async () => (await import('./jobs/apply.ts')).convertJob,
+  apply: async () => (await import('./jobs/apply.ts')).applyJob,
+  'quantize-for': async () => (await import('./jobs/quantize-for.ts')).quantizeForJob
 }
 
 const quiet: JobHooks = { signal: new AbortController().signal, progress: () => {} }
 
 /** Runs a job to its end. Throws every coded error that its parts throw; `E_ABORTED` when the signal says so. */
-export function runJob(job: Job, hooks: Partial<JobHooks> = {}): Promise<JobResult> {
-  return jobs[job.command](job, { ...quiet, ...hooks })
+export async function runJob(job: Job, hooks: Partial<JobHooks> = {}): Promise<JobResult> {
+  const run = await jobs[job.command]()
+  return run(job, { ...quiet, ...hooks })
 }
