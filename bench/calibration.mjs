@@ -62,7 +62,7 @@ function quantize(model, calibration) {
     ['quantize-static', { calibrator: given.calibrator }]
   ]
   return applyRecipe(model, recipe, {
-    runner: nodeRunner(),
+    engine: nodeRunner(),
     target: targetFor('ort-cpu'),
     rng: rng(0),
     data: { calibration },

@@ -160,7 +160,7 @@ async function trained({ id, of }, seed, graph) {
   const student = initialise(graph, `student ${seed}`).model
   const [[pass, options, model], data] = of(seed, student)
   const { model: made } = await applyRecipe(model, [[pass, options]], {
-    ...{ runner, data, target: targetFor('ort-cpu'), rng: rng(seed) },
+    ...{ engine: runner, measured: runner, data, target: targetFor('ort-cpu'), rng: rng(seed) },
     signal: new AbortController().signal,
     progress: () => {},
     load: async () => student

@@ -116,7 +116,7 @@ async function made(name) {
   if (known) return known
   const { pass, data } = ways.find((w) => w.name === name)
   const applied = await applyRecipe(original, [pass], {
-    runner: nodeRunner(),
+    engine: nodeRunner(),
     target: targetFor('ort-cpu'),
     rng: rng(0),
     data: data ? { calibration } : {},

@@ -64,7 +64,7 @@ const result = await train(
   training,
   { epochs: Number(values.epochs), rate: 2e-3, seed: values.seed },
   {
-    runner,
+    engine: runner,
     data: subset(data, order.slice(0, 8000)),
     // Only looked at: nothing is chosen by it, the last epoch is reported.
     validation: { data: subset(data, order.slice(8000)), metric: metricFor('top1') },
@@ -99,7 +99,11 @@ const forward = edit(training.model, (draft) => {
   draft.sweep()
   draft.setInputs(draft.inputs.filter((id) => draft.consumers(id).length > 0))
 })
-const sessions = [await runner.open(start), await runner.open(forward), await openTraining(training, { runner })]
+const sessions = [
+  await runner.open(start),
+  await runner.open(forward),
+  await openTraining(training, { engine: runner })
+]
 const rows = sessions.map(() => [])
 for (let round = 0; round < 65; round++)
   for (const [i, session] of sessions.entries()) {

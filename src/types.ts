@@ -315,12 +315,14 @@ export interface OpenOptions {
   readonly optimization?: 'disabled' | 'basic' | 'extended' | 'layout' | 'all'
   /** Values to return beside the graph's outputs (Model sources only). */
   readonly outputs?: readonly string[]
-  /** Keep the engine's optimised graph for `Session.optimized()`. */
+  /** Keep the engine's optimised graph for `Session.optimized()` and `Session.kernels()`. */
   readonly keepOptimized?: boolean
   /** Record the time of every kernel for `Session.profile()`. */
   readonly profile?: boolean
-  /** Raw configuration entries of the engine, such as `session.disable_quant_qdq`. */
-  readonly extra?: Readonly<Record<string, string>>
+  /** `asFloat`: QuantizeLinear and DequantizeLinear run as they stand; by default they are fused into integer kernels. */
+  readonly quantization?: 'asFloat'
+  /** `sleep`: threads without work leave the cores to others; by default they spin, which is faster alone. */
+  readonly idleThreads?: 'sleep'
 }
 
 /** Time of one kernel in one profiled run. `node` is the engine's node name. */
@@ -330,21 +332,61 @@ export interface KernelTime {
   readonly ms: number
 }
 
+/** What really runs in place of a node. */
+export interface Kernel {
+  /** Name of the engine's node, as its profile gives it; absent where there is none. */
+  readonly at?: string
+  /** The engine's operator, such as `QLinearConv` or `Conv (nchwc)`; `folded` where it became a constant; `'?'` where it cannot be told. */
+  readonly kernel: string
+  /** Does it compute on integers? False also where it cannot be told. */
+  readonly integer: boolean
+}
+
+/** A node that was given quantized inputs and is still computed in float. */
+export interface FloatIsland {
+  readonly node: Node
+  readonly kernel: string
+  readonly reason: string
+}
+
+/** What an engine made of a model. */
+export interface Kernels {
+  /** By name of the node in the model that was opened; every node of it has an entry, subgraphs included. */
+  readonly byNode: ReadonlyMap<string, Kernel>
+  readonly islands: readonly FloatIsland[]
+  /** Integer kernels by operator of the engine, such as `{ QLinearConv: 9 }`. */
+  readonly integer: Readonly<Record<string, number>>
+}
+
 export interface Session {
   readonly inputs: readonly { readonly name: string; readonly dtype?: DType; readonly shape?: readonly Dim[] }[]
   readonly outputs: readonly { readonly name: string; readonly dtype?: DType; readonly shape?: readonly Dim[] }[]
   readonly loadMs: number
   run(feeds: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>>
-  /** The engine's graph after its own optimisation, as a Model (needs `keepOptimized`). */
-  optimized(): Promise<Model>
-  /** Kernel times of all runs so far; ends recording (needs `profile`). */
-  profile(): Promise<readonly KernelTime[]>
+  /** The engine's graph after its own optimisation; absent without `keepOptimized` and where the engine cannot tell. */
+  optimized?(): Promise<Model>
+  /** What became of every node; absent without `keepOptimized`, for sources other than a Model, and where the engine cannot tell. */
+  kernels?(): Promise<Kernels>
+  /** Kernel times of all runs so far; ends recording. Absent without `profile` and where the engine cannot tell. */
+  profile?(): Promise<readonly KernelTime[]>
   close(): Promise<void>
 }
 
+/** What a runtime can do beside running models. */
+export interface Abilities {
+  /** It tells what it made of a model: `Session.optimized` and `Session.kernels`. */
+  readonly kernels: boolean
+  /** It tells the time of every kernel: `Session.profile`. */
+  readonly profile: boolean
+  /** It opens files by path with the weights beside them, and so models larger than its memory has room for twice. */
+  readonly external: boolean
+}
+
+/** A runtime. `name`: its package, such as `onnxruntime-node`; what targets call it. */
 export interface Runner {
   readonly name: string
   readonly version: string
+  readonly can: Abilities
   open(source: Source, o?: OpenOptions): Promise<Session>
 }
 
@@ -353,6 +395,10 @@ export interface Target {
   readonly name: string
   readonly summary: string
   readonly format: string
+  /** Name of the Runner that the target's models run in: what is measured, is measured there. */
+  readonly runtime: string
+  /** Runners whose kernels tell what this target's runtime fuses, where it cannot tell itself. */
+  readonly fusesLike: readonly string[]
   readonly opset: { readonly min: number; readonly max: number }
   /** Operators with integer kernels that the runtime fuses from QDQ, by name (`domain:Name` outside the default domain). */
   readonly integerOps: readonly string[]
@@ -362,6 +408,8 @@ export interface Target {
   readonly dtypes: readonly DType[]
   /** u8×s8 pair sums saturate at int16 (x86 without VNNI). */
   readonly saturates: boolean
+  /** It means processors with 8-bit dot products (VNNI, Arm dotprod): on an x86 without them its int8 sums saturate. */
+  readonly assumesDotProducts: boolean
 }
 
 // ---------------------------------------------------------------- data and metrics
@@ -420,7 +468,10 @@ export interface Pace {
 
 /** What a pass may use; everything it needs, it is given. */
 export interface Context {
-  readonly runner: Runner
+  /** Folds, calibrates and trains. */
+  readonly engine: Runner
+  /** The target's own runtime, which scores, times and proves. Absent: not installed or unknown; nothing is timed. */
+  readonly measured?: Runner
   readonly data: { readonly calibration?: Dataset; readonly train?: Dataset; readonly selection?: Dataset }
   /** The last model of the recipe that was not rounded to codes: what a rounded one is compared with. */
   readonly reference?: Model

@@ -51,7 +51,7 @@ const program = `
 
   const evaluated = async (m) => {
     const training = pare.differentiate(m, { loss, batch: ${batch} })
-    const session = await pare.openTraining(training, { runner })
+    const session = await pare.openTraining(training, { engine: runner })
     const made = await session.run({
       x: pare.tensor('float32', [${batch}, 1, 28, 28], values.slice(0, ${batch} * 784)),
       [training.targets[0].input]: pare.tensor('int64', [${batch}], labels.slice(0, ${batch})),
@@ -71,7 +71,7 @@ const program = `
   const training = pare.differentiate(model, { loss, batch: ${batch}, optimizer: { kind: 'adam' } })
   const order = labels.map((_, i) => i)
   const { model: made, state, epochs } = await pare.train(model, training, { epochs: 1, rate: 2e-3, seed: 1 }, {
-    runner,
+    engine: runner,
     data: pare.subset(data, order.slice(0, ${trained})),
     validation: { data: pare.subset(data, order.slice(${trained})), metric: pare.metricFor('top1') }
   })

@@ -25,7 +25,7 @@ describe('the core in a browser', () => {
     it('quantizes a model to the very bytes that Node gets, and runs it', async () => {
       const inPage = (await browser?.run(`
         const bytes = await bytesAt('/digits.onnx')
-        const ctx = { runner, data: {}, target: pare.targetFor('ort-web'), rng: pare.rng(0), signal: new AbortController().signal, progress: () => {} }
+        const ctx = { engine: runner, data: {}, target: pare.targetFor('ort-web'), rng: pare.rng(0), signal: new AbortController().signal, progress: () => {} }
         const { model } = await pare.applyRecipe(pare.readModel(bytes), [['quantize-weights', {}]], ctx)
         const written = pare.writeModel(model).bytes
         const session = await runner.open(written)
@@ -37,7 +37,7 @@ describe('the core in a browser', () => {
       `)) as { bytes: number[]; y: number[] }
 
       const ctx = {
-        runner: nodeRunner(),
+        engine: nodeRunner(),
         data: {},
         target: targetFor('ort-web'),
         rng: rng(0),

@@ -3,14 +3,15 @@ import { arrayDataset } from '../src/data/index.ts'
 import { elementCount, equalTensors, isFloat, tensor, toFloats, toNumbers } from '../src/ir/tensor.ts'
 import { nodeRunner } from '../src/node/runner.ts'
 import { targetFor } from '../src/targets/index.ts'
-import type { Context, Dataset, Model, Refusal, Tensor } from '../src/types.ts'
+import type { Context, Dataset, Model, Refusal, Session, Tensor } from '../src/types.ts'
 
 /** A context over the real Runner that records what a pass says. */
 export function testContext(): Context & { readonly refusals: Refusal[]; readonly notes: string[] } {
   const refusals: Refusal[] = []
   const notes: string[] = []
   return {
-    runner: nodeRunner(),
+    engine: nodeRunner(),
+    measured: nodeRunner(),
     data: {},
     target: targetFor('ort-cpu'),
     rng: rng(0),
@@ -22,6 +23,13 @@ export function testContext(): Context & { readonly refusals: Refusal[]; readonl
     refusals,
     notes
   }
+}
+
+/** The optimised graph of a session that keeps it. */
+export async function optimizedOf(session: Session): Promise<Model> {
+  const optimized = await session.optimized?.()
+  if (!optimized) throw new Error('the session does not keep its optimised graph')
+  return optimized
 }
 
 /** Seeded inputs; every symbol is `size`. */

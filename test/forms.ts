@@ -9,7 +9,7 @@ import { parse } from '../src/ir/text.ts'
 import { nodeRunner } from '../src/node/runner.ts'
 import { type OrtModule, ortRunner } from '../src/runtime/index.ts'
 import type { DType, Form, Model, Runner, Tensor } from '../src/types.ts'
-import { difference, randomFeeds } from './compare.ts'
+import { difference, optimizedOf, randomFeeds } from './compare.ts'
 
 web.env.wasm.numThreads = 1
 /** onnxruntime-node and -web. */
@@ -60,7 +60,7 @@ export async function holds(m: Model, reference: Model = plain(m)): Promise<numb
   expect(hashed(again)).toEqual(hashed(m))
   expect(equalBytes(writeModel(again).bytes, bytes)).toBe(true)
   const session = await nodeRunner().open(bytes, { keepOptimized: true })
-  expect(unfolded(m, await session.optimized())).toEqual([])
+  expect(unfolded(m, await optimizedOf(session))).toEqual([])
   await session.close()
   const feeds = randomFeeds(m, 1)
   for (const runner of runners)

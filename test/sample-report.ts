@@ -28,6 +28,8 @@ const candidate = (
   why
 })
 
+const ort = { name: 'onnxruntime-node', version: '1.30.0' }
+
 /** A full Report of invented figures, as `compress` makes it. `name` stands in every place where a model's text goes. */
 export function sampleReport(name = 'layer'): Report {
   const layers: Layer[] = Array.from({ length: 22 }, (_, i) => ({
@@ -136,6 +138,6 @@ export function sampleReport(name = 'layer'): Report {
       ['fuse', {}],
       ['quantize-static', { calibrator: 'best', exclude: [`${name}/conv_0`] }]
     ],
-    machine: { cpu: 'Intel(R) Xeon(R) Processor', cores: 2, node: '20.20.2', onnxruntime: '1.30.0' }
+    machine: { cpu: 'Intel(R) Xeon(R) Processor', cores: 2, node: '20.20.2', engine: ort, measured: ort }
   }
 }

@@ -14,7 +14,7 @@ const inputs = model.graph.inputs.flatMap((id) => {
 })
 const calibration = await openDataset({ path: calibrationPath }, inputs)
 const made = await applyRecipe(model, JSON.parse(readFileSync(recipePath, 'utf8')), {
-  runner: nodeRunner(),
+  engine: nodeRunner(),
   target: targetFor('ort-cpu'),
   rng: rng(0),
   data: { calibration },

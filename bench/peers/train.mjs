@@ -84,7 +84,7 @@ async function against(peer, m, task) {
   const row = { model: m.name, batch: m.batch, peer: peer.name }
   if (!peer.command) return { ...row, failure: peer.absent }
   const worker = startWorker([...peer.command, m.name, scratch, String(m.batch), String(rate)])
-  const session = await openTraining(task.training, { runner: nodeRunner() })
+  const session = await openTraining(task.training, { engine: nodeRunner() })
   try {
     const { version } = await worker.next()
     const sides = [

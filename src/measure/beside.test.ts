@@ -51,7 +51,7 @@ const grown: Model = edit(net, (d) => {
 })
 
 const measure = (parts: readonly Dataset[]) =>
-  measurer({ runner: nodeRunner(), parts, metric: metricFor('agreement'), rng: rng(0) })
+  measurer({ engine: nodeRunner(), measured: nodeRunner(), parts, metric: metricFor('agreement'), rng: rng(0) })
 
 describe('measurer', () => {
   it('tells drop and squared relative error', async () => {

@@ -20,7 +20,9 @@ import { interleave } from './latency.ts'
 import { kernelFacts } from './layers.ts'
 
 export interface BesideOptions {
-  readonly runner: Runner
+  readonly engine: Runner
+  /** What scores and times; where it is absent the engine scores, and nothing is timed. */
+  readonly measured?: Runner
   /** Samples that choose. */
   readonly parts: readonly Dataset[]
   /** The metric that counts. */
@@ -85,8 +87,9 @@ export function measurer(o: BesideOptions): NonNullable<Context['measure']> {
         sums.after.push(...o.metric.scores(outputs, batch, reference))
         sums.errors.push(...faithfulness.scores(outputs, batch, reference))
       }
-      const latency = what.seconds === undefined ? undefined : await timed(o, session, what, what.seconds)
-      const kernels = what.kernels ? await kernelsOf(o, model) : undefined
+      const { measured } = o
+      const latency = measured && what.seconds !== undefined ? await timed(o, session, what, what.seconds) : undefined
+      const kernels = measured && what.kernels ? await kernelsOf(measured, o, model) : undefined
       return {
         metric: o.metric.name,
         drop: pairedDrop(sums.before, sums.after, o.metric),
@@ -101,7 +104,7 @@ export function measurer(o: BesideOptions): NonNullable<Context['measure']> {
 }
 
 const open = (o: BesideOptions, model: Model): Promise<Session> =>
-  o.runner.open(model, o.threads === undefined ? {} : { threads: o.threads })
+  (o.measured ?? o.engine).open(model, o.threads === undefined ? {} : { threads: o.threads })
 
 /** Batches with the outputs of `beside`, kept for the next time where they fit. */
 async function* seenBy(
@@ -142,8 +145,8 @@ async function* seenBy(
 const bytesOf = (tensors: Readonly<Record<string, Tensor>>): number =>
   Object.values(tensors).reduce((n, t) => n + t.bytes.length, 0)
 
-async function kernelsOf(o: BesideOptions, model: Model): Promise<ReadonlyMap<string, number>> {
-  const { runner, threads, signal } = o
+async function kernelsOf(runner: Runner, o: BesideOptions, model: Model): Promise<ReadonlyMap<string, number>> {
+  const { threads, signal } = o
   const dataset = o.parts.find((d) => d.size > 0)
   const given = { runner, ...(threads === undefined ? {} : { threads }), ...(signal ? { signal } : {}) }
   const facts = await kernelFacts(model, { ...given, ...(dataset ? { dataset } : {}) })

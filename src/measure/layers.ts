@@ -13,7 +13,6 @@ import { constant, producer } from '../ir/graph.ts'
 import { elementCount, tensorBytes, toFloats } from '../ir/tensor.ts'
 import { costOf } from '../ops/cost.ts'
 import { inferShapes } from '../ops/infer.ts'
-import { kernelsOf } from '../ops/kernels.ts'
 import type { Coverage, Layer } from '../report/types.ts'
 import { batching, feedsOf, firstRun, runs } from '../runtime/batches.ts'
 import type { Dataset, DType, Graph, Model, Node, Progress, Runner, Session, Tensor } from '../types.ts'
@@ -32,7 +31,7 @@ export interface LayersOptions {
   readonly indices?: readonly number[]
   /** Measure also what each layer alone does to the output: opens a model once a layer. Default false. */
   readonly alone?: boolean
-  /** Kernels and their times; needs a runner with a file system. Default true. */
+  /** Kernels and their times, where the runner tells them. Default true. */
   readonly kernels?: boolean
   readonly threads?: number
   readonly signal?: AbortSignal
@@ -182,13 +181,13 @@ export async function kernelFacts(
     ...(o.threads === undefined ? {} : { threads: o.threads })
   })
   try {
-    const kernels = kernelsOf(compressed, await session.optimized())
+    const kernels = (await session.kernels?.())?.byNode
     const times = o.dataset ? await timesOf(session, o.dataset, o) : new Map<string, number>()
     const given = new Set<string>()
     const out = new Map<string, Run>()
     // The node at a fused kernel's heart first: its time is a convolution's rather than that of its Relu or weights.
     for (const n of compressed.graph.nodes.toSorted((a, b) => rank(compressed.graph, a) - rank(compressed.graph, b))) {
-      const k = kernels.get(n.name)
+      const k = kernels?.get(n.name)
       if (!k || out.has(n.name)) continue
       const ms = k.at === undefined || given.has(k.at) ? undefined : times.get(k.at)
       if (k.at !== undefined && ms !== undefined) given.add(k.at)
@@ -214,7 +213,7 @@ async function timesOf(
     await session.run(feeds)
   }
   const all = new Map<string, number[]>()
-  for (const { node, ms } of await session.profile()) {
+  for (const { node, ms } of (await session.profile?.()) ?? []) {
     const list = all.get(node)
     if (list) list.push(ms)
     else all.set(node, [ms])

@@ -1,26 +1,32 @@
 /** What a measurement depends on: the machine and the versions. */
 import { readFileSync } from 'node:fs'
 import { availableParallelism, cpus } from 'node:os'
-import * as ort from 'onnxruntime-node'
 import type { Report } from '../report/types.ts'
+import type { Runner } from '../types.ts'
+import type { Runners } from './runtimes.ts'
 
 export interface Machine {
   readonly cpu: string
   readonly cores: number
   readonly node: string
-  readonly onnxruntime: string
   /** 8-bit dot products that do not saturate at 16 bits (VNNI, Arm dot product); absent where it cannot be told. */
   readonly vnni?: boolean
 }
 
-/** The machine that this process runs on; all fields of `Report.machine`, and more. */
-export function machine(): Machine & Report['machine'] {
+/** A Report's machine: this one, and the runtimes of a job. */
+export function machineOf({ engine, measured }: Runners): Report['machine'] {
+  const { vnni: _, ...facts } = machine()
+  const named = ({ name, version }: Runner): { name: string; version: string } => ({ name, version })
+  return { ...facts, engine: named(engine), ...(measured ? { measured: named(measured) } : {}) }
+}
+
+/** The machine that this process runs on. */
+export function machine(): Machine {
   const vnni = hasVnni()
   return {
     cpu: cpus()[0]?.model.trim() || process.arch,
     cores: availableParallelism(),
     node: process.versions.node,
-    onnxruntime: ort.env.versions.node ?? ort.env.versions.common,
     ...(vnni === undefined ? {} : { vnni })
   }
 }

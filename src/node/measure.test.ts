@@ -52,8 +52,7 @@ test('stops on request', async () => {
 test('the machine is told', () => {
   expect(machine()).toMatchObject({
     cpu: expect.stringMatching(/./),
-    node: process.versions.node,
-    onnxruntime: expect.stringMatching(/^1\.\d+/)
+    node: process.versions.node
   })
   expect(machine().cores).toBeGreaterThan(0)
 })

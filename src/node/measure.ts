@@ -5,6 +5,8 @@ import { pathToFileURL } from 'node:url'
 import { brotliCompressSync, constants } from 'node:zlib'
 import { toArray } from '../base/bytes.ts'
 import { PareError } from '../base/errors.ts'
+import { writeModel } from '../formats/index.ts'
+import { model } from '../ir/text.ts'
 import { quantile } from '../measure/intervals.ts'
 import type { Tensor } from '../types.ts'
 
@@ -21,6 +23,8 @@ export interface ProcessOptions {
   /** Inputs of two runs after loading; without them the model is only loaded. */
   readonly feeds?: Readonly<Record<string, Tensor>>
   readonly threads?: number
+  /** The package that opens it: `onnxruntime-node` by default, or `onnxruntime-web`, which takes no weights beside the file. */
+  readonly runtime?: string
   /** Fresh processes; 3 by default. */
   readonly repeats?: number
   /** A process that takes longer is ended; 10 minutes by default. */
@@ -52,7 +56,8 @@ export function brotliLength(bytes: Uint8Array): number {
 
 /**
  * The child's program: text, so that it is the same whether Pare runs from source or built. It reads
- * `{ runtime, path, threads, feeds: [{ name, dtype, shape, base64 | strings }] }` and writes a ProcessMeasurement.
+ * `{ runtime, path, threads, first?, feeds: [{ name, dtype, shape, base64 | strings }] }` and writes a ProcessMeasurement.
+ * `first`: a model without work, as base64, that a runtime opens to start itself, and a sign that it takes bytes only.
  */
 const program = `
 import { readFileSync } from 'node:fs'
@@ -72,18 +77,32 @@ const arrays = {
 }
 const values = (f) => f.strings ?? new arrays[f.dtype](new Uint8Array(Buffer.from(f.base64, 'base64')).buffer)
 const feeds = Object.fromEntries(job.feeds.map((f) => [f.name, new ort.Tensor(f.dtype, values(f), f.shape)]))
+const options = { intraOpNumThreads: job.threads, interOpNumThreads: 1, logSeverityLevel: 4 }
+if (job.first) {
+  ort.env.wasm.numThreads = 1
+  await (await ort.InferenceSession.create(new Uint8Array(Buffer.from(job.first, 'base64')), options)).release()
+}
 const baselineBytes = peak()
 const start = performance.now()
-const session = await ort.InferenceSession.create(job.path, {
-  intraOpNumThreads: job.threads, interOpNumThreads: 1, logSeverityLevel: 4
-})
+const source = job.first ? new Uint8Array(readFileSync(job.path)) : job.path
+const session = await ort.InferenceSession.create(source, options)
 const loadMs = performance.now() - start
 if (job.feeds.length) for (let i = 0; i < 2; i++) await session.run(feeds)
 process.stdout.write(JSON.stringify({ loadMs, peakBytes: peak(), baselineBytes }))
 `
 
+/** Does a process of this package read the file itself, with the weights beside it? */
+export const takesPaths = (runtime: string): boolean => runtime === 'onnxruntime-node'
+
+const empty = model`
+input x: f32[1]
+y = Identity(x)
+output y`
+
 function measureOnce(path: string, o: ProcessOptions): Promise<ProcessMeasurement> {
-  const runtime = pathToFileURL(createRequire(import.meta.url).resolve('onnxruntime-node')).href
+  const name = o.runtime ?? 'onnxruntime-node'
+  const runtime = pathToFileURL(createRequire(import.meta.url).resolve(name)).href
+  const first = takesPaths(name) ? undefined : Buffer.from(writeModel(empty).bytes).toString('base64')
   const feeds = Object.entries(o.feeds ?? {}).map(([name, t]) => ({
     name,
     dtype: t.dtype,
@@ -114,7 +133,7 @@ function measureOnce(path: string, o: ProcessOptions): Promise<ProcessMeasuremen
     })
     // A child that dies before reading closes the pipe: its status tells why.
     child.stdin.on('error', () => undefined)
-    child.stdin.end(JSON.stringify({ runtime, path, threads: o.threads ?? 1, feeds }))
+    child.stdin.end(JSON.stringify({ runtime, path, threads: o.threads ?? 1, first, feeds }))
   })
 }
 

@@ -19,7 +19,7 @@ export function nodeRunner(): Runner {
   keepSilent()
   // Warnings of the engine's own logger are about its loading, and go to standard error whatever a session asks.
   if (ort.env.logLevel === 'warning') ort.env.logLevel = 'error'
-  return ortRunner(ort, scratchFolders(tmpdir()))
+  return ortRunner(ort, { name: 'onnxruntime-node', folders: scratchFolders(tmpdir()) })
 }
 
 /**

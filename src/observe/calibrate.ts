@@ -34,7 +34,7 @@ export interface Observed {
   readonly means: ReadonlyMap<string, Float64Array>
 }
 
-type Surroundings = Pick<Context, 'runner' | 'signal' | 'progress'>
+type Surroundings = Pick<Context, 'engine' | 'signal' | 'progress'>
 
 /** Values of one batch; and of one sample, where a sample has more: with those above, the data runs again. */
 const memoryBytes = 12 * 1024 * 1024
@@ -98,7 +98,7 @@ async function withSession<T>(
   feed: Feed,
   use: (s: Session) => Promise<T>
 ): Promise<T> {
-  const session = await feed.ctx.runner.open(model, { outputs })
+  const session = await feed.ctx.engine.open(model, { outputs })
   try {
     return await use(session)
   } finally {

@@ -11,13 +11,13 @@ export type Reduction = keyof typeof reductions
 /** Numbers of one value, one per channel, by what was asked. */
 export type ChannelNumbers = Readonly<Record<Reduction, Float64Array>>
 
-type Surroundings = Pick<Context, 'runner' | 'signal' | 'progress'>
+type Surroundings = Pick<Context, 'engine' | 'signal' | 'progress'>
 
 /**
  * Quantized values are watched as the float numbers they stand for: integer kernels made of the products and sums added
  * here would run over 32 bits.
  */
-export const asFloat = { extra: { 'session.disable_quant_qdq': '1' } } as const
+export const asFloat = { quantization: 'asFloat' } as const
 
 const memoryBytes = 64 * 1024 * 1024
 
@@ -43,7 +43,7 @@ export async function observeChannels(
   const batch = fixedBatch(model) ?? Math.max(1, Math.min(32, Math.floor(memoryBytes / perSample)))
   const found = new Map<string, Float64Array>()
   let samples = 0
-  const session = await ctx.runner.open(reduced, asFloat)
+  const session = await ctx.engine.open(reduced, asFloat)
   try {
     const feed = { dataset: data, batch, isFixed: fixedBatch(model) !== undefined, ctx }
     await eachBatch(session, feed, 'watching channels', (outputs, n) => {

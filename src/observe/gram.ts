@@ -120,7 +120,7 @@ const keyOf = (l: LayerInput): string => JSON.stringify([l.x, l.groups, l.k, l.p
 
 // ---------------------------------------------------------------- gathering
 
-type Surroundings = Pick<Context, 'runner' | 'signal' | 'progress'>
+type Surroundings = Pick<Context, 'engine' | 'signal' | 'progress'>
 
 /** Matrices that are gathered at a time, and rows of one batch of one layer. */
 const memoryBytes = 64 * 1024 * 1024
@@ -178,7 +178,7 @@ async function gather(
   const batch = fixedBatch(model) ?? Math.max(1, Math.min(32, Math.floor(memoryBytes / largest)))
   const feed: Feed = { dataset: data, batch, isFixed: fixedBatch(model) !== undefined, ctx }
   const sums = layers.map((l) => emptySums(l, reference !== undefined))
-  const session = await ctx.runner.open(reduced, asFloat)
+  const session = await ctx.engine.open(reduced, asFloat)
   try {
     await eachBatch(session, feed, 'gathering moments', (outputs) => {
       for (const [i, tap] of taps.entries()) addTo(sums[i] as Sums, tap, outputs)

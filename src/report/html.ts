@@ -25,6 +25,7 @@ import {
   metricName,
   metricText,
   msText,
+  runtimesText,
   whole
 } from './words.ts'
 
@@ -281,7 +282,7 @@ function origin(report: Report, replay: string | undefined): Markup {
     ['data', data && `${data.path}${data.sha256 ? `\nsha256 ${data.sha256}` : ''}`],
     ['seed', String(report.seed)],
     ['machine', `${machine.cpu}, ${machine.cores} core${machine.cores === 1 ? '' : 's'}`],
-    ['versions', `Pare ${report.pare}, Node ${machine.node}, ONNX Runtime ${machine.onnxruntime}`]
+    ['versions', `Pare ${report.pare}, Node ${machine.node}, ${runtimesText(report)}`]
   ]
   const rows = facts
     .filter((f): f is [string, string] => f[1] !== undefined)

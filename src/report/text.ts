@@ -20,6 +20,7 @@ import {
   msText,
   onSamples,
   plain,
+  runtimesText,
   whole
 } from './words.ts'
 
@@ -41,9 +42,11 @@ export function printOpening(report: Report, style: Style, facts?: string): stri
     [cell(plain(fileName(report.model.path), 40), style.bold), cell(facts ?? measurementText(report.before))]
   ]
   if (report.data) rows.push([cell('data'), cell(dataText(report.data))])
+  const { engine, measured } = report.machine
+  const runtimes = measured?.name === engine.name ? [] : [runtimesText(report)]
   rows.push([
     cell('target'),
-    cell(`${plain(report.target)} · ${report.threads} thread${report.threads === 1 ? '' : 's'}`)
+    cell([plain(report.target), `${report.threads} thread${report.threads === 1 ? '' : 's'}`, ...runtimes].join(' · '))
   ])
   return `\n${columns(rows, 2, 3, [12]).join('\n')}\n`
 }

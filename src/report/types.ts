@@ -126,6 +126,12 @@ export interface Family {
   readonly files: readonly FamilyFile[]
 }
 
+/** A runtime's package and its version. */
+export interface RuntimeVersion {
+  readonly name: string
+  readonly version: string
+}
+
 export interface Report {
   readonly pare: string
   readonly reportVersion: 1
@@ -164,6 +170,9 @@ export interface Report {
     readonly cpu: string
     readonly cores: number
     readonly node: string
-    readonly onnxruntime: string
+    /** What folded, calibrated and trained. */
+    readonly engine: RuntimeVersion
+    /** What scored and timed: the target's own runtime. Absent: it was not here, the engine scored, nothing was timed. */
+    readonly measured?: RuntimeVersion
   }
 }

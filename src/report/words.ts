@@ -3,7 +3,7 @@
  * Sizes are decimal (1 MB = 1,000,000 bytes).
  */
 import type { Interval, Measurement, Ratio } from '../types.ts'
-import type { Report } from './types.ts'
+import type { Report, RuntimeVersion } from './types.ts'
 
 const minus = '−'
 
@@ -196,4 +196,11 @@ export function dataText(data: NonNullable<Report['data']>): string {
   const split = used.length > 1 ? `: ${used.map(([k, what]) => `${whole(k)} ${what}`).join(', ')}` : ''
   const name = data.synthetic ? 'synthetic inputs' : plain(fileName(data.path), 60)
   return `${name} · ${whole(total)} sample${total === 1 ? '' : 's'}${split}`
+}
+
+/** `onnxruntime-node 1.30.0`, and what measured beside it where that is another. */
+export function runtimesText({ machine: { engine, measured } }: Pick<Report, 'machine'>): string {
+  const named = ({ name, version }: RuntimeVersion): string => `${name} ${version}`
+  if (!measured) return `${named(engine)}, nothing is timed`
+  return measured.name === engine.name ? named(engine) : `measured in ${named(measured)}, made with ${named(engine)}`
 }

@@ -14,22 +14,33 @@ import type {
   ScratchFolder,
   ScratchFolders
 } from './engine.ts'
+import { kernelsOf } from './kernels.ts'
 import { kernelTimes, optimizedModel } from './records.ts'
 
 export type { OrtModule, ScratchFolder, ScratchFolders } from './engine.ts'
+
+/** The package that an ONNX Runtime module is of, and what there is around it. */
+export interface Host {
+  readonly name: 'onnxruntime-node' | 'onnxruntime-web'
+  /** Folders for what the engine writes or reads by path; without them it tells neither kernels nor times. */
+  readonly folders?: ScratchFolders
+}
 
 /** Models with more constant bytes than this are opened from a scratch file, so that no second copy is in memory. */
 const largestInMemory = 256 * 1024 * 1024
 
 /**
- * A Runner over ONNX Runtime. Without `folders` (in a browser), `keepOptimized` and `profile` throw `E_UNSUPPORTED`.
- * Everything that goes wrong in the engine is an `E_RUN` with the engine's message.
+ * A Runner over ONNX Runtime; by default over onnxruntime-web in a browser. Everything that goes wrong in the engine is an
+ * `E_RUN` with the engine's message.
  */
-export function ortRunner(ort: OrtModule, folders?: ScratchFolders): Runner {
-  const versions = ort.env.versions
+export function ortRunner(ort: OrtModule, { name, folders }: Host = { name: 'onnxruntime-web' }): Runner {
+  const { common, node, web } = ort.env.versions
+  const hasFiles = folders !== undefined
   return {
-    name: 'onnxruntime',
-    version: versions.node ?? versions.web ?? versions.common,
+    name,
+    // Both packages write into the same object where both are loaded.
+    version: (name === 'onnxruntime-node' ? node : web) ?? common,
+    can: { kernels: hasFiles, profile: hasFiles, external: hasFiles },
     open: (source, o = {}) => open(ort, folders, source, o)
   }
 }
@@ -42,13 +53,15 @@ async function open(
   source: Source,
   o: OpenOptions
 ): Promise<Session> {
-  if ((o.keepOptimized || o.profile) && !folders)
-    throw new PareError('E_UNSUPPORTED', 'the optimised graph and profiles need a file system')
   const model = 'graph' in source ? withTaps(source, o.outputs ?? []) : undefined
   if (!model && o.outputs?.length)
     throw new PareError('E_UNSUPPORTED', 'values can be tapped in a Model only, not in a file')
   const isLarge = model !== undefined && constantBytes(model) > largestInMemory
   const folder = o.keepOptimized || o.profile || isLarge ? await folders?.() : undefined
+  if (!folders && 'path' in source)
+    throw new PareError('E_UNSUPPORTED', 'this runtime opens no files by path', {
+      hint: 'give it the bytes or the Model'
+    })
   let session: OrtSession | undefined
   try {
     const handed = await prepare(model ?? source, isLarge ? folder : undefined)
@@ -56,7 +69,7 @@ async function open(
     session = made.session
     const optimized = folder && o.keepOptimized ? await optimizedModel(folder, names.optimized) : undefined
     if (folder?.removableWhileOpen && !o.profile) await folder.remove()
-    return sessionOver(ort, session, { loadMs: made.loadMs, optimized, folder, hasProfile: o.profile ?? false })
+    return sessionOver(ort, session, { loadMs: made.loadMs, opened: model, optimized, folder, hasProfile: o.profile })
   } catch (e) {
     await session?.release()
     await folder?.remove()
@@ -116,7 +129,10 @@ function sessionOptions(o: OpenOptions, folder: ScratchFolder | undefined): OrtS
     executionMode: 'sequential',
     graphOptimizationLevel: o.optimization ?? 'all',
     logSeverityLevel: 4,
-    extra: { ...o.extra },
+    extra: {
+      ...(o.quantization === 'asFloat' ? { 'session.disable_quant_qdq': '1' } : {}),
+      ...(o.idleThreads === 'sleep' ? { 'session.intra_op.allow_spinning': '0' } : {})
+    },
     ...(folder && o.keepOptimized ? { optimizedModelFilePath: folder.path(names.optimized) } : {}),
     ...(folder && o.profile ? { enableProfiling: true, profileFilePrefix: folder.path(names.profile) } : {})
   }
@@ -124,12 +140,15 @@ function sessionOptions(o: OpenOptions, folder: ScratchFolder | undefined): OrtS
 
 interface Records {
   readonly loadMs: number
+  /** As it was opened, with the values to return; absent for bytes and files. */
+  readonly opened: Model | undefined
   readonly optimized: Model | undefined
   readonly folder: ScratchFolder | undefined
-  readonly hasProfile: boolean
+  readonly hasProfile: boolean | undefined
 }
 
-function sessionOver(ort: OrtModule, session: OrtSession, { loadMs, optimized, folder, hasProfile }: Records): Session {
+function sessionOver(ort: OrtModule, session: OrtSession, records: Records): Session {
+  const { loadMs, opened, optimized, folder, hasProfile } = records
   let times: Promise<readonly KernelTime[]> | undefined
   let closed: Promise<void> | undefined
   const close = async (): Promise<void> => {
@@ -144,15 +163,16 @@ function sessionOver(ort: OrtModule, session: OrtSession, { loadMs, optimized, f
       if (closed) throw new PareError('E_INTERNAL', 'a closed session was run')
       return run(ort, session, feeds)
     },
-    optimized: async () => {
-      if (!optimized) throw new PareError('E_USAGE', 'the session was not opened with keepOptimized')
-      return optimized
-    },
-    profile: async () => {
-      if (!folder || !hasProfile) throw new PareError('E_USAGE', 'the session was not opened with profile')
-      times ??= kernelTimes(session, folder, names.profile)
-      return times
-    },
+    ...(optimized ? { optimized: async () => optimized } : {}),
+    ...(optimized && opened ? { kernels: async () => kernelsOf(opened, optimized) } : {}),
+    ...(folder && hasProfile
+      ? {
+          profile: async () => {
+            times ??= kernelTimes(session, folder, names.profile)
+            return times
+          }
+        }
+      : {}),
     close: () => {
       closed ??= close()
       return closed

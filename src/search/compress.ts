@@ -17,7 +17,7 @@ import { choose, isKept, type Objective, type Standing } from './choose.ts'
 import type { CompressInput, Staged } from './input.ts'
 
 import { fewestBits, isCoded, isInteger, type Proposal, partlyCoded, partlyInteger, proposals } from './proposals.ts'
-import { type Failed, type Made, make, score, scoreOn, staged, type Trial, time } from './trial.ts'
+import { type Failed, type Made, make, open, score, scoreOn, staged, type Trial, time } from './trial.ts'
 
 export { type Objective, objectives } from './choose.ts'
 
@@ -34,7 +34,7 @@ const finalSeconds = 3
 
 /** Compresses a model. Throws `E_RUN` when the original itself does not run. */
 export async function compress(input: CompressInput): Promise<CompressResult> {
-  const original = await input.runner.open(input.original.source, { threads: input.threads })
+  const original = await open(input, input.original)
   try {
     const { trials, failed } = await tryAll(input, original)
     const { winner, verdicts } = choose(
@@ -70,8 +70,8 @@ async function tryAll(input: CompressInput, original: Session): Promise<Tried> {
     name: string,
     tail: Recipe
   ): Promise<Trial | undefined> => {
-    const recipe = [...from.recipe, ...tail]
-    const trial = await survive({ name, recipe }, failed, async () =>
+    const which = { name, recipe: [...from.recipe, ...tail], isAlone: from === start }
+    const trial = await survive(which, failed, async () =>
       measured(input, original, await score(input, original, await make(input, from, name, tail)))
     )
     if (!trial) return undefined
@@ -98,17 +98,21 @@ async function tryAll(input: CompressInput, original: Session): Promise<Tried> {
   return { trials, failed }
 }
 
-/** What goes wrong with one candidate is put down as its failure; the others go on. */
+/**
+ * What goes wrong with one candidate is put down as its failure; the others go on. Where there are none (`isAlone`: a given
+ * recipe, or the model that all candidates are made from), only what the runtime or a bound refuses is.
+ */
 async function survive<T>(
-  which: Omit<Failed, 'reason'>,
+  { isAlone, ...which }: Omit<Failed, 'reason'> & { readonly isAlone: boolean },
   failed: Failed[],
   run: () => Promise<T>
 ): Promise<T | undefined> {
   try {
     return await run()
   } catch (e) {
-    if (!(e instanceof PareError) || (e.code !== 'E_RUN' && e.code !== 'E_CONSTRAINT')) throw e
-    failed.push({ ...which, reason: e.message })
+    if (!(e instanceof PareError) || e.code === 'E_ABORTED' || e.code === 'E_INTERNAL') throw e
+    if (isAlone && e.code !== 'E_RUN' && e.code !== 'E_CONSTRAINT') throw e
+    failed.push({ ...which, reason: `${e.code === 'E_RUN' ? 'does not run' : 'failed'}: ${e.message}` })
     return undefined
   }
 }
@@ -141,7 +145,8 @@ function losesTooMuch(input: CompressInput, t: Trial): boolean {
 
 async function measured(input: CompressInput, original: Session, trial: Trial): Promise<Trial> {
   input.progress(`timing ${trial.name}`, 0, undefined)
-  return { ...trial, timing: await time(input, original, trial, trialSeconds) }
+  const timing = await time(input, original, trial, trialSeconds)
+  return { ...trial, ...(timing ? { timing } : {}) }
 }
 
 function standing(input: CompressInput, t: Trial): Standing {
@@ -180,7 +185,7 @@ const failedCandidate = (f: Failed): Candidate => ({
   measurement: { bytes: 0, metrics: {} },
   ratios: { bytes: 0 },
   chosen: false,
-  why: `does not run: ${f.reason}`
+  why: f.reason
 })
 
 /** Measures the choice on the test part, and checks the promise there. */
@@ -191,7 +196,7 @@ async function prove(
   candidates: readonly Candidate[]
 ): Promise<CompressResult> {
   const timing = await time(input, original, best, finalSeconds)
-  const session = await input.runner.open(best.staged.source, { threads: input.threads })
+  const session = await open(input, best.staged)
   try {
     const beside = input.synthetic ? [] : agreementBeside(original.outputs, input.metrics)
     const [was, is] = await scoreOn(
@@ -211,9 +216,9 @@ async function prove(
     return {
       ...(kept ? { chosen: { model: best.model, staged: best.staged } } : {}),
       report: {
-        before: { ...before, latencyMs: timing.before },
-        after: { ...after, latencyMs: timing.after },
-        ratios: ratiosOf(input, best, before, after, timing.ratio),
+        before: { ...before, ...(timing ? { latencyMs: timing.before } : {}) },
+        after: { ...after, ...(timing ? { latencyMs: timing.after } : {}) },
+        ratios: ratiosOf(input, best, before, after, timing?.ratio),
         drop,
         ...(same ? { agreement: { value: same.value, n: same.n } } : {}),
         ...constraintOf(input, kept),

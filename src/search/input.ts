@@ -27,7 +27,10 @@ export interface CompressInput {
   readonly maxDrop?: number
   readonly objective: Objective
   readonly target: Target
-  readonly runner: Runner
+  /** Folds, calibrates and trains. */
+  readonly engine: Runner
+  /** The target's own runtime, which scores and times. Absent: the engine scores, and nothing is timed. */
+  readonly measured?: Runner
   readonly rng: Rng
   readonly threads: number
   readonly signal: AbortSignal
@@ -38,8 +41,8 @@ export interface CompressInput {
   load?(path: string): Promise<Model>
   /** Writes a candidate as it would be saved. */
   stage(model: Model): Promise<Staged>
-  /** Load time and peak memory in a fresh process; absent where there is none (browser). */
-  process?(source: Source): Promise<{ readonly loadMs: number; readonly peakBytes: number }>
+  /** Load time and peak memory in a fresh process, as far as they can be told; absent where there is none (browser). */
+  process?(source: Source): Promise<{ readonly loadMs?: number; readonly peakBytes?: number }>
   /** Called with every candidate once it is measured. */
   onCandidate?(candidate: Candidate): void
 }

@@ -37,7 +37,7 @@ export interface Trial extends Made {
   readonly timing?: Timing
 }
 
-/** A candidate that the target's runtime could not load or run. */
+/** A candidate that could not be made, loaded or run, and why. */
 export interface Failed {
   readonly name: string
   readonly recipe: Recipe
@@ -49,11 +49,15 @@ export const faithfulness = metricFor('relativeError')
 
 /** What passes are given. */
 export function surroundings(input: CompressInput): Surroundings {
-  const { runner, target, rng, signal, progress, data, synthetic, threads, train, load } = input
+  const { engine, measured, target, rng, signal, progress, data, synthetic, threads, train, load } = input
   const metric = input.metrics[0]
-  const measure = measurer({ runner, rng: rng.fork('measure'), threads, signal, metric, parts: measuringParts(data) })
+  const runners = { engine, ...(measured ? { measured } : {}) }
+  const measure = measurer({
+    ...runners,
+    ...{ rng: rng.fork('measure'), threads, signal, metric, parts: measuringParts(data) }
+  })
   return {
-    runner,
+    ...runners,
     target,
     rng,
     signal,
@@ -87,9 +91,13 @@ export async function make(
   }
 }
 
+/** Opens what is to be scored, and timed where the target's runtime is there. */
+export const open = ({ engine, measured, threads }: CompressInput, { source }: Staged): Promise<Session> =>
+  (measured ?? engine).open(source, { threads })
+
 /** Scores a candidate on the parts that choose. */
 export async function score(input: CompressInput, original: Session, made: Made): Promise<Trial> {
-  const session = await input.runner.open(made.staged.source, { threads: input.threads })
+  const session = await open(input, made.staged)
   try {
     const scores = await scoreOn(
       staged(input, `scoring ${made.name}`),
@@ -140,9 +148,15 @@ function join(parts: readonly Float64Array[]): Float64Array {
   return out
 }
 
-/** Times a candidate against the original on one sample, interleaved. */
-export async function time(input: CompressInput, original: Session, made: Made, minSeconds: number): Promise<Timing> {
-  const session = await input.runner.open(made.staged.source, { threads: input.threads })
+/** Times a candidate against the original on one sample, interleaved; not without the target's runtime. */
+export async function time(
+  input: CompressInput,
+  original: Session,
+  made: Made,
+  minSeconds: number
+): Promise<Timing | undefined> {
+  if (!input.measured) return undefined
+  const session = await open(input, made.staged)
   try {
     const run = await firstRun(input.data.selection, batching([original, session], 1))
     const [before, after] = await interleave(

@@ -6,5 +6,6 @@ export const ortCpuAvx2: Target = {
   ...ortCpu,
   name: 'ort-cpu-avx2',
   summary: 'ONNX Runtime on an x86 CPU without VNNI (AVX2, AVX-512): int8 pair sums can saturate',
-  saturates: true
+  saturates: true,
+  assumesDotProducts: false
 }

@@ -6,9 +6,13 @@ export const ortWeb: Target = {
   name: 'ort-web',
   summary: 'ONNX Runtime in the browser (WebAssembly)',
   format: 'onnx',
+  runtime: 'onnxruntime-web',
+  // The selectors of both packages' CPU provider are the same.
+  fusesLike: ['onnxruntime-node'],
   opset: { min: 7, max: 25 },
   integerOps,
   forms: onnxForms,
   dtypes: ['float32', ...intBits],
-  saturates: false
+  saturates: false,
+  assumesDotProducts: false
 }

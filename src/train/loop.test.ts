@@ -49,7 +49,7 @@ const training = differentiate(net, {
 })
 const data = rings(330, 'train')
 const options: LoopOptions = { epochs: 8, rate: 0.02, seed: 3, reestimate: 4 }
-const env = (more: Partial<LoopEnvironment> = {}): LoopEnvironment => ({ runner: nodeRunner(), data, ...more })
+const env = (more: Partial<LoopEnvironment> = {}): LoopEnvironment => ({ engine: nodeRunner(), data, ...more })
 const validation = { data: rings(200, 'validation'), metric: metricFor('top1') }
 const bits = (m: Model): string =>
   [...m.graph.values.values()].map((v) => (v.data ? Array.from(toFloats(v.data)).join() : '')).join(';')
@@ -296,7 +296,7 @@ test('LeNet-5 reads digits after one epoch', async () => {
     }),
     { epochs: 1, rate: 2e-3, seed: 1 },
     {
-      runner: nodeRunner(),
+      engine: nodeRunner(),
       data: subset(all, order.slice(0, 8000)),
       validation: { data: subset(all, order.slice(8000)), metric: metricFor('top1') }
     }

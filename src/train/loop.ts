@@ -40,7 +40,7 @@ export interface LoopOptions {
 }
 
 export interface LoopEnvironment {
-  readonly runner: Runner
+  readonly engine: Runner
   readonly data: Dataset
   /** Never the test part: the best epoch and early stopping are chosen by it. */
   readonly validation?: Validation & {
@@ -145,14 +145,12 @@ interface Run {
 }
 
 /** The session of a training graph: fake quantization must stay as it is, and idle threads must not spin. */
-export function openTraining(training: Training, env: Pick<LoopEnvironment, 'runner' | 'threads'>): Promise<Session> {
+export function openTraining(training: Training, env: Pick<LoopEnvironment, 'engine' | 'threads'>): Promise<Session> {
   const threads = env.threads ?? 1
-  return env.runner.open(training.model, {
+  return env.engine.open(training.model, {
     threads,
-    extra: {
-      'session.disable_quant_qdq': '1',
-      ...(threads > 1 ? { 'session.intra_op.allow_spinning': '0' } : {})
-    }
+    quantization: 'asFloat',
+    ...(threads > 1 ? { idleThreads: 'sleep' as const } : {})
   })
 }
 
@@ -373,10 +371,10 @@ const validationBatch = 256
 export async function meanScore(
   model: Model,
   { data, metric }: Validation,
-  env: Pick<LoopEnvironment, 'runner' | 'threads' | 'signal'>
+  env: Pick<LoopEnvironment, 'engine' | 'threads' | 'signal'>
 ): Promise<number> {
   const fixed = model.graph.values.get(model.graph.inputs[0] ?? '')?.shape?.[0]
-  const session = await env.runner.open(model, { threads: env.threads ?? 1 })
+  const session = await env.engine.open(model, { threads: env.threads ?? 1 })
   try {
     let [sum, count] = [0, 0]
     const batch = typeof fixed === 'number' ? fixed : validationBatch

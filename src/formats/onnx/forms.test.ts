@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { optimizedOf } from '../../../test/compare.ts'
 import { tensor, toNumbers } from '../../ir/tensor.ts'
 import { parse, print } from '../../ir/text.ts'
 import { nodeRunner } from '../../node/runner.ts'
@@ -71,7 +72,7 @@ describe('form foldable', () => {
   })
   it('is folded away by the engine; DequantizeLinear is not', async () => {
     const session = await nodeRunner().open(writeModel(m).bytes, { keepOptimized: true })
-    const optimized = await session.optimized()
+    const optimized = await optimizedOf(session)
     await session.close()
     expect(unfolded(m, optimized)).toEqual([])
     expect(unfolded(m, spellForms(m))).toEqual(['q1', 'q2'])
@@ -125,7 +126,7 @@ describe('form foldable', () => {
       x: tensor('float32', [2, 4], [1, 0, 0, 0, 0, 1, 0, 0])
     })
     expect(Array.from(toNumbers(made['y'] as Tensor))).toEqual([0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4])
-    expect(unfolded(branches, await session.optimized())).toEqual([])
+    expect(unfolded(branches, await optimizedOf(session))).toEqual([])
     await session.close()
   })
   it('refuses what it cannot say', () => {

@@ -9,6 +9,7 @@ import type { Context, Dataset, Model } from '../../types.ts'
 import { type CheckpointFiles, checkpointsBeside } from '../checkpoint.ts'
 import { save } from '../files.ts'
 import type { Job, JobHooks, JobResult } from '../job.ts'
+import { runtimeNotes } from '../runtimes.ts'
 import { saturationNotes } from './host.ts'
 import { factsOf, metricsOf, type Opened, openJob } from './open.ts'
 import { passData } from './parts.ts'
@@ -29,7 +30,11 @@ export async function applyJob(job: Job, hooks: JobHooks): Promise<JobResult> {
   const recipe = job.recipe ?? []
   const { signal, progress } = hooks
   const checkpoints = job.out === undefined ? undefined : checkpointsBeside(job.out, { resume: job.resume ?? false })
-  const surroundings = { runner: o.runner, target: o.target, rng: o.rng, signal, progress, data }
+  const { engine, measured } = o
+  const surroundings = {
+    ...{ engine, target: o.target, rng: o.rng, signal, progress, data },
+    ...(measured ? { measured } : {})
+  }
   const applied = await applyRecipe(o.model, recipe, {
     ...surroundings,
     ...(job.reference === undefined ? {} : { reference: await openReference(job.reference, o.model, surroundings) }),
@@ -41,6 +46,7 @@ export async function applyJob(job: Job, hooks: JobHooks): Promise<JobResult> {
     ...applied.notes,
     ...(applied.model === o.model ? ['there was nothing to do'] : []),
     ...trainingNotes(job, checkpoints),
+    ...(recipe.some(([name]) => passFor(name).uses.includes('selection')) ? runtimeNotes(o, o.target) : []),
     ...saturationNotes(applied.model, o.target)
   ]
   const { steps, refusals } = applied
@@ -68,8 +74,9 @@ async function measuring(job: Job, o: Opened, data: PassData, signal: AbortSigna
   const parts = measuringParts(data)
   if (!data.selection || parts.length === 0) return {}
   const [metric] = await metricsOf(job, o, data.selection)
-  const { runner, threads, rng } = o
-  return { measure: measurer({ runner, threads, rng: rng.fork('measure'), signal, parts, metric }) }
+  const { engine, measured, threads, rng } = o
+  const runners = { engine, ...(measured ? { measured } : {}) }
+  return { measure: measurer({ ...runners, threads, rng: rng.fork('measure'), signal, parts, metric }) }
 }
 
 /** Reads a model in any format and writes it as ONNX. */

@@ -10,6 +10,7 @@ import type { Measurement, Model, Source } from '../../types.ts'
 import { fileBytes, save } from '../files.ts'
 import type { Job, JobHooks, JobResult } from '../job.ts'
 import { temporaryError } from '../runner.ts'
+import { runtimeNotes } from '../runtimes.ts'
 import { candidateNotes } from './host.ts'
 import { comparedLayers } from './layers.ts'
 import { factsOf, metricsOf, type Opened, openJob } from './open.ts'
@@ -37,7 +38,8 @@ export async function compressJob(job: Job, hooks: JobHooks): Promise<JobResult>
     const result = await compress({ ...inputOf(job, o, parts, hooks, scratch), metrics, objective })
     const before = { ...sizes, ...result.report.before }
     const guessed = parts.synthetic ? guessedSizes(o.inputs) : []
-    const notes = [...guessed, ...result.report.notes, ...candidateNotes(result.report.candidates, o.target)]
+    const noted = runtimeNotes(o, o.target)
+    const notes = [...guessed, ...noted, ...result.report.notes, ...candidateNotes(result.report.candidates, o.target)]
     if (!result.chosen) return { unmet: true, report: { ...known, ...result.report, notes, before } }
     return {
       unmet: false,
@@ -64,7 +66,9 @@ function inputOf(
     ...(parts.train ? { train: parts.train } : {}),
     load: loadRunnable,
     synthetic: parts.synthetic,
-    ...{ target: o.target, runner: o.runner, rng: o.rng, threads: o.threads, signal, progress },
+    engine: o.engine,
+    ...(o.measured ? { measured: o.measured } : {}),
+    ...{ target: o.target, rng: o.rng, threads: o.threads, signal, progress },
     ...(job.maxDrop === undefined ? {} : { maxDrop: job.maxDrop }),
     ...(job.recipe === undefined ? {} : { recipe: job.recipe }),
     stage: async (model) => {
@@ -74,10 +78,7 @@ function inputOf(
     },
     process: async (source) => {
       const path = pathOf(source)
-      const session = await o.runner.open({ path }, { threads: o.threads })
-      const feeds = await firstFeeds(session, parts.selection)
-      await session.close()
-      return processOf(path, feeds, o.threads, hooks)
+      return processOf(path, await firstFeeds(o, parts.selection), o, hooks)
     }
   }
 }

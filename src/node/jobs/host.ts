@@ -2,6 +2,7 @@
 import { listed } from '../../base/listed.ts'
 import { saturatingNodes } from '../../passes/quantize/common/saturation.ts'
 import type { Candidate } from '../../report/types.ts'
+import { targets } from '../../targets/index.ts'
 import type { Model, Target } from '../../types.ts'
 import { machine } from '../machine.ts'
 
@@ -12,18 +13,24 @@ interface Processor {
 
 const thisOne = (): Processor => ({ arch: process.arch, vnni: machine().vnni })
 
-const missing = 'this processor has no 8-bit dot products (VNNI), which target ort-cpu means'
-const advice = '--target ort-cpu-avx2 keeps them from it'
+const missing = ({ name }: Target): string =>
+  `this processor has no 8-bit dot products (VNNI), which target ${name} means`
+
+/** Names the target for processors like this one. */
+function advice({ runtime }: Target): string {
+  const other = targets.find((t) => t.runtime === runtime && t.saturates)
+  return other ? `; --target ${other.name} keeps them from it` : ''
+}
 
 /** Does the target mean instructions that this processor lacks, so that int8 sums saturate here and not there? */
 const isWeaker = (target: Target, { arch, vnni }: Processor): boolean =>
-  target.name === 'ort-cpu' && arch === 'x64' && vnni === false
+  target.assumesDotProducts && arch === 'x64' && vnni === false
 
 /** A note where int8 sums of this model can saturate on this processor, though its target is one on which they cannot. */
 export function saturationNotes(model: Model, target: Target, here: Processor = thisOne()): string[] {
   const nodes = isWeaker(target, here) ? saturatingNodes(model) : []
   if (nodes.length === 0) return []
-  return [`${missing}: sums of ${listed(nodes)} can saturate here; ${advice}`]
+  return [`${missing(target)}: sums of ${listed(nodes)} can saturate here${advice(target)}`]
 }
 
 /** The same for candidates in int8 that are judged here. */
@@ -34,6 +41,6 @@ export function candidateNotes(
 ): string[] {
   const isInteger = candidates.some((c) => c.recipe.some(([pass]) => pass === 'quantize-static'))
   return isInteger && isWeaker(target, here)
-    ? [`${missing}: candidates in int8 were judged by sums that can saturate; ${advice}`]
+    ? [`${missing(target)}: candidates in int8 were judged by sums that can saturate${advice(target)}`]
     : []
 }

@@ -5,6 +5,7 @@ import { layersOf } from '../../measure/layers.ts'
 import type { Layer } from '../../report/types.ts'
 import type { Dataset, Model } from '../../types.ts'
 import type { JobHooks } from '../job.ts'
+import { scorer } from '../runtimes.ts'
 import { type KindLayer, kindOf } from './inspect.ts'
 import type { Opened } from './open.ts'
 
@@ -17,7 +18,7 @@ export async function comparedLayers(
   { alone = false }: { readonly alone?: boolean } = {}
 ): Promise<readonly KindLayer[]> {
   const layers = await layersOf(o.model, compressed, {
-    runner: o.runner,
+    runner: scorer(o),
     dataset: data,
     threads: o.threads,
     alone,

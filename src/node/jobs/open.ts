@@ -9,13 +9,13 @@ import { inferShapes } from '../../ops/infer.ts'
 import type { Report } from '../../report/types.ts'
 import { measurementText } from '../../report/words.ts'
 import { targetFor } from '../../targets/index.ts'
-import type { Dataset, Measurement, Metric, Model, Runner, Session, Target, Value } from '../../types.ts'
+import type { Dataset, Measurement, Metric, Model, Session, Target, Value } from '../../types.ts'
 import { openDataset } from '../dataset.ts'
 import { fileBytes, load, sha256File } from '../files.ts'
 import type { Job } from '../job.ts'
-import { machine } from '../machine.ts'
+import { machineOf } from '../machine.ts'
 import { loadMetric } from '../modules.ts'
-import { nodeRunner } from '../runner.ts'
+import { type Runners, runnersFor } from '../runtimes.ts'
 import { version } from '../version.ts'
 
 /** A model out of a file. */
@@ -28,8 +28,7 @@ export interface OpenedModel {
 }
 
 /** An open model, and what every job needs beside it. */
-export interface Opened extends OpenedModel {
-  readonly runner: Runner
+export interface Opened extends OpenedModel, Runners {
   readonly target: Target
   readonly rng: Rng
   readonly threads: number
@@ -59,12 +58,12 @@ export async function openJob(job: Job): Promise<Opened> {
   const opened = await openModel(job.model)
   const seed = job.seed ?? 0
   const threads = job.threads ?? 1
-  const { cpu, cores, node, onnxruntime } = machine()
+  const runners = await runnersFor(target)
   return {
     ...opened,
+    ...runners,
     target,
     threads,
-    runner: nodeRunner(),
     rng: rng(seed),
     report: {
       pare: version,
@@ -81,7 +80,7 @@ export async function openJob(job: Job): Promise<Opened> {
       curves: {},
       layers: [],
       recipe: [],
-      machine: { cpu, cores, node, onnxruntime }
+      machine: machineOf(runners)
     }
   }
 }

@@ -13,11 +13,11 @@ import { bytesText } from '../../report/words.ts'
 import { askedInputs, preparedInputs } from '../../search/preset-inputs.ts'
 import { dtypes, dtypesFor, isHalf, type PresetDtype, recipeFor, suffixes } from '../../search/presets.ts'
 import { targetFor } from '../../targets/index.ts'
-import type { Dataset, Model, Source, Tensor } from '../../types.ts'
+import type { Dataset, Model, Runner, Tensor } from '../../types.ts'
 import { openDataset } from '../dataset.ts'
 import { fileBytes, load, save, sha256File } from '../files.ts'
 import type { Job, JobHooks, JobResult } from '../job.ts'
-import { machine } from '../machine.ts'
+import { machineOf } from '../machine.ts'
 import { comparedWith, outputsOf, type Reference } from '../presets/compare.ts'
 import {
   configIn,
@@ -28,14 +28,12 @@ import {
   type Staging,
   stagingIn
 } from '../presets/folder.ts'
-import { nodeRunner } from '../runner.ts'
+import { type Runners, runnersFor } from '../runtimes.ts'
 import { version } from '../version.ts'
-import { webHint, webRunner } from '../web-runner.ts'
+import { webHint } from '../web-runner.ts'
 
 /** Samples that a file is compared with its original on. */
 const sampleCount = 6
-/** A WebAssembly engine addresses 4 GB, and holds the file and the weights made of it. */
-const webBytes = 1e9
 
 interface Loaded extends FolderModel {
   readonly model: Model
@@ -49,6 +47,7 @@ interface Work {
   readonly hooks: JobHooks
   readonly config: FolderConfig
   readonly staging: Staging
+  readonly runners: Runners
   readonly engines: readonly Engine[]
   readonly data: ReadonlyMap<Loaded, Dataset>
   readonly notes: string[]
@@ -71,12 +70,13 @@ export async function quantizeForJob(job: Job, hooks: JobHooks): Promise<JobResu
   for (const m of found) models.push(await loaded(m))
   const notes: string[] = []
   const data = await dataFor(job, models, notes)
-  const engines = await enginesFor(notes)
-  const report = await reportOf(job, models)
+  const runners = await runnersFor(target)
+  const engines = enginesOf(runners, notes)
+  const report = await reportOf(job, models, runners)
   hooks.opened?.(report, `${models.length} model${models.length === 1 ? '' : 's'} · ${bytesText(report.before.bytes)}`)
   const staging = stagingIn(into)
   try {
-    const work: Work = { job, hooks, config, staging, engines, data, notes }
+    const work: Work = { job, hooks, config, staging, runners, engines, data, notes }
     const files: Made[] = []
     for (const m of models) files.push(...(await familyOf(m, wanted, work)))
     const good = files.filter((f) => f.failed === undefined)
@@ -107,18 +107,16 @@ async function loaded(m: FolderModel): Promise<Loaded> {
   return { ...m, model: inferShapes(model), bytes: own + beside, isExternal: beside > 0 }
 }
 
-async function enginesFor(notes: string[]): Promise<readonly Engine[]> {
-  const node = { name: 'onnxruntime-node', runner: nodeRunner() }
-  const web = await webRunner()
-  if (web) return [node, { name: 'onnxruntime-web', runner: web }]
-  notes.push(`onnxruntime-web is not installed, so the files were not run in it: ${webHint}`)
-  return [node]
+function enginesOf({ engine, measured }: Runners, notes: string[]): readonly Engine[] {
+  const named = (runner: Runner): Engine => ({ name: runner.name, runner })
+  if (measured) return [named(engine), named(measured)]
+  notes.push(`${target.runtime} is not installed, so the files were not run in it: ${webHint}`)
+  return [named(engine)]
 }
 
-async function reportOf(job: Job, models: readonly Loaded[]): Promise<Report> {
+async function reportOf(job: Job, models: readonly Loaded[], runners: Runners): Promise<Report> {
   const hash = createHash('sha256')
   for (const m of models) hash.update(`${await sha256File(m.path)}\n`)
-  const { cpu, cores, node, onnxruntime } = machine()
   return {
     pare: version,
     reportVersion: 1,
@@ -129,7 +127,7 @@ async function reportOf(job: Job, models: readonly Loaded[]): Promise<Report> {
     threads: job.threads ?? 1,
     before: { bytes: models.reduce((n, m) => n + m.bytes, 0), metrics: {} },
     ...{ candidates: [], steps: [], refusals: [], notes: [], curves: {}, layers: [], recipe: [] },
-    machine: { cpu, cores, node, onnxruntime }
+    machine: machineOf(runners)
   }
 }
 
@@ -216,23 +214,13 @@ async function referencesOf(m: Loaded, samples: readonly Values[], work: Work): 
   const { engines, hooks, notes, job } = work
   const out: Reference[] = []
   for (const [i, engine] of engines.entries()) {
-    if (i > 0 && m.bytes > webBytes) {
-      notes.push(`${m.name} takes ${bytesText(m.bytes)}, more than a WebAssembly engine holds: not run in it`)
-      continue
-    }
-    const source = sourceFor(engine, engines, m.path, m.isExternal ? m.model : undefined)
-    const outputs = await outputsOf(engine, source, samples, { threads: job.threads ?? 1, signal: hooks.signal })
+    const how = { threads: job.threads ?? 1, signal: hooks.signal }
+    const outputs = await outputsOf(engine, { path: m.path }, samples, how)
     if (typeof outputs !== 'string') out.push({ engine, samples, outputs })
     else if (i === 0) return outputs
     else notes.push(`${engine.name} does not run ${m.name} itself, so its files were not run there: ${outputs}`)
   }
   return out
-}
-
-/** The first engine opens files; the other has no file system, and takes bytes, or a model with weights beside it. */
-function sourceFor(engine: Engine, engines: readonly Engine[], path: string, model: Model | undefined): Source {
-  if (engine === engines[0]) return { path }
-  return model ?? fileBytes(path)
 }
 
 async function oneFile(
@@ -246,7 +234,7 @@ async function oneFile(
   const recipe = recipeFor(dtype, m.model, data.own)
   try {
     const applied = await applyRecipe(m.model, recipe, {
-      runner: nodeRunner(),
+      ...work.runners,
       data: { calibration: data.calibration },
       target,
       rng: rng(job.seed ?? 0).fork(`${m.name} ${dtype}`),
@@ -262,7 +250,7 @@ async function oneFile(
       ...(job.opset === undefined ? {} : { opset: job.opset })
     })
     const isExternal = saved.bytes > fileBytes(staging.path(file)).length
-    const runs = await runsOf(dtype, staging.path(file), isExternal, references, work)
+    const runs = await runsOf(dtype, staging.path(file), references, work)
     const failed = runs.find((r) => r.failed !== undefined)
     const isChanged = applied.steps.slice(1).some((s) => s.after.bytes !== s.before.bytes)
     return {
@@ -296,18 +284,15 @@ const isOfTheModel = ({ code }: PareError): boolean =>
 async function runsOf(
   dtype: PresetDtype,
   path: string,
-  isExternal: boolean,
   references: readonly Reference[],
   { engines, job, hooks }: Work
 ): Promise<FamilyRun[]> {
   const runs: FamilyRun[] = []
   for (const reference of references) {
-    const model = isExternal && reference.engine !== engines[0] ? await load(path) : undefined
-    const source = sourceFor(reference.engine, engines, path, model)
     const how = { threads: job.threads ?? 1, signal: hooks.signal }
-    const run = await comparedWith(reference, source, how)
+    const run = await comparedWith(reference, { path }, how)
     const isRounded = isHalf(dtype) && run.failed === undefined && reference.engine === engines[0]
-    runs.push(isRounded ? await comparedWith(reference, source, { ...how, optimization: 'disabled' }) : run)
+    runs.push(isRounded ? await comparedWith(reference, { path }, { ...how, optimization: 'disabled' }) : run)
   }
   return runs
 }

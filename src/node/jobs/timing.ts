@@ -3,8 +3,10 @@ import type { Rng } from '../../base/random.ts'
 import { interleave, type Timed } from '../../measure/latency.ts'
 import { batching, type Fed, feedsOf, firstRun, runOn } from '../../runtime/batches.ts'
 import type { Dataset, Ratios, Session, Tensor } from '../../types.ts'
+import { load } from '../files.ts'
 import type { JobHooks } from '../job.ts'
-import { measureProcess } from '../measure.ts'
+import { measureProcess, takesPaths } from '../measure.ts'
+import type { Runners } from '../runtimes.ts'
 
 /** Times one sample through every session, interleaved; the first is what the others are compared with. */
 export async function timeSessions(
@@ -30,20 +32,30 @@ export async function firstFeeds(session: Fed, data: Dataset): Promise<Readonly<
   return feedsOf(session, await firstRun(data, batching([session], 1)))
 }
 
-/** Load time and peak memory of a file in fresh processes. */
+/** Load time and peak memory of a file in fresh processes of the target's runtime; nothing where that cannot be told. */
 export async function processOf(
   path: string,
   feeds: Readonly<Record<string, Tensor>> | undefined,
-  threads: number,
+  { measured, threads }: Pick<Runners, 'measured'> & { readonly threads: number },
   hooks: JobHooks
-): Promise<{ readonly loadMs: number; readonly peakBytes: number }> {
+): Promise<{ readonly loadMs?: number; readonly peakBytes?: number }> {
+  if (!measured || (!takesPaths(measured.name) && (await hasWeightsBeside(path)))) return {}
   hooks.progress('loading in a fresh process', 0, undefined)
   const { loadMs, peakBytes } = await measureProcess(path, {
     threads,
+    runtime: measured.name,
     signal: hooks.signal,
     ...(feeds ? { feeds } : {})
   })
   return { loadMs, peakBytes }
+}
+
+async function hasWeightsBeside(path: string): Promise<boolean> {
+  let files = 0
+  await load(path, () => {
+    files++
+  })
+  return files > 0
 }
 
 /** Ratios of what was measured in fresh processes. */

@@ -7,6 +7,7 @@ import { isKept } from '../../search/choose.ts'
 import type { Dataset, Measurement, Metric, Model, Session, Target } from '../../types.ts'
 import { sha256File } from '../files.ts'
 import type { Job, JobHooks, JobResult } from '../job.ts'
+import { runtimeNotes, scorer } from '../runtimes.ts'
 import { comparedEngines, otherEngine } from './engines.ts'
 import { saturationNotes } from './host.ts'
 import { comparedLayers, layerAdvice } from './layers.ts'
@@ -24,7 +25,7 @@ export async function verifyJob(job: Job, hooks: JobHooks): Promise<JobResult> {
   const path = otherOf(job)
   const o = await openJob(job)
   refuseUnrunnable(o)
-  const { web, notes } = await otherEngine(job, o.target)
+  const { web, notes } = await otherEngine(job, o)
   const { all, report: described } = await testData(job, o)
   const metrics = await metricsOf(job, o, all)
   const sizes = { ...sizedModel(job.model, o.model, o.bytes), metrics: {} }
@@ -37,10 +38,10 @@ export async function verifyJob(job: Job, hooks: JobHooks): Promise<JobResult> {
     const pair = await measurePair(job, o, second, [original, other], all, hooks)
     const layers = await comparedLayers(o, model, all, hooks, { alone: job.layers === true })
     const files = [
-      { path: job.model, bytes: o.bytes, model: o.model },
-      { path, bytes: pair.after.bytes, model }
+      { path: job.model, model: o.model },
+      { path, model }
     ] as const
-    const both = web ? await comparedEngines(web, o, files, all, hooks) : undefined
+    const engines = web ? await comparedEngines(web, o.engine, files, all, hooks) : undefined
     const { maxDrop } = job
     const first = metrics[0].name
     const drop = judged.drop[first]
@@ -55,14 +56,13 @@ export async function verifyJob(job: Job, hooks: JobHooks): Promise<JobResult> {
         after: { ...pair.after, metrics: judged.after },
         drop: judged.drop,
         layers,
-        ...(both ? { engines: both.engines } : {}),
+        ...(engines ? { engines } : {}),
         ...(judged.agreement ? { agreement: judged.agreement } : {}),
         ...(maxDrop === undefined ? {} : { constraint: { metric: first, maxDrop, met } }),
         notes: [
           ...pair.notes,
           ...notes,
           ...saturationNotes(model, o.target),
-          ...(both?.notes ?? []),
           ...layerNotes(job, layers),
           ...(described.synthetic ? [] : layerAdvice(layers)),
           ...kindNotes(o, all, described.synthetic)
@@ -89,10 +89,10 @@ export async function benchJob(job: Job, hooks: JobHooks): Promise<JobResult> {
     })
   }
   return withSessions(o, [job.model], async ([session]) => {
-    const [timed] = await timeSessions([['model', session]], all, timing(job, o, hooks))
-    const process = await processOf(job.model, await firstFeeds(session, all), o.threads, hooks)
-    const before = { ...sizes, ...process, ...(timed ? { latencyMs: timed.latency } : {}) }
-    return { unmet: false, report: { ...o.report, data, before } }
+    const [time] = await timed(job, o, [['model', session]], all, hooks)
+    const process = await processOf(job.model, await firstFeeds(session, all), o, hooks)
+    const before = { ...sizes, ...process, ...(time ? { latencyMs: time.latency } : {}) }
+    return { unmet: false, report: { ...o.report, data, before, notes: runtimeNotes(o, o.target) } }
   })
 }
 
@@ -124,11 +124,15 @@ async function openSecond(job: Job, path: string, data: Dataset, hooks: JobHooks
   return { ...second, path }
 }
 
-const timing = (job: Job, o: Opened, hooks: JobHooks): Parameters<typeof timeSessions>[2] => ({
-  rng: o.rng,
-  hooks,
-  seconds: job.seconds ?? defaultSeconds
-})
+/** Times sessions of the target's runtime, interleaved; nothing where that is not here. */
+const timed = async (
+  job: Job,
+  o: Opened,
+  sessions: Parameters<typeof timeSessions>[0],
+  data: Dataset,
+  hooks: JobHooks
+): Promise<Awaited<ReturnType<typeof timeSessions>>> =>
+  o.measured ? timeSessions(sessions, data, { rng: o.rng, hooks, seconds: job.seconds ?? defaultSeconds }) : []
 
 type Sessions<P extends readonly string[]> = { readonly [K in keyof P]: Session }
 
@@ -140,7 +144,7 @@ async function withSessions<const P extends readonly string[], R>(
 ): Promise<R> {
   const open: Session[] = []
   try {
-    for (const path of paths) open.push(await o.runner.open({ path }, { threads: o.threads }))
+    for (const path of paths) open.push(await scorer(o).open({ path }, { threads: o.threads }))
     return await use(open as unknown as Sessions<P>)
   } finally {
     for (const s of open) await s.close()
@@ -200,23 +204,25 @@ async function measurePair(
   data: Dataset,
   hooks: JobHooks
 ): Promise<Pick<Report, 'before' | 'ratios' | 'notes' | 'output'> & { readonly after: Measurement }> {
-  const [a, b] = await timeSessions(
+  const [a, b] = await timed(
+    job,
+    o,
     [
       ['original', original],
       ['other', other]
     ],
     data,
-    timing(job, o, hooks)
+    hooks
   )
-  const was = await processOf(job.model, await firstFeeds(original, data), o.threads, hooks)
-  const is = await processOf(path, await firstFeeds(other, data), o.threads, hooks)
+  const was = await processOf(job.model, await firstFeeds(original, data), o, hooks)
+  const is = await processOf(path, await firstFeeds(other, data), o, hooks)
   const latency = (l: typeof a): Pick<Measurement, 'latencyMs'> => (l ? { latencyMs: l.latency } : {})
   return {
     output: { path, sha256: await sha256File(path) },
     before: { ...sizedModel(job.model, o.model, o.bytes), ...latency(a), ...was, metrics: {} },
     after: { ...sizedModel(path, model, bytes), ...latency(b), ...is, metrics: {} },
     ratios: { bytes: bytes / o.bytes, ...(b?.ratio ? { latency: b.ratio } : {}), ...processRatios(was, is) },
-    notes: targetNotes(model, o.target)
+    notes: [...runtimeNotes(o, o.target), ...targetNotes(model, o.target)]
   }
 }
 

@@ -130,7 +130,7 @@ output y`
 describe('repaired', () => {
   /** Mean and deviation per channel of a value over samples and positions. */
   async function spread(m: Model, id: string, x: Tensor): Promise<number[][]> {
-    const session = await testContext().runner.open(m, { outputs: [id] })
+    const session = await testContext().engine.open(m, { outputs: [id] })
     const out = (await session.run({ x }))[id] as Tensor
     await session.close()
     const [channels, run] = [out.shape[1] as number, elementCount(out.shape.slice(2))]

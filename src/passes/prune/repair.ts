@@ -97,7 +97,7 @@ async function spreads(
   const watched = edit(model, (d) => {
     for (const layer of layers) ids.set(layer, watchLayer(d, layer))
   })
-  const session = await ctx.runner.open(watched, { outputs: [...ids.values()].flat() })
+  const session = await ctx.engine.open(watched, { outputs: [...ids.values()].flat() })
   try {
     const wanted = session.inputs.flatMap(({ name }) => (inputs[name] ? [[name, inputs[name]] as const] : []))
     const out = await session.run(Object.fromEntries(wanted))

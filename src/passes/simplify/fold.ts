@@ -33,7 +33,7 @@ export async function foldConstants(
   model: Model,
   maxBytes: number,
   failed: Set<string>,
-  ctx: Pick<Context, 'runner' | 'refuse'>
+  ctx: Pick<Context, 'engine' | 'refuse'>
 ): Promise<Model> {
   const folded = new Map<Graph, ReadonlyMap<string, Tensor>>()
   const visit = async (graph: Graph, around: readonly Graph[]): Promise<void> => {
@@ -178,7 +178,7 @@ async function compute(
   graphs: readonly Graph[],
   groups: readonly Group[],
   failed: Set<string>,
-  ctx: Pick<Context, 'runner' | 'refuse'>
+  ctx: Pick<Context, 'engine' | 'refuse'>
 ): Promise<ReadonlyMap<string, Tensor>> {
   const together = await attempt(model, graphs, groups, ctx)
   if (!(together instanceof PareError)) return together
@@ -197,11 +197,11 @@ async function attempt(
   model: Model,
   graphs: readonly Graph[],
   groups: readonly Group[],
-  ctx: Pick<Context, 'runner'>
+  ctx: Pick<Context, 'engine'>
 ): Promise<ReadonlyMap<string, Tensor> | PareError> {
   const cut = cutOut(model, graphs, groups)
   try {
-    const session = await ctx.runner.open(cut, { optimization: 'disabled' })
+    const session = await ctx.engine.open(cut, { optimization: 'disabled' })
     try {
       const results = await session.run({})
       return checked(cut.graph, results)

@@ -97,7 +97,7 @@ export async function learn(f: Fit, ctx: Context): Promise<Fitted> {
       from
     },
     {
-      runner: ctx.runner,
+      engine: ctx.engine,
       data: samples.train,
       ...(samples.validation ? { validation: { ...samples.validation, ms: from.scoreMs } } : {}),
       signal: ctx.signal,

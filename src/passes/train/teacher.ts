@@ -28,7 +28,7 @@ export async function openTeacher(
   o: { readonly data: Dataset; readonly cached: boolean },
   ctx: Context
 ): Promise<Teacher> {
-  const session = await ctx.runner.open(model, { outputs: [...pairs.values()] })
+  const session = await ctx.engine.open(model, { outputs: [...pairs.values()] })
   try {
     const isFixed = fixedBatch(model) !== undefined
     const cache = o.cached && !isFixed ? await cacheOf(session, pairs, o.data, ctx) : undefined
@@ -107,7 +107,7 @@ async function cacheOf(session: Session, pairs: Pairs, data: Dataset, ctx: Conte
  * last samples where those do not fill the batch that the teacher fixes.
  */
 export async function labelledBy(model: Model, logits: string, data: Dataset, ctx: Context): Promise<Dataset> {
-  const session = await ctx.runner.open(model, { outputs: [logits] })
+  const session = await ctx.engine.open(model, { outputs: [logits] })
   try {
     const labels: number[] = []
     const fixed = fixedBatch(model)

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest'
-import { testContext } from '../../../test/compare.ts'
+import { optimizedOf, testContext } from '../../../test/compare.ts'
 import { digits, network } from '../../../test/digits.ts'
 import { metricFor } from '../../data/metrics.ts'
 import { toNumbers } from '../../ir/tensor.ts'
 import { nodeRunner } from '../../node/runner.ts'
-import { countIntegerKernels } from '../../ops/kernels.ts'
+import { countIntegerKernels } from '../../runtime/kernels.ts'
 import type { Context, Dataset, Model, Pass } from '../../types.ts'
 import { parseOptions } from '../pass.ts'
 import { quantizeStatic } from '../quantize/static/quantize-static.ts'
@@ -40,7 +40,7 @@ async function accuracy(m: Model, samples: Dataset = selection): Promise<number>
 
 async function kernels(m: Model): Promise<Readonly<Record<string, number>>> {
   const session = await nodeRunner().open(m, { optimization: 'extended', keepOptimized: true })
-  const optimized = await session.optimized()
+  const optimized = await optimizedOf(session)
   await session.close()
   return countIntegerKernels(optimized)
 }

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import { meanError, normalData, testContext } from '../../../../test/compare.ts'
+import { meanError, normalData, optimizedOf, testContext } from '../../../../test/compare.ts'
 import { constant, producer } from '../../../ir/graph.ts'
 import { model } from '../../../ir/text.ts'
 import { nodeRunner } from '../../../node/runner.ts'
-import { countIntegerKernels } from '../../../ops/kernels.ts'
+import { countIntegerKernels } from '../../../runtime/kernels.ts'
 import type { Dataset, Model, Recipe } from '../../../types.ts'
 import { parseOptions } from '../../pass.ts'
 import { type Applied, applyRecipe } from '../../recipe.ts'
@@ -47,7 +47,7 @@ describe('correct-bias', () => {
     const bias = producer(made.model.graph, first?.inputs[2] ?? '')
     expect(constant(made.model.graph, bias?.inputs[0])?.dtype).toBe('int32')
     const session = await nodeRunner().open(made.model, { optimization: 'extended', keepOptimized: true })
-    expect(countIntegerKernels(await session.optimized())).toEqual({ QLinearConv: 3 })
+    expect(countIntegerKernels(await optimizedOf(session))).toEqual({ QLinearConv: 3 })
     await session.close()
   })
   it('tells what it took back', async () => {

@@ -1,6 +1,6 @@
 import * as web from 'onnxruntime-web'
 import { describe, expect, it } from 'vitest'
-import { difference, outputsOf, randomFeeds, testContext } from '../../../../test/compare.ts'
+import { difference, optimizedOf, outputsOf, randomFeeds, testContext } from '../../../../test/compare.ts'
 import { arrayDataset } from '../../../data/index.ts'
 import { readModel, writeModel } from '../../../formats/index.ts'
 import { allGraphs, constant, opName, producer } from '../../../ir/graph.ts'
@@ -54,7 +54,7 @@ describe('cast-float, storage', () => {
     expect(ops(made).filter((op) => op === 'Cast')).toHaveLength(2)
     expect(await loss(network, made)).toBeLessThan(tolerance)
     const session = await nodeRunner().open(made, { keepOptimized: true, optimization: 'basic' })
-    expect((await session.optimized()).graph.nodes.map((n) => n.op)).not.toContain('Cast')
+    expect((await optimizedOf(session)).graph.nodes.map((n) => n.op)).not.toContain('Cast')
     await session.close()
   })
   it('leaves weights outside the range, with the reason', async () => {

@@ -16,7 +16,7 @@ export async function valuesBeyond(
   limit: number,
   dataset: Dataset,
   constants: ReadonlyMap<string, Tensor>,
-  ctx: Pick<Context, 'runner' | 'signal' | 'progress'>
+  ctx: Pick<Context, 'engine' | 'signal' | 'progress'>
 ): Promise<ReadonlyMap<string, number>> {
   const ids = model.graph.nodes.flatMap((n) => n.outputs.filter((id) => isFloatTensor(model, id)))
   const peaks = new Map<string, string>()
@@ -28,7 +28,7 @@ export async function valuesBeyond(
     for (const id of ids) peaks.set(id, d.add('ReduceMax', [d.add('Abs', [id])], { attrs: { keepdims: 0 } }))
   })
   const out = new Map<string, number>()
-  const session = await ctx.runner.open(watched, { outputs: [...peaks.values()] })
+  const session = await ctx.engine.open(watched, { outputs: [...peaks.values()] })
   const fixed = fixedBatch(model)
   try {
     await eachBatch(

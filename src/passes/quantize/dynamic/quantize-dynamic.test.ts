@@ -1,6 +1,6 @@
 import * as web from 'onnxruntime-web'
 import { describe, expect, it } from 'vitest'
-import { difference, outputsOf, randomFeeds, testContext } from '../../../../test/compare.ts'
+import { difference, optimizedOf, outputsOf, randomFeeds, testContext } from '../../../../test/compare.ts'
 import { saturates } from '../../../../test/shared.ts'
 import { arrayDataset } from '../../../data/index.ts'
 import { readModel, writeModel } from '../../../formats/index.ts'
@@ -31,7 +31,7 @@ async function loss(m: Model, made: Model, feeds = randomFeeds(m, 1, 4)): Promis
 
 async function kernels(m: Model): Promise<string[]> {
   const session = await nodeRunner().open(m, { keepOptimized: true, optimization: 'extended' })
-  const left = (await session.optimized()).graph.nodes.map((n) => n.op)
+  const left = (await optimizedOf(session)).graph.nodes.map((n) => n.op)
   await session.close()
   return left
 }

@@ -71,7 +71,7 @@ export async function meanShifts(
   plan: DynamicPlan,
   weights: ReadonlyMap<string, Encoded>,
   dataset: Dataset,
-  ctx: Pick<Context, 'runner' | 'signal' | 'progress'>
+  ctx: Pick<Context, 'engine' | 'signal' | 'progress'>
 ): Promise<ReadonlyMap<string, Float64Array>> {
   const planned = new Set(plan.nodes.map((n) => n.output))
   const wanted = model.graph.nodes.flatMap((node) => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { difference, normalData, outputsOf, randomFeeds, testContext } from '../../../../test/compare.ts'
+import { difference, normalData, optimizedOf, outputsOf, randomFeeds, testContext } from '../../../../test/compare.ts'
 import { rng } from '../../../base/random.ts'
 import { metricFor } from '../../../data/metrics.ts'
 import { readModel, writeModel } from '../../../formats/index.ts'
@@ -34,7 +34,8 @@ function watched(m: Model): Watched {
   const data = { calibration: normalData(m, 128), selection: normalData(m, 256) }
   const base = testContext()
   const measure = measurer({
-    runner: nodeRunner(),
+    engine: nodeRunner(),
+    measured: nodeRunner(),
     parts: [data.selection],
     metric: metricFor('agreement'),
     rng: rng(0)
@@ -138,7 +139,7 @@ describe('mix-precision', () => {
     // 6,144 codes of 5 bits and as many of 3, and what unpacks them.
     expect(bytes.length).toBeLessThan(eight.bytes.length - 12_288 + 3840 + 2304 + 2000)
     const session = await nodeRunner().open(bytes, { keepOptimized: true })
-    expect(unfolded(made, await session.optimized())).toEqual([])
+    expect(unfolded(made, await optimizedOf(session))).toEqual([])
     await session.close()
     const feeds = randomFeeds(wide, 1, 4)
     expect(difference(await outputsOf(readModel(bytes), feeds), await outputsOf(made, feeds))).toBe(0)

@@ -30,7 +30,7 @@ export async function disturbances(
   parts: readonly Part[],
   method: Method,
   data: Dataset | undefined,
-  ctx: Pick<Context, 'runner' | 'signal' | 'progress'>
+  ctx: Pick<Context, 'engine' | 'signal' | 'progress'>
 ): Promise<readonly (readonly (readonly Disturbed[])[])[]> {
   const typed = inferShapes(model)
   const used = weightUses(typed)

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { noise, testContext } from '../../../../test/compare.ts'
+import { noise, optimizedOf, testContext } from '../../../../test/compare.ts'
 import { rng } from '../../../base/random.ts'
 import { arrayDataset } from '../../../data/index.ts'
 import { edit } from '../../../ir/edit.ts'
@@ -7,8 +7,8 @@ import { constant, producer } from '../../../ir/graph.ts'
 import { elementCount, tensor, toFloats, toNumbers } from '../../../ir/tensor.ts'
 import { model } from '../../../ir/text.ts'
 import { nodeRunner } from '../../../node/runner.ts'
-import { countIntegerKernels } from '../../../ops/kernels.ts'
 import type { Step } from '../../../report/types.ts'
+import { countIntegerKernels } from '../../../runtime/kernels.ts'
 import { targetFor } from '../../../targets/index.ts'
 import type { Dataset, Model, Recipe } from '../../../types.ts'
 import { parseOptions } from '../../pass.ts'
@@ -91,7 +91,7 @@ describe('round', () => {
     ]
     const kernels = async (m: Model): Promise<object> => {
       const session = await nodeRunner().open(m, { optimization: 'extended', keepOptimized: true })
-      const found = countIntegerKernels(await session.optimized())
+      const found = countIntegerKernels(await optimizedOf(session))
       await session.close()
       return found
     }

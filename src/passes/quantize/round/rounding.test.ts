@@ -31,8 +31,8 @@ async function drops(
   test: LabelledDataset
 ): Promise<number[]> {
   const ctx = { ...testContext(), data: { calibration } }
-  const sessions = [await ctx.runner.open(model)]
-  for (const r of recipes) sessions.push(await ctx.runner.open((await applyRecipe(model, [...start, ...r], ctx)).model))
+  const sessions = [await ctx.engine.open(model)]
+  for (const r of recipes) sessions.push(await ctx.engine.open((await applyRecipe(model, [...start, ...r], ctx)).model))
   const metrics = [metricFor('top1')]
   const [before, ...after] = await evaluate(sessions, { dataset: test, metrics })
   for (const s of sessions) await s.close()

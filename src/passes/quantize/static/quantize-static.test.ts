@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest'
-import { meanError, noise, normalData, testContext } from '../../../../test/compare.ts'
+import { meanError, noise, normalData, optimizedOf, testContext } from '../../../../test/compare.ts'
 import { writeModel } from '../../../formats/index.ts'
 import { edit } from '../../../ir/edit.ts'
 import { constant, consumers, producer } from '../../../ir/graph.ts'
 import { tensor, toFloats, toNumbers } from '../../../ir/tensor.ts'
 import { model } from '../../../ir/text.ts'
 import { nodeRunner } from '../../../node/runner.ts'
-import { countIntegerKernels } from '../../../ops/kernels.ts'
+import { countIntegerKernels } from '../../../runtime/kernels.ts'
 import { targetFor } from '../../../targets/index.ts'
 import type { Context, Dataset, Model } from '../../../types.ts'
 import { parseOptions } from '../../pass.ts'
@@ -32,7 +32,7 @@ async function run(m: Model, o: object = {}, over: Partial<Context> = {}): Promi
 
 async function kernels(m: Model): Promise<Readonly<Record<string, number>>> {
   const session = await nodeRunner().open(m, { optimization: 'extended', keepOptimized: true })
-  const found = countIntegerKernels(await session.optimized())
+  const found = countIntegerKernels(await optimizedOf(session))
   await session.close()
   return found
 }

@@ -7,8 +7,7 @@ import { constant } from '../../../ir/graph.ts'
 import { type ChannelMean, calibrate } from '../../../observe/calibrate.ts'
 import type { Histogram } from '../../../observe/histogram.ts'
 import { methods } from '../../../observe/ranges.ts'
-import { countIntegerKernels, floatIslands } from '../../../ops/kernels.ts'
-import type { Context, Model, Node } from '../../../types.ts'
+import type { Context, Model, Node, Runner } from '../../../types.ts'
 import { definePass } from '../../pass.ts'
 import { withTypes } from '../../typed.ts'
 import { neededMean } from '../bias/numbers.ts'
@@ -105,7 +104,7 @@ export async function planStatic(
       if (n) ctx.refuse({ name: n.node, op: n.op }, `${reason}: ${isLast ? 'computes' : 'stays'} in float`)
     }
     if (isLast) {
-      ctx.note(`integer kernels: ${kernels}`)
+      ctx.note(kernels)
       tell(plan, ctx)
       return { plan, model: quantized }
     }
@@ -181,27 +180,38 @@ function numberOptions(o: StaticOptions, ctx: Pick<Context, 'target'>): NumberOp
   }
 }
 
-/** Planned nodes that the runtime still computes in float, by their first output, with the reason; and its integer kernels. */
+/**
+ * Planned nodes that the runtime still computes in float, by their first output, with the reason; and its integer kernels
+ * in words. Where no runtime tells its kernels, nothing is known to be in float.
+ */
 async function unfused(
   quantized: Model,
   plan: StaticPlan,
   ctx: Context
 ): Promise<{ readonly islands: ReadonlyMap<string, string>; readonly kernels: string }> {
-  const session = await ctx.runner.open(quantized, { optimization: 'extended', keepOptimized: true })
+  const { runtime } = ctx.target
+  const teller = tellerOf(ctx)
+  const session = await teller?.open(quantized, { optimization: 'extended', keepOptimized: true })
   try {
-    const optimized = await session.optimized()
-    const names = new Map(plan.nodes.map((n) => [n.node, n.output]))
+    const found = await session?.kernels?.()
     const out = new Map<string, string>()
-    for (const island of floatIslands(quantized, optimized)) {
+    if (!found || !teller) return { islands: out, kernels: `not proven fused: ${runtime} does not tell its kernels` }
+    const names = new Map(plan.nodes.map((n) => [n.node, n.output]))
+    for (const island of found.islands) {
       const output = names.get(island.node.name)
       // Not found: optimised away, as two Transposes in a row are.
       if (output !== undefined && island.kernel !== '?') out.set(output, island.reason)
     }
-    return { islands: out, kernels: spell(countIntegerKernels(optimized)) }
+    const where = teller.name === runtime ? '' : ` in ${teller.name}, which fuses as ${runtime} does`
+    return { islands: out, kernels: `integer kernels${where}: ${spell(found.integer)}` }
   } finally {
-    await session.close()
+    await session?.close()
   }
 }
+
+/** The runtime that tells its kernels: the target's own, or one that fuses alike. */
+const tellerOf = ({ engine, measured, target }: Context): Runner | undefined =>
+  [measured, engine].find((r) => r?.can.kernels && [target.runtime, ...target.fusesLike].includes(r.name))
 
 const spell = (counts: Readonly<Record<string, number>>): string =>
   Object.entries(counts)

@@ -44,7 +44,7 @@ export async function scaleChannels(
   model: Model,
   plan: readonly WeightPlan[],
   data: Dataset,
-  ctx: Pick<Context, 'runner' | 'signal' | 'progress' | 'note'>
+  ctx: Pick<Context, 'engine' | 'signal' | 'progress' | 'note'>
 ): Promise<{ readonly model: Model; readonly scales: readonly AwqScale[] }> {
   const typed = inferShapes(model)
   const byValue = groups(typed, plan)

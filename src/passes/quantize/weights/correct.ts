@@ -27,7 +27,7 @@ export async function correctBiases(
   model: Model,
   made: Model,
   data: Dataset,
-  ctx: Pick<Context, 'runner' | 'signal' | 'progress'>
+  ctx: Pick<Context, 'engine' | 'signal' | 'progress'>
 ): Promise<Model> {
   const typed = inferShapes(model)
   const todo = typed.graph.nodes.flatMap((node) => correction(typed, made, node) ?? [])

@@ -1,6 +1,6 @@
 /** Weights of few bits: forms, and the methods that choose their codes. */
 import { describe, expect, it } from 'vitest'
-import { difference, noise, outputsOf, randomFeeds, testContext } from '../../../../test/compare.ts'
+import { difference, noise, optimizedOf, outputsOf, randomFeeds, testContext } from '../../../../test/compare.ts'
 import { rng } from '../../../base/random.ts'
 import { arrayDataset } from '../../../data/index.ts'
 import { readModel, writeModel } from '../../../formats/index.ts'
@@ -90,7 +90,7 @@ describe('few bits', () => {
     const back = readModel(writeModel(made).bytes)
     expect(await relativeError(made, back)).toBe(0)
     const session = await nodeRunner().open(made, { keepOptimized: true, optimization: 'basic' })
-    const left = new Set((await session.optimized()).graph.nodes.map((n) => n.op))
+    const left = new Set((await optimizedOf(session)).graph.nodes.map((n) => n.op))
     await session.close()
     expect([...left].sort()).toEqual(['Conv', 'Flatten', 'Gemm', 'GlobalAveragePool', 'Relu'])
   })
@@ -128,7 +128,7 @@ describe('few bits', () => {
     expect(await relativeError(matrix, made)).toBeLessThan(0.15)
     const session = await nodeRunner().open(made, { keepOptimized: true })
     // The reader restores constants of form nbits from MatMulNBits only.
-    expect(formsIn(await session.optimized())).toEqual(['nbits', 'nbits'])
+    expect(formsIn(await optimizedOf(session))).toEqual(['nbits', 'nbits'])
     await session.close()
     expect(await run(small, { bits: 4, form: 'nbits' }, ctx)).toBe(small)
     expect(ctx.refusals).toEqual([

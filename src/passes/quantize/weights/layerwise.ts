@@ -39,7 +39,7 @@ export async function storeLayerwise(
   plan: readonly WeightPlan[],
   data: Dataset,
   o: LayerwiseOptions,
-  ctx: Pick<Context, 'runner' | 'signal' | 'progress' | 'note'>
+  ctx: Pick<Context, 'engine' | 'signal' | 'progress' | 'note'>
 ): Promise<Layerwise> {
   const typed = inferShapes(model)
   const stored = new Map<string, Stored>()

@@ -1,5 +1,13 @@
 import { describe, expect, it } from 'vitest'
-import { difference, meanError, normalData, outputsOf, randomFeeds, testContext } from '../../../../test/compare.ts'
+import {
+  difference,
+  meanError,
+  normalData,
+  optimizedOf,
+  outputsOf,
+  randomFeeds,
+  testContext
+} from '../../../../test/compare.ts'
 import { readModel, writeModel } from '../../../formats/index.ts'
 import { edit } from '../../../ir/edit.ts'
 import { allGraphs, opName, producer } from '../../../ir/graph.ts'
@@ -39,7 +47,7 @@ describe('quantize-weights', () => {
   })
   it('runs the float kernel, with nothing left to expand', async () => {
     const session = await nodeRunner().open(await run(small), { keepOptimized: true, optimization: 'basic' })
-    const left = (await session.optimized()).graph.nodes.map((n) => n.op)
+    const left = (await optimizedOf(session)).graph.nodes.map((n) => n.op)
     await session.close()
     expect(left).toEqual(['Conv', 'Relu'])
   })

@@ -6,31 +6,19 @@
  * layout, that of the last value it makes (`r1_nchwc`). Values between fused operators are gone.
  */
 import { allGraphs, constant, consumers, isOutput, producer } from '../ir/graph.ts'
-import type { Graph, Model, Node } from '../types.ts'
-
-/** What really runs in place of a node. */
-export interface Kernel {
-  /** Name of the engine's node, as its profile gives it; absent where there is none. */
-  readonly at?: string
-  /** The engine's operator, such as `QLinearConv` or `Conv (nchwc)`; `folded` where it became a constant; `'?'` where it cannot be told. */
-  readonly kernel: string
-  /** Does it compute on integers? False also where it cannot be told. */
-  readonly integer: boolean
-}
-
-/** A node that was given quantized inputs and is still computed in float. */
-export interface FloatIsland {
-  readonly node: Node
-  readonly kernel: string
-  readonly reason: string
-}
+import type { FloatIsland, Graph, Kernel, Kernels, Model, Node } from '../types.ts'
 
 const unknown: Kernel = { kernel: '?', integer: false }
 const folded: Kernel = { kernel: 'folded', integer: false }
 const blocked = 'com.microsoft.nchwc'
 
-/** By name of the node in the model that was opened; every node of it has an entry, subgraphs included. */
-export function kernelsOf(opened: Model, optimized: Model): ReadonlyMap<string, Kernel> {
+/** What the engine made of a model, by its optimised graph. */
+export function kernelsOf(opened: Model, optimized: Model): Kernels {
+  const byNode = kernelsByNode(opened, optimized)
+  return { byNode, islands: floatIslands(opened, byNode), integer: countIntegerKernels(optimized) }
+}
+
+function kernelsByNode(opened: Model, optimized: Model): ReadonlyMap<string, Kernel> {
   const made = indexOf(optimized)
   const out = new Map<string, Kernel>()
   for (const graph of allGraphs(opened)) {
@@ -55,8 +43,7 @@ export function countIntegerKernels(optimized: Model): Readonly<Record<string, n
  * Nodes that read a dequantized activation and did not become integer kernels, with the reason as far as the graph
  * shows it. QuantizeLinear and DequantizeLinear themselves are not among them.
  */
-export function floatIslands(opened: Model, optimized: Model): readonly FloatIsland[] {
-  const kernels = kernelsOf(opened, optimized)
+function floatIslands(opened: Model, kernels: ReadonlyMap<string, Kernel>): readonly FloatIsland[] {
   const out: FloatIsland[] = []
   for (const graph of allGraphs(opened))
     for (const node of graph.nodes) {

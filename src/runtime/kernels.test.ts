@@ -1,20 +1,21 @@
 import { expect, test } from 'vitest'
+import { optimizedOf } from '../../test/compare.ts'
 import { model } from '../ir/text.ts'
 import { nodeRunner } from '../node/runner.ts'
 import type { Model, OpenOptions } from '../types.ts'
-import { countIntegerKernels, floatIslands, kernelsOf } from './kernels.ts'
+import { countIntegerKernels, kernelsOf } from './kernels.ts'
 
 const runner = nodeRunner()
 
 async function optimized(m: Model, optimization: OpenOptions['optimization'] = 'all'): Promise<Model> {
   const session = await runner.open(m, { keepOptimized: true, optimization })
-  const out = await session.optimized()
+  const out = await optimizedOf(session)
   await session.close()
   return out
 }
 
 async function kernels(m: Model, optimization: OpenOptions['optimization'] = 'all'): Promise<Record<string, string>> {
-  const found = kernelsOf(m, await optimized(m, optimization))
+  const found = kernelsOf(m, await optimized(m, optimization)).byNode
   return Object.fromEntries([...found].map(([name, k]) => [name, k.integer ? `${k.kernel} int` : k.kernel]))
 }
 
@@ -113,7 +114,7 @@ test('integer kernels, at every level that fuses them', async () => {
     })
     const o = await optimized(quantized, level)
     expect(countIntegerKernels(o)).toMatchObject({ QLinearConv: 2, QLinearAdd: 1, QGemm: 1 })
-    expect(floatIslands(quantized, o)).toEqual([])
+    expect(kernelsOf(quantized, o).islands).toEqual([])
   }
   expect(countIntegerKernels(await optimized(quantized, 'basic'))).toEqual({})
 })
@@ -141,7 +142,7 @@ n = Mul(d2, d1)
 output t, m, n, h`
 
 test('what stayed float, and why', async () => {
-  const found = floatIslands(islands, await optimized(islands))
+  const found = kernelsOf(islands, await optimized(islands)).islands
   expect(Object.fromEntries(found.map((i) => [i.node.outputs[0], i.reason]))).toEqual({
     g1: 'the zero point of w1 is not given, which this kernel asks for',
     h: 'its input x is float',

@@ -1,0 +1,36 @@
+/** The runtimes that targets name, as far as they are installed here. */
+import type { Runner, Target } from '../types.ts'
+import { nodeRunner } from './runner.ts'
+import { webRunner } from './web-runner.ts'
+
+/** By the name that targets give them; `undefined` where the package is not installed. */
+const runtimes: Readonly<Record<string, () => Promise<Runner | undefined>>> = {
+  'onnxruntime-node': async () => nodeRunner(),
+  'onnxruntime-web': () => webRunner()
+}
+
+/** What folds, calibrates and trains, and what measures. */
+export interface Runners {
+  readonly engine: Runner
+  /** The target's own runtime; absent where it is not here. */
+  readonly measured?: Runner
+}
+
+/** The engine of Node, and the runtime that a target is measured in. Throws `E_UNSUPPORTED` where that is there and does not load. */
+export async function runnersFor(target: Pick<Target, 'runtime'>): Promise<Runners> {
+  const engine = nodeRunner()
+  const measured = target.runtime === engine.name ? engine : await runtimes[target.runtime]?.()
+  return { engine, ...(measured ? { measured } : {}) }
+}
+
+/** What opens models that are scored. */
+export const scorer = ({ engine, measured }: Runners): Runner => measured ?? engine
+
+/** What is to be said where the target's runtime is not here. */
+export function runtimeNotes({ engine, measured }: Runners, target: Pick<Target, 'name' | 'runtime'>): string[] {
+  if (measured) return []
+  const hint = target.runtime in runtimes ? `: npm install ${target.runtime}` : ''
+  return [
+    `${target.runtime}, in which models for ${target.name} run, is not here${hint}; nothing was timed, and the scores are those of ${engine.name}`
+  ]
+}
