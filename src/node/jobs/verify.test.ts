@@ -11,8 +11,13 @@ import { tensor } from '../../ir/tensor.ts'
 import { model } from '../../ir/text.ts'
 import { applyRecipe } from '../../passes/recipe.ts'
 import type { Coverage, Layer } from '../../report/types.ts'
+import { targetFor } from '../../targets/index.ts'
 import { load, save } from '../files.ts'
 import { runJob } from '../jobs.ts'
+import { machineOf } from '../machine.ts'
+import { nodeRunner } from '../runner.ts'
+import { runnersFor, runtimeNotes } from '../runtimes.ts'
+import { otherEngine } from './engines.ts'
 import { layerAdvice } from './layers.ts'
 import { guessedSizes } from './synthetic.ts'
 
@@ -59,10 +64,27 @@ describe('verify', () => {
     expect(plain.layers.every((l) => l.outputSqnrDb === undefined)).toBe(true)
   })
 
-  it('compares engines for a web target without being asked, and not where told not to', async () => {
+  it('of a web target measures in its runtime, and compares that with the engine unless told not to', async () => {
     const job = { command: 'verify' as const, line: '', model: digits, other: digits, seconds: 0.05, target: 'ort-web' }
-    expect((await runJob(job)).report.engines?.models.every((m) => m.agrees)).toBe(true)
-    expect((await runJob({ ...job, engines: false })).report.engines).toBeUndefined()
+    const { report } = await runJob(job)
+    expect(report.engines?.models.every((m) => m.agrees)).toBe(true)
+    expect(report.machine.engine.name).toBe('onnxruntime-node')
+    expect(report.machine.measured?.name).toBe('onnxruntime-web')
+    // A process of onnxruntime-web holds its compiled WebAssembly: no process of onnxruntime-node is as large.
+    expect(report.before.peakBytes).toBeGreaterThan(100e6)
+    const runners = { target: targetFor('ort-web'), engine: nodeRunner() }
+    expect(await otherEngine({ engines: false }, runners)).toEqual({ notes: [] })
+  }, 120_000)
+
+  it('times nothing where the runtime of the target is not here, and says so', async () => {
+    const engine = nodeRunner()
+    const target = { name: 'elsewhere', runtime: 'another-runtime' }
+    const runners = await runnersFor(target)
+    expect(runners.measured).toBeUndefined()
+    expect(machineOf(runners)).toMatchObject({ engine: { name: engine.name, version: engine.version } })
+    expect(runtimeNotes(runners, target)).toEqual([
+      'another-runtime, in which models for elsewhere run, is not here; nothing was timed, and the scores are those of onnxruntime-node'
+    ])
   })
 })
 
