@@ -1,5 +1,4 @@
 /** Runs a job in its thread, shows its progress and prints what came out. */
-import { writeAtomic } from '../node/files.ts'
 import type { Job, JobResult } from '../node/job.ts'
 import { startJob } from '../node/worker.ts'
 import { printFamily } from '../report/family.ts'
@@ -75,7 +74,7 @@ export async function runInWorker(job: Job, given: Parsed, at: Surroundings, out
 }
 
 async function writeReport(path: string, report: Report, job: Job, replay: string | undefined): Promise<void> {
-  const { printPage } = await import('../report/html.ts')
+  const [{ printPage }, { writeAtomic }] = await Promise.all([import('../report/html.ts'), import('../node/files.ts')])
   const content = /\.html$/i.test(path) ? printPage(report, replay) : `${JSON.stringify(report, null, 2)}\n`
   await writeAtomic(path, [new TextEncoder().encode(content)], { force: job.force ?? false })
 }

@@ -10,7 +10,6 @@ import type { Report } from '../../report/types.ts'
 import { measurementText } from '../../report/words.ts'
 import { targetFor } from '../../targets/index.ts'
 import type { Dataset, Measurement, Metric, Model, Session, Target, Value } from '../../types.ts'
-import { openDataset } from '../dataset.ts'
 import { fileBytes, load, sha256File } from '../files.ts'
 import type { Job } from '../job.ts'
 import { machineOf } from '../machine.ts'
@@ -109,8 +108,11 @@ function sourceOpset(model: Model): string {
 // ---------------------------------------------------------------- data
 
 /** Opens one description for a model; `partly` labelled where samples may lack one. Only what the user typed may be a module. */
-export const openData = (d: DataDescription, o: Opened, partly = false): Promise<LabelledDataset> =>
-  openDataset(d, o.inputs, { classes: classCount(o.outputs), partly, modules: true })
+export async function openData(d: DataDescription, o: Opened, partly = false): Promise<LabelledDataset> {
+  // Loaded only where there is data: `inspect` starts without the readers of data.
+  const { openDataset } = await import('../dataset.ts')
+  return openDataset(d, o.inputs, { classes: classCount(o.outputs), partly, modules: true })
+}
 
 /** The metrics of a job: the asked one or the default first; with labels of class scores, top-5 beside top-1. */
 export async function metricsOf(job: Job, o: Opened, data: Dataset): Promise<readonly [Metric, ...Metric[]]> {
