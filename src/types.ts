@@ -203,9 +203,9 @@ export interface GradBuilder {
 }
 
 /**
- * The vector–Jacobian product of a node: from the gradients of the loss by its outputs (`null`: none flows) those by
- * its inputs, each of its input's shape; `null` where none flows. A gradient by codes of integers is that by the real
- * numbers they stand for.
+ * The vector–Jacobian product of a node. `dy` holds the gradient of the loss by each output of the node; the result holds
+ * the gradient by each input, in the shape of that input. `null` means that no gradient flows. Where an input holds integer
+ * codes, its gradient is by the real numbers that the codes stand for.
  */
 export type Grad = (g: GradBuilder, n: NodeView, dy: readonly (Ref | null)[]) => readonly (Ref | null)[]
 
