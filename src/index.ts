@@ -2,7 +2,15 @@
 export { type Code, codes, type Details, PareError } from './base/errors.ts'
 export { type Rng, rng } from './base/random.ts'
 export * from './data/index.ts'
-export { formats, readModel, writeModel } from './formats/index.ts'
+export {
+  formatFor,
+  formats,
+  type ReadModelOptions,
+  readModel,
+  readNoted,
+  type WriteModelOptions,
+  writeModel
+} from './formats/index.ts'
 export { bind } from './ir/bind.ts'
 export { type Builder, builder } from './ir/build.ts'
 export { check } from './ir/check.ts'
@@ -35,6 +43,6 @@ export {
   objectives
 } from './search/compress.ts'
 export type { CompressInput, Staged } from './search/input.ts'
-export { targetFor, targets } from './targets/index.ts'
+export { conforms, type Misfit, refuseMisfits, targetFor, targetOfFile, targets } from './targets/index.ts'
 export * from './train/index.ts'
 export type * from './types.ts'

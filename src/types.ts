@@ -123,12 +123,25 @@ export interface Graph {
   readonly values: ReadonlyMap<string, Value>
 }
 
-/** `opset` is the default domain's; `domains` the others'. `meta`: the file's own metadata, and `onnx.*` for header fields. */
+/** Where a model came from. */
+export interface Origin {
+  /** Name of the format that it was read in. */
+  readonly format: string
+  /** Version of that format in the file, as the format counts: of ONNX, the opset. */
+  readonly version?: number | string
+  /** What else the file's header says, under names of the format's own; the same format writes it again. */
+  readonly header?: Readonly<Record<string, string>>
+  /** The file held no weights: the constants of the model were drawn. */
+  readonly untrained?: true
+}
+
+/** `opset` is the default domain's; `domains` the others'. `meta`: the file's own metadata. `origin` absent: made, not read. */
 export interface Model {
   readonly graph: Graph
   readonly opset: number
   readonly domains: Readonly<Record<string, number>>
   readonly meta: Readonly<Record<string, string | Uint8Array>>
+  readonly origin?: Origin
 }
 
 // ---------------------------------------------------------------- operators
@@ -348,11 +361,12 @@ export interface ExternalFile {
   readonly parts: readonly Bytes[]
 }
 
-export interface WriteOptions {
-  /** Put weights above 1 kB into an external file of this name; by default only near protobuf's 2 GB limit. */
+/** What a format is told beside its own options when it writes. */
+export interface WritePlace {
+  /** Put weights into an external file of this name. Absent: only where they do not fit inside, under a name of the format's own. */
   readonly externalName?: string
-  /** Opset of the default domain to write at, 13 or newer; by default the model's own. */
-  readonly opset?: number
+  /** Where the model will live: what the format can choose, it chooses so that the target takes it. */
+  readonly target?: Target
 }
 
 export interface Written {
@@ -363,13 +377,44 @@ export interface Written {
   readonly external?: ExternalFile
 }
 
-/** Bytes ⇄ Model. `detect` looks at content only. `external` gives the bytes of a file beside the model, checked by the caller. */
-export interface Format {
+/** A model as it was read. `notes`: what of the file was left behind or not understood. */
+export interface Noted {
+  readonly model: Model
+  readonly notes: readonly string[]
+}
+
+export interface ReadOptions {
+  /** Gives the bytes of a file beside the model, checked by the caller. */
+  external?(name: string): Bytes
+}
+
+/** Bytes ⇄ Model. */
+export interface Format<O = never> {
+  /** As targets, reports and `Origin` name it. */
   readonly name: string
-  readonly extensions: readonly string[]
+  /** As people write it, such as `ONNX`. */
+  readonly title: string
+  /** Endings of its files, with the dot; outputs get the first. */
+  readonly extensions: readonly [string, ...string[]]
+  /** Its files hold no weights: what is read from one has yet to be trained. */
+  readonly weightless?: true
+  /** What can be chosen when a model is written in it; flags, help and checks come from it. */
+  readonly options: ZodType<O>
+  /** Looks at the first bytes of the content only. */
   detect(head: Uint8Array): boolean
-  read(bytes: Bytes, o?: { external?(name: string): Bytes }): Model
-  write(model: Model, o?: WriteOptions): Written
+  read(bytes: Bytes, o?: ReadOptions): Noted
+  /** Absent: this format is only read. */
+  write?(model: Model, options: O, place?: WritePlace): Written
+}
+
+/** A format whatever its options are; what lists hold. */
+export type AnyFormat = Format<unknown>
+
+/** The formats and targets that commands know. An argument of every job, so that others can be added to Pare's own. */
+export interface Catalog {
+  readonly formats: readonly AnyFormat[]
+  /** The first is taken where nothing names a target. */
+  readonly targets: readonly Target[]
 }
 
 export type Source = Model | Bytes | { readonly path: string }
@@ -458,19 +503,27 @@ export interface Runner {
 /** Where a model will live, as data. */
 export interface Target {
   readonly name: string
+  /** Other names that it is known by. */
+  readonly aliases?: readonly string[]
   readonly summary: string
+  /** Name of the format that models for this target are written in. */
   readonly format: string
   /** Name of the Runner that the target's models run in: what is measured, is measured there. */
   readonly runtime: string
   /** Runners whose kernels tell what this target's runtime fuses, where it cannot tell itself. */
   readonly fusesLike: readonly string[]
+  /** Endings of input files that are for this target where no target is named. */
+  readonly endings?: readonly string[]
+  /** Opsets that it loads. */
   readonly opset: { readonly min: number; readonly max: number }
+  /** Operators that it loads, by name (`domain:Name` outside the default domain). */
+  readonly operators: 'all' | readonly string[]
+  /** Element types of values that it loads. */
+  readonly elements: 'all' | readonly DType[]
   /** Operators with integer kernels that the runtime fuses from QDQ, by name (`domain:Name` outside the default domain). */
   readonly integerOps: readonly string[]
-  /** Forms of constants that this target can load. */
+  /** Forms of constants that it loads; `auto` stands for any of them. */
   readonly forms: readonly Form[]
-  /** Types it computes in at full speed; other candidates are tried only for size. */
-  readonly dtypes: readonly DType[]
   /** u8×s8 pair sums saturate at int16 (x86 without VNNI). */
   readonly saturates: boolean
   /** It means processors with 8-bit dot products (VNNI, Arm dotprod): on an x86 without them its int8 sums saturate. */

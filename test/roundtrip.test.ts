@@ -18,8 +18,8 @@ const folder = onnxCases()
 
 /** What must survive: all but types that follow from the rest, and notes on the file that was read. */
 function facts(m: Model): Model {
-  const note = { 'onnx.producer_name': 'pare', ...m.meta, 'onnx.ir_version': '', 'onnx.opset': '' }
-  return inferShapes({ ...m, meta: note })
+  const header = { producerName: 'pare', ...m.origin?.header }
+  return inferShapes({ ...m, origin: { format: 'onnx', header } })
 }
 
 /** Reads, writes, and reads again; what differs, `undefined` when nothing does. */

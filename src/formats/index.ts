@@ -1,31 +1,87 @@
-/** The formats Pare reads and writes; this list is the only one. */
+/** The formats Pare reads and writes; the list is here, and every function takes another one. */
+import { hasEnding } from '../base/endings.ts'
 import { PareError } from '../base/errors.ts'
-import type { Bytes, Format, Model, WriteOptions, Written } from '../types.ts'
+import { parseOptions } from '../base/options.ts'
+import { nearest } from '../base/suggest.ts'
+import type { AnyFormat, Bytes, Model, Noted, ReadOptions, WritePlace, Written } from '../types.ts'
 import { onnx } from './onnx/format.ts'
 import { text } from './text.ts'
 import { likenessOf } from './unread.ts'
 
-export const formats: readonly Format[] = [onnx, text]
+/** Every format. */
+export const formats: readonly AnyFormat[] = [onnx, text]
 
 /** Bytes at the start of a file that detection looks at. */
 const headBytes = 4096
 
-/** Reads a model of any format, told by its content. Throws `E_FORMAT` for anything else. */
-export function readModel(bytes: Bytes, o: { external?(name: string): Bytes } = {}): Model {
+export interface ReadModelOptions extends ReadOptions {
+  /** By default Pare's own. */
+  readonly formats?: readonly AnyFormat[]
+}
+
+/** Reads a model of any format, told by its content, with what was left behind. Throws `E_FORMAT` for anything else. */
+export function readNoted(bytes: Bytes, { formats: known = formats, ...o }: ReadModelOptions = {}): Noted {
   if (bytes.length === 0) throw new PareError('E_FORMAT', 'the file is empty')
   const head = bytes.slice(0, Math.min(headBytes, bytes.length))
-  const format = formats.find((f) => f.detect(head))
+  const format = known.find((f) => f.detect(head))
   if (!format) {
     const like = likenessOf(head)
     throw new PareError('E_FORMAT', 'not a model', {
-      facts: { ...(like ? { 'looks like': like.kind } : {}), 'formats read': formats.map((f) => f.name).join(', ') },
+      facts: { ...(like ? { 'looks like': like.kind } : {}), 'formats read': known.map((f) => f.name).join(', ') },
       ...(like?.hint === undefined ? {} : { hint: like.hint })
     })
   }
   return format.read(bytes, o)
 }
 
-/** Writes a model as ONNX. The same model gives the same bytes. */
-export function writeModel(model: Model, o: WriteOptions = {}): Written {
-  return onnx.write(model, o)
+/** The same without the notes. */
+export const readModel = (bytes: Bytes, o: ReadModelOptions = {}): Model => readNoted(bytes, o).model
+
+export interface WriteModelOptions extends WritePlace {
+  /** A format or the name of one of Pare's own; by default ONNX. */
+  readonly format?: AnyFormat | string
+  /** Options of the format, such as ONNX's `opset`. */
+  readonly [option: string]: unknown
 }
+
+/**
+ * Writes a model. The same model gives the same bytes. Throws `E_OPTION` for what the format does not offer, and
+ * `E_UNSUPPORTED` where it is only read.
+ *
+ *     writeModel(model, { format: 'onnx', opset: 13 }).bytes
+ */
+export function writeModel(
+  model: Model,
+  { format = 'onnx', externalName, target, ...options }: WriteModelOptions = {}
+): Written {
+  return writeIn(typeof format === 'string' ? formatFor(format) : format, model, options, {
+    ...(externalName === undefined ? {} : { externalName }),
+    ...(target === undefined ? {} : { target })
+  })
+}
+
+/** Writes a model in a format, with options that are checked. */
+export function writeIn(format: AnyFormat, model: Model, options: unknown, place: WritePlace = {}): Written {
+  if (!format.write)
+    throw new PareError('E_UNSUPPORTED', `${format.title} is only read: no model is written in it`, {
+      where: format.name
+    })
+  return format.write(model, parseOptions(format, options), place)
+}
+
+/** The format of a name. Throws `E_USAGE` with suggestions. */
+export function formatFor(name: string, known: readonly AnyFormat[] = formats): AnyFormat {
+  const found = known.find((f) => f.name === name)
+  if (found) return found
+  const names = known.map((f) => f.name)
+  const close = nearest(name, names)
+  throw new PareError('E_USAGE', `there is no format ${name}`, {
+    where: name,
+    facts: { formats: names.join(', ') },
+    ...(close ? { hint: `did you mean ${close}?` } : {})
+  })
+}
+
+/** The format that a file's ending belongs to. */
+export const formatOfFile = (path: string, known: readonly AnyFormat[] = formats): AnyFormat | undefined =>
+  known.find((f) => hasEnding(path, f.extensions))

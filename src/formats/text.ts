@@ -2,6 +2,8 @@
  * The text form of a model (src/ir/text.ts) as a file: a network written by hand, to be trained. Nodes are called as
  * their first output. Constants without values get small seeded numbers.
  */
+
+import { z } from 'zod'
 import { PareError } from '../base/errors.ts'
 import { check } from '../ir/check.ts'
 import { parse } from '../ir/text.ts'
@@ -12,15 +14,20 @@ const bom = '\ufeff'
 /** Comments and space, then the statement that every such file begins with. */
 const beginning = /^(?:\s|#[^\n]*\n)*opset\s+\d/
 
-export const text: Format = {
+/** Only read: it leaves out weights. `pare inspect --graph` prints it. */
+export const text: Format<object> = {
   name: 'text',
+  title: 'text form',
   extensions: ['.txt'],
+  weightless: true,
+  options: z.strictObject({}),
   detect: (head) => isText(head) && beginning.test(decode(head)),
-  read: (bytes) => check(named(ofKnownOpset(parse(decode(bytes.slice()))))),
-  write: () => {
-    throw new PareError('E_UNSUPPORTED', 'the text form leaves out weights, so no model is written in it', {
-      hint: 'pare inspect --graph prints it'
-    })
+  read: (bytes) => {
+    const model = check(named(ofKnownOpset(parse(decode(bytes.slice())))))
+    return {
+      model: { ...model, origin: { format: 'text', untrained: true } },
+      notes: ['the text form holds no weights: constants without values were drawn']
+    }
   }
 }
 

@@ -1,7 +1,7 @@
 /** The Runner over an injected ONNX Runtime. It hands the engine bytes or a path, and tensors in and out. */
 import { toArray } from '../base/bytes.ts'
 import { PareError } from '../base/errors.ts'
-import { writeModel } from '../formats/index.ts'
+import { writeOnnx } from '../formats/onnx/write.ts'
 import { allGraphs } from '../ir/graph.ts'
 import type { KernelTime, Model, OpenOptions, Runner, Session, Source, Tensor } from '../types.ts'
 import { dtypeFrom, fromEngine, toEngine } from './convert.ts'
@@ -97,7 +97,7 @@ async function create(
 /** What the engine takes: a path, or bytes. `folder`: where to put a model that is too large for memory. */
 async function prepare(source: Source, folder: ScratchFolder | undefined): Promise<string | Uint8Array> {
   if (!('graph' in source)) return 'path' in source ? source.path : toArray(source)
-  const { bytes, external } = writeModel(source, folder ? { externalName: names.weights } : {})
+  const { bytes, external } = writeOnnx(source, folder ? { externalName: names.weights } : {})
   if (!folder) {
     if (external) throw new PareError('E_LIMIT', 'the model is too large to be opened without a file system')
     return bytes

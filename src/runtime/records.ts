@@ -1,13 +1,13 @@
 /** What the engine writes to files: its optimised graph and its profile. */
 import { toArray } from '../base/bytes.ts'
 import { PareError } from '../base/errors.ts'
-import { readModel } from '../formats/index.ts'
+import { readOnnx } from '../formats/onnx/read.ts'
 import type { Bytes, KernelTime, Model } from '../types.ts'
 import type { OrtSession, ScratchFolder } from './engine.ts'
 
 /** The optimised graph that the engine saved; the file may go. Constants that the opened file kept beside it cannot be read. */
 export async function optimizedModel(folder: ScratchFolder, name: string): Promise<Model> {
-  return readModel(toArray(await folder.read(name)), { external: () => gone })
+  return readOnnx(toArray(await folder.read(name)), { external: () => gone }).model
 }
 
 const gone: Bytes = {

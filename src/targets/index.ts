@@ -1,23 +1,33 @@
 /** The list of targets: places where a model will live. */
+import { hasEnding } from '../base/endings.ts'
 import { PareError } from '../base/errors.ts'
 import { nearest } from '../base/suggest.ts'
 import type { Target } from '../types.ts'
 import { ortCpu } from './ort-cpu.ts'
 import { ortCpuAvx2 } from './ort-cpu-avx2.ts'
-import { ortWeb } from './ort-web.ts'
+import { ortWasm } from './ort-wasm.ts'
+
+export { conforms, type Misfit, misfitText, refuseMisfits } from './conforms.ts'
 
 /** Every target, the default first. */
-export const targets: readonly Target[] = [ortCpu, ortCpuAvx2, ortWeb]
+export const targets: readonly Target[] = [ortCpu, ortCpuAvx2, ortWasm]
 
-/** The target of a name. Throws `E_USAGE` with suggestions. */
-export function targetFor(name: string): Target {
-  const found = targets.find((t) => t.name === name)
+/** The target of a name or alias. Throws `E_USAGE` with suggestions. */
+export function targetFor(name: string, known: readonly Target[] = targets): Target {
+  const found = known.find((t) => t.name === name || t.aliases?.includes(name))
   if (found) return found
-  const names = targets.map((t) => t.name)
+  const names = known.flatMap((t) => [t.name, ...(t.aliases ?? [])])
   const close = nearest(name, names)
   throw new PareError('E_USAGE', `there is no target ${name}`, {
     where: name,
     facts: { targets: names.join(', ') },
     ...(close ? { hint: `did you mean ${close}?` } : {})
   })
+}
+
+/** The target that a model's file is for where none is named: by the file's ending, else the first. */
+export function targetOfFile(path: string, known: readonly Target[] = targets): Target {
+  const found = known.find((t) => hasEnding(path, t.endings ?? [])) ?? known[0]
+  if (!found) throw new PareError('E_USAGE', 'no target is known')
+  return found
 }

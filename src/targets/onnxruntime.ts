@@ -1,5 +1,5 @@
 /** What ONNX Runtime's CPU and WebAssembly providers have in common. */
-import type { DType, Form } from '../types.ts'
+import type { Form } from '../types.ts'
 
 /**
  * Operators that it turns, between DequantizeLinear and QuantizeLinear, into an integer kernel or pure data movement.
@@ -34,6 +34,14 @@ export const integerOps: readonly string[] = [
 ]
 
 /** Every form that folds to a plain float constant while a session is created. */
-export const onnxForms: readonly Form[] = ['plain', 'foldable', 'palette', 'gap', 'bitmap', 'blocks', 'qdq', 'nbits']
-
-export const intBits: readonly DType[] = ['int8', 'uint8']
+export const onnxForms: readonly Form[] = [
+  'plain',
+  'foldable',
+  'palette',
+  'gap',
+  'bitmap',
+  'blocks',
+  'qdq',
+  'nbits',
+  'auto'
+]

@@ -4,6 +4,7 @@ import { ortCpu } from './ort-cpu.ts'
 /** The same on x86 without VNNI: products of u8 and s8 are added in pairs in int16, which saturates. */
 export const ortCpuAvx2: Target = {
   ...ortCpu,
+  endings: [],
   name: 'ort-cpu-avx2',
   summary: 'ONNX Runtime on an x86 CPU without VNNI (AVX2, AVX-512): int8 pair sums can saturate',
   saturates: true,

@@ -1,5 +1,5 @@
 import type { Target } from '../types.ts'
-import { intBits, integerOps, onnxForms } from './onnxruntime.ts'
+import { integerOps, onnxForms } from './onnxruntime.ts'
 
 /** ONNX Runtime's CPU provider on a machine with dot-product instructions (VNNI, ARM dotprod). */
 export const ortCpu: Target = {
@@ -8,10 +8,12 @@ export const ortCpu: Target = {
   format: 'onnx',
   runtime: 'onnxruntime-node',
   fusesLike: [],
+  endings: ['.onnx', '.txt'],
   opset: { min: 7, max: 25 },
+  operators: 'all',
+  elements: 'all',
   integerOps,
   forms: onnxForms,
-  dtypes: ['float32', ...intBits],
   saturates: false,
   assumesDotProducts: true
 }

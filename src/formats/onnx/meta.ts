@@ -1,55 +1,48 @@
 /**
- * The file's own metadata and header fields ⇄ Model.meta. Header fields are `onnx.*`; `pare.*` keys hold what the
- * format has no place for: which zeros are meant (`pare.sparse`) and how constants are spelled (`pare.form`).
+ * The file's own metadata ⇄ Model.meta, and its header ⇄ Model.origin. Keys `pare.*` of the metadata hold what ONNX has
+ * no place for: which zeros are meant (`pare.sparse`) and how constants are spelled (`pare.form`).
  */
 import { create } from '@bufbuild/protobuf'
 import { type ModelProto, StringStringEntryProtoSchema } from 'onnx-buf'
 import { PareError } from '../../base/errors.ts'
 import { mapGraphs } from '../../ir/edit.ts'
 import { allGraphs } from '../../ir/graph.ts'
-import type { Form, Model, Value } from '../../types.ts'
+import type { Form, Model, Origin, Value } from '../../types.ts'
 import { toInt64 } from './attributes.ts'
 import { isStructural } from './forms.ts'
 
-/** Header fields that are text, by their key in Model.meta. */
-const headers = {
-  'onnx.producer_name': 'producerName',
-  'onnx.producer_version': 'producerVersion',
-  'onnx.domain': 'domain',
-  'onnx.doc_string': 'docString'
-} as const
+/** Name of the format, in `Format` and `Origin`. */
+export const formatName = 'onnx'
 
-/** What the file says of itself. `onnx.ir_version` and `onnx.opset` are those of the file that was read. */
-export function readMeta(p: ModelProto, opset: number): Record<string, string> {
-  const out = new Map<string, string>()
-  for (const e of p.metadataProps) if (!e.key.startsWith('onnx.')) out.set(e.key, e.value)
-  for (const [key, name] of Object.entries(headers)) if (p[name] !== '') out.set(key, p[name])
-  if (p.modelVersion !== 0n) out.set('onnx.model_version', String(p.modelVersion))
-  if (p.graph?.docString) out.set('onnx.graph_doc_string', p.graph.docString)
-  out.set('onnx.ir_version', String(p.irVersion))
-  out.set('onnx.opset', String(opset))
-  return Object.fromEntries(out)
+/** Header fields that are text; `Origin.header` has them under the same names, and `modelVersion` in digits. */
+const headers = ['producerName', 'producerVersion', 'domain', 'docString'] as const
+
+/** What the file says of itself. `opset`: that of the file. */
+export function readMeta(p: ModelProto, opset: number): Pick<Model, 'meta'> & { readonly origin: Origin } {
+  const texts = headers.flatMap((name) => (p[name] === '' ? [] : [[name, p[name]] as const]))
+  const version = p.modelVersion === 0n ? [] : [['modelVersion', String(p.modelVersion)] as const]
+  return {
+    meta: Object.fromEntries(p.metadataProps.map((e) => [e.key, e.value])),
+    origin: { format: formatName, version: opset, header: Object.fromEntries([...texts, ...version]) }
+  }
 }
 
 /** Header fields and metadata of a model about to be written. */
 export function writeMeta(
   model: Model
 ): Pick<ModelProto, 'producerName' | 'producerVersion' | 'domain' | 'docString' | 'modelVersion' | 'metadataProps'> {
-  const text = (key: string, fallback = ''): string => {
-    const v = Object.hasOwn(model.meta, key) ? model.meta[key] : undefined
-    return typeof v === 'string' ? v : fallback
-  }
-  const version = text('onnx.model_version', '0')
-  const entries = Object.entries(model.meta).filter(([key]) => !key.startsWith('onnx.') && !Object.hasOwn(marks, key))
+  const header = model.origin?.format === formatName ? (model.origin.header ?? {}) : {}
+  const version = header['modelVersion'] ?? '0'
+  const entries = Object.entries(model.meta).filter(([key]) => !Object.hasOwn(marks, key))
   const own = Object.keys(marks).flatMap((key) => {
     const spelled = spellMarks(model, key as keyof typeof marks)
     return spelled === undefined ? [] : [[key, spelled] as const]
   })
   return {
-    producerName: text('onnx.producer_name', 'pare'),
-    producerVersion: text('onnx.producer_version'),
-    domain: text('onnx.domain'),
-    docString: text('onnx.doc_string'),
+    producerName: header['producerName'] ?? 'pare',
+    producerVersion: header['producerVersion'] ?? '',
+    domain: header['domain'] ?? '',
+    docString: header['docString'] ?? '',
     modelVersion: /^-?\d{1,15}$/.test(version) ? toInt64(Number(version)) : 0n,
     metadataProps: [...entries, ...own].map(([key, v]) =>
       create(StringStringEntryProtoSchema, { key, value: typeof v === 'string' ? v : base64(v) })

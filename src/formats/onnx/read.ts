@@ -10,7 +10,7 @@ import {
 } from 'onnx-buf'
 import { PareError } from '../../base/errors.ts'
 import { dtypeOfCode } from '../../ir/dtype-code.ts'
-import type { Bytes, DType, Model } from '../../types.ts'
+import type { Bytes, DType, Model, Noted, ReadOptions } from '../../types.ts'
 import { recogniseForms } from './forms.ts'
 import { functionKey, GraphReader } from './graphs.ts'
 import { readMeta, restoreMarks } from './meta.ts'
@@ -19,17 +19,12 @@ import { skeletonOf } from './scan.ts'
 import { plainSoftmax } from './softmax.ts'
 import { growth } from './tensors.ts'
 
-/** `external` gives the bytes of a file beside the model; without it a model that needs one throws `E_FILE`. */
-export interface ReadOptions {
-  external?(name: string): Bytes
-}
-
 /**
- * Reads an ONNX model: raised to the opset Pare works in, functions inlined, Constant nodes as constants. Training
- * information, quantization annotations and documentation of nodes are left behind. No weight is copied.
+ * Reads an ONNX model: raised to the opset Pare works in, functions inlined, Constant nodes as constants. The notes tell
+ * what is left behind: what `scan.ts` drops. No weight is copied. Without `external`, a model that needs it throws `E_FILE`.
  */
-export function readOnnx(bytes: Bytes, o: ReadOptions = {}): Model {
-  const proto = decode(bytes)
+export function readOnnx(bytes: Bytes, o: ReadOptions = {}): Noted {
+  const { proto, notes } = decode(bytes)
   if (!proto.graph) throw new PareError('E_FORMAT', 'an ONNX model without a graph')
   const imports = opsetsOf(proto.opsetImport)
   const opset = imports.get('') ?? (proto.irVersion < 3n ? 1 : workingOpset)
@@ -48,16 +43,17 @@ export function readOnnx(bytes: Bytes, o: ReadOptions = {}): Model {
   imports.delete('')
   for (const f of proto.functions) if (!reader.domains.has(f.domain)) imports.delete(f.domain)
   for (const domain of reader.domains) if (!imports.has(domain)) imports.set(domain, 1)
-  const meta = readMeta(proto, opset)
-  const model: Model = { graph, opset: target, domains: Object.fromEntries(imports), meta }
-  return restoreMarks(recogniseForms(opset < 13 ? plainSoftmax(model) : model))
+  const model: Model = { graph, opset: target, domains: Object.fromEntries(imports), ...readMeta(proto, opset) }
+  return { model: restoreMarks(recogniseForms(opset < 13 ? plainSoftmax(model) : model)), notes }
 }
 
-function decode(bytes: Bytes): ModelProto {
+function decode(bytes: Bytes): { readonly proto: ModelProto; readonly notes: readonly string[] } {
   if (bytes.length === 0) throw new PareError('E_FORMAT', 'an empty file')
-  const skeleton = skeletonOf(bytes)
+  const { skeleton, dropped } = skeletonOf(bytes)
+  const left = [...dropped].map(([what, n]) => `${what} (${n})`)
+  const notes = left.length > 0 ? [`left behind on reading: ${left.join(', ')}`] : []
   try {
-    return fromBinary(ModelProtoSchema, skeleton, { readUnknownFields: false })
+    return { proto: fromBinary(ModelProtoSchema, skeleton, { readUnknownFields: false }), notes }
   } catch (cause) {
     throw new PareError('E_FORMAT', 'not a whole ONNX model', {
       cause,

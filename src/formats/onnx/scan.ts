@@ -16,20 +16,25 @@ const limits = { depth: 100, messages: 2_000_000, fields: 16_000_000, wideBytes:
 
 type Kind = keyof typeof layouts
 
-/** Which fields of a message are messages themselves; `drop`: not carried. Other fields are copied as they are. */
+/** Which fields of a message are messages themselves; `drop`: not carried, with a word for them. Other fields are copied as they are. */
 interface Layout {
   readonly children: Readonly<Record<number, string>>
-  readonly drop?: readonly number[]
+  readonly drop?: Readonly<Record<number, string>>
 }
 
+const [notes, facts, devices] = ['documentation', 'metadata of parts', 'device configurations']
+
 const layouts = {
-  model: { children: { 7: 'graph', 8: 'leaf', 14: 'leaf', 25: 'function' }, drop: [20, 26] },
-  graph: {
-    children: { 1: 'node', 5: 'tensor', 11: 'value', 12: 'value', 13: 'value', 15: 'sparse', 16: 'leaf' },
-    drop: [14]
+  model: {
+    children: { 7: 'graph', 8: 'leaf', 14: 'leaf', 25: 'function' },
+    drop: { 20: 'training information', 26: devices }
   },
-  function: { children: { 7: 'node', 9: 'leaf', 11: 'attribute', 12: 'value', 14: 'leaf' } },
-  node: { children: { 5: 'attribute' }, drop: [6, 9, 10] },
+  graph: {
+    children: { 1: 'node', 5: 'tensor', 11: 'value', 12: 'value', 13: 'value', 15: 'sparse' },
+    drop: { 10: notes, 14: 'quantization annotations', 16: facts }
+  },
+  function: { children: { 7: 'node', 9: 'leaf', 11: 'attribute', 12: 'value' }, drop: { 8: notes, 14: facts } },
+  node: { children: { 5: 'attribute' }, drop: { 6: notes, 9: facts, 10: devices } },
   attribute: {
     children: {
       5: 'tensor',
@@ -41,11 +46,11 @@ const layouts = {
       22: 'sparse',
       23: 'sparse'
     },
-    drop: [13]
+    drop: { 13: notes }
   },
   sparse: { children: { 1: 'tensor', 2: 'tensor' } },
-  tensor: { children: { 13: 'leaf' }, drop: [12, 16] },
-  value: { children: { 2: 'type' }, drop: [3, 4] },
+  tensor: { children: { 13: 'leaf' }, drop: { 12: notes, 16: facts } },
+  value: { children: { 2: 'type' }, drop: { 3: notes, 4: facts } },
   type: { children: { 1: 'tensorType', 4: 'elementType', 5: 'mapType', 8: 'tensorType', 9: 'elementType' } },
   elementType: { children: { 1: 'type' } },
   mapType: { children: { 2: 'type' } },
@@ -56,11 +61,18 @@ const layouts = {
 
 const tensorField = { segment: 3, float: 4, int32: 5, int64: 7, raw: 9, double: 10, uint64: 11 } as const
 
+/** What is left of a model's bytes. */
+export interface Skeleton {
+  readonly skeleton: Uint8Array
+  /** How often what was left out stood there. */
+  readonly dropped: ReadonlyMap<string, number>
+}
+
 /** The bytes of a model with large weights cut out. Throws `E_FORMAT` or `E_LIMIT`. */
-export function skeletonOf(bytes: Bytes): Uint8Array {
+export function skeletonOf(bytes: Bytes): Skeleton {
   const scanner = new Scanner(bytes)
   const made = scanner.message('model', 0, bytes.length, 0)
-  return made ? concat(made) : scanner.copy(0, bytes.length)
+  return { skeleton: made ? concat(made) : scanner.copy(0, bytes.length), dropped: scanner.dropped }
 }
 
 /** Could these first bytes of a file be a model? Walks the fields as far as the bytes reach. */
@@ -95,6 +107,7 @@ export function looksLikeModel(head: Uint8Array): boolean {
 const windowBytes = 64 * 1024
 
 class Scanner {
+  readonly dropped = new Map<string, number>()
   private readonly bytes: Bytes
   private window: Uint8Array
   private start = 0
@@ -149,8 +162,11 @@ class Scanner {
       const [from, to] = [this.at, this.at + size]
       if (to > limitAt) throw malformed(`a field of ${size} bytes where ${limitAt - from} are left`)
       const child = layout.children[field]
-      if (layout.drop?.includes(field)) made = []
-      else if (child) {
+      const what = layout.drop?.[field]
+      if (what !== undefined) {
+        if (size > 0) this.dropped.set(what, (this.dropped.get(what) ?? 0) + 1)
+        made = []
+      } else if (child) {
         const parts = this.message(child as Kind, from, to, depth + 1)
         made = parts && [prefix(field, total(parts)), ...parts]
       } else made = this.data(kind, field, from, to)

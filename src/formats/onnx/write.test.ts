@@ -36,12 +36,13 @@ describe('writing', () => {
   })
   it('says who made a new model and keeps who made an old one', () => {
     expect(decoded(writeModel(m).bytes).producerName).toBe('pare')
-    const of = {
-      ...m,
-      meta: { 'onnx.producer_name': 'other', 'onnx.model_version': '7', 'onnx.doc_string': 'd', note: 'n' }
-    }
+    const header = { producerName: 'other', modelVersion: '7', docString: 'd' }
+    const of = { ...m, meta: { note: 'n' }, origin: { format: 'onnx', header } }
     const again = readModel(writeModel(of).bytes)
-    expect(again.meta).toMatchObject(of.meta)
+    expect(again.meta).toEqual(of.meta)
+    expect(again.origin).toEqual({ format: 'onnx', version: m.opset, header })
+    const elsewhere = { ...of, origin: { ...of.origin, format: 'other' } }
+    expect(decoded(writeModel(elsewhere).bytes).producerName).toBe('pare')
   })
 })
 

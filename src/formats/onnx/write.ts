@@ -16,7 +16,7 @@ import {
 import { toArray } from '../../base/bytes.ts'
 import { PareError } from '../../base/errors.ts'
 import { allGraphs } from '../../ir/graph.ts'
-import type { Attr, Bytes, Graph, Model, Node, Tensor, Value, WriteOptions, Written } from '../../types.ts'
+import type { Attr, Bytes, Graph, Model, Node, Tensor, Value, WritePlace, Written } from '../../types.ts'
 import { attrHeader } from './attributes.ts'
 import { declaredIds } from './declared.ts'
 import { spellForms } from './forms.ts'
@@ -32,11 +32,20 @@ const mostInside = 2_000_000_000
 /** Weights up to this size stay inside even when others go out. */
 const smallBytes = 1024
 
+export interface WriteOnnxOptions extends WritePlace {
+  /** Opset of the default domain to write at, 13 or newer; by default the model's own, or the newest of the target. */
+  readonly opset?: number | undefined
+  /** Put weights above 1 kB beside the model; by default only near protobuf's 2 GB limit, or where there is a name for them. */
+  readonly external?: boolean
+}
+
 /** Writes a model. The same model gives the same bytes. Throws `E_LIMIT` when it cannot fit, `E_OPSET` as `lowerModel`. */
-export function writeOnnx(model: Model, o: WriteOptions = {}): Written {
-  const expanded = spellForms(model, o.opset)
-  const spelled = o.opset === undefined ? expanded : lowerModel(expanded, o.opset)
-  const name = o.externalName ?? (weightBytes(spelled) > mostInside ? 'weights.data' : undefined)
+export function writeOnnx(model: Model, o: WriteOnnxOptions = {}): Written {
+  const opset = opsetFor(model, o)
+  const expanded = spellForms(model, opset)
+  const spelled = lowerModel(expanded, opset)
+  const isOut = o.external || weightBytes(spelled) > mostInside
+  const name = o.externalName ?? (isOut ? 'weights.data' : undefined)
   const external = name === undefined ? undefined : new External(name)
   const meta = writeMeta(model)
   const header = create(ModelProtoSchema, {
@@ -57,6 +66,17 @@ export function writeOnnx(model: Model, o: WriteOptions = {}): Written {
     },
     ...(external && external.length > 0 ? { external: external.file() } : {})
   }
+}
+
+/** The opset to write. Throws `E_OPSET` where the asked one is none of the target's. */
+function opsetFor(model: Model, { opset, target }: WriteOnnxOptions): number {
+  const { min, max } = target?.opset ?? { min: 0, max: Number.POSITIVE_INFINITY }
+  const chosen = opset ?? Math.min(model.opset, max)
+  if (target && (chosen < min || chosen > max))
+    throw new PareError('E_OPSET', `target ${target.name} loads opset ${min} to ${max}, not ${chosen}`, {
+      where: target.name
+    })
+  return chosen
 }
 
 /** Parts up to this size are put together, so that a file is written in few pieces. */

@@ -4,12 +4,13 @@ import { type Rng, rng } from '../../base/random.ts'
 import type { LabelledDataset } from '../../data/arrays.ts'
 import type { DataDescription } from '../../data/description.ts'
 import { classCount, defaultMetric, metricFor } from '../../data/metrics.ts'
+import { formats as known } from '../../formats/index.ts'
 import { allGraphs } from '../../ir/graph.ts'
 import { inferShapes } from '../../ops/infer.ts'
 import type { Report } from '../../report/types.ts'
 import { measurementText } from '../../report/words.ts'
 import { targetFor } from '../../targets/index.ts'
-import type { Dataset, Measurement, Metric, Model, Session, Target, Value } from '../../types.ts'
+import type { AnyFormat, Dataset, Measurement, Metric, Model, Session, Target, Value } from '../../types.ts'
 import { fileBytes, load, sha256File } from '../files.ts'
 import type { Job } from '../job.ts'
 import { machineOf } from '../machine.ts'
@@ -97,12 +98,10 @@ export function factsOf(model: Model, m: Measurement): string {
   return `${formatText(model)} · ${nodes} node${nodes === 1 ? '' : 's'} · ${measurementText(m)}`
 }
 
-/** `ONNX 13` */
-export const formatText = (model: Model): string => `ONNX ${sourceOpset(model)}`
-
-function sourceOpset(model: Model): string {
-  const kept = model.meta['onnx.opset']
-  return typeof kept === 'string' ? kept : String(model.opset)
+/** `ONNX 13`: the format that the model was read in, and the file's own version of it. */
+function formatText({ origin }: Model, formats: readonly AnyFormat[] = known): string {
+  const title = formats.find((f) => f.name === origin?.format)?.title ?? origin?.format ?? 'made here'
+  return origin?.version === undefined ? title : `${title} ${origin.version}`
 }
 
 // ---------------------------------------------------------------- data

@@ -131,7 +131,7 @@ async function reportOf(job: Job, models: readonly Loaded[], runners: Runners): 
   }
 }
 
-const target = targetFor('ort-web')
+const target = targetFor('ort-wasm')
 
 // ---------------------------------------------------------------- one model
 

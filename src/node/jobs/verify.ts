@@ -4,6 +4,7 @@ import { agreementBeside } from '../../data/metrics.ts'
 import { evaluate, metricDrops, metricIntervals } from '../../measure/evaluate.ts'
 import type { Report } from '../../report/types.ts'
 import { isKept } from '../../search/choose.ts'
+import { conforms, misfitText } from '../../targets/conforms.ts'
 import type { Dataset, Measurement, Metric, Model, Session, Target } from '../../types.ts'
 import { sha256File } from '../files.ts'
 import type { Job, JobHooks, JobResult } from '../job.ts'
@@ -228,9 +229,16 @@ async function measurePair(
 
 /** What of a model its target does not promise to load. */
 export function targetNotes(model: Model, target: Target): string[] {
-  const kept = model.meta['onnx.opset']
-  const opset = typeof kept === 'string' ? Number(kept) : model.opset
+  const { origin } = model
+  if (origin && origin.format !== target.format)
+    return [`${target.name} takes files of format ${target.format}; this model is of format ${origin.format}`]
+  const opset = Number(origin?.version ?? model.opset)
   const { min, max } = target.opset
-  if (opset >= min && opset <= max) return []
-  return [`${target.name} takes opset ${min} to ${max}; this model is opset ${opset}`]
+  const misfits = conforms(model, target)
+  return [
+    ...(opset >= min && opset <= max
+      ? []
+      : [`${target.name} takes opset ${min} to ${max}; this model is opset ${opset}`]),
+    ...(misfits.length === 0 ? [] : [`${target.name} does not take what is in this model: ${misfitText(misfits)}`])
+  ]
 }

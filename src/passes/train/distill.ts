@@ -7,7 +7,6 @@
 import { z } from 'zod'
 import { quickHash, toArray } from '../../base/bytes.ts'
 import { PareError } from '../../base/errors.ts'
-import { isInWords } from '../../ir/text.ts'
 import { fixedBatch } from '../../observe/calibrate.ts'
 import { opFor } from '../../ops/index.ts'
 import { inferShapes } from '../../ops/infer.ts'
@@ -184,8 +183,7 @@ async function studentOf(teacher: Model, { student, depth, width }: Options, ctx
   if (!ctx.load) throw new PareError('E_OPTION', 'there are no files here to open a student from', { where: 'student' })
   const opened = await ctx.load(student)
   refuseRounded(opened, 'distill')
-  // A network in words has no weights to begin with.
-  const begun = isInWords(student) ? initialise(opened, String(ctx.rng.fork('weights').next())).model : opened
+  const begun = opened.origin?.untrained ? initialise(opened, String(ctx.rng.fork('weights').next())).model : opened
   return { model: begun, widths: [] }
 }
 

@@ -1,0 +1,51 @@
+/** Options as a strict schema, of passes and of formats: how they are checked, and how wrong ones are reported. */
+import { z } from 'zod'
+import { PareError } from './errors.ts'
+import { nearest } from './suggest.ts'
+
+/** What has options. */
+export interface Optioned<O> {
+  readonly name: string
+  readonly options: z.ZodType<O>
+}
+
+/** Options with defaults filled in. Throws `E_OPTION` that names the option, and the valid ones where it is unknown. */
+export function parseOptions<O>(of: Optioned<O>, given: unknown): O {
+  const parsed = of.options.safeParse(given ?? {})
+  if (parsed.success) return parsed.data
+  const issue = parsed.error.issues[0]
+  const at = (issue?.path ?? []).map(String)
+  if (issue?.code === 'unrecognized_keys') {
+    const unknown = issue.keys[0] ?? ''
+    const valid = optionNames(of.options, issue.path)
+    const close = nearest(unknown, valid)
+    throw new PareError('E_OPTION', `${of.name} has no option ${[...at, unknown].join('.')}`, {
+      where: [...at, unknown].join('.'),
+      facts: { options: valid.join(', ') || 'none' },
+      ...(close ? { hint: `did you mean ${close}?` } : {})
+    })
+  }
+  throw new PareError('E_OPTION', `${of.name}: option ${at.join('.') || 'set'}: ${issue?.message ?? 'does not fit'}`, {
+    where: at.join('.')
+  })
+}
+
+/** Names of a schema's fields at a path; none where there is no object. */
+export function optionNames(schema: z.ZodType, path: readonly PropertyKey[] = []): string[] {
+  let at: unknown = schema
+  for (const key of path) at = unwrap(at) instanceof z.ZodObject ? (unwrap(at) as z.ZodObject).shape[String(key)] : at
+  const inner = unwrap(at)
+  return inner instanceof z.ZodObject ? Object.keys(inner.shape) : []
+}
+
+function unwrap(schema: unknown): unknown {
+  let s = schema
+  while (
+    s instanceof z.ZodDefault ||
+    s instanceof z.ZodOptional ||
+    s instanceof z.ZodPrefault ||
+    s instanceof z.ZodNullable
+  )
+    s = s.def.innerType
+  return s
+}
