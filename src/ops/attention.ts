@@ -168,8 +168,7 @@ export const attentionOps: readonly Op[] = [
     name: 'Attention',
     domain: microsoft,
     infer: (n) => inferProjected(n, 4, dtypeOf(n, 0)),
-    cost: (n) => projectedCost(n, 4),
-    weights: [{ input: 1, axis: () => 1 }]
+    cost: (n) => projectedCost(n, 4)
   },
   {
     name: 'QAttention',

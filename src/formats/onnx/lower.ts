@@ -30,7 +30,7 @@ export function lowerModel(model: Model, opset: number): Model {
 
 // ---------------------------------------------------------------- attributes
 
-/** The older form lacks this attribute. The attribute is left out where its value is what the older form always does. */
+/** An attribute that the older form does not have: it goes where it says what was always so. */
 const only =
   (name: string, value: number): Rule =>
   (n) =>

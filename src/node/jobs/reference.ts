@@ -6,15 +6,12 @@ import { applyRecipe, type Surroundings } from '../../passes/recipe.ts'
 import type { Model } from '../../types.ts'
 import { loadRunnable } from './runnable.ts'
 
-/**
- * The largest ‖ŵ − w‖ / ‖w‖ of a layer at which its weight ŵ still counts as w rounded. Rounding to two bits gives about
- * 0.5; another model, or one whose channels were scaled, gives more than this bound.
- */
+/** Weights of two bits are about half off; those of another model, or of one whose channels were scaled, more. */
 const most = 0.7
 
 /**
- * Opens the float model that a quantized model was made from: as the file holds it, or after `simplify` and `fuse`,
- * whichever has weights nearer to the quantized ones. Throws `E_USAGE` where the two models do not belong together.
+ * Opens the model that a quantized one was made from, as it was then: as it is, or simplified and fused. Throws
+ * `E_USAGE` where it is another one.
  */
 export async function openReference(path: string, rounded: Model, ctx: Surroundings): Promise<Model> {
   if (!isRounded(rounded))

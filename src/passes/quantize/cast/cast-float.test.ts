@@ -65,7 +65,7 @@ describe('cast-float, storage', () => {
       output y`
     const ctx = testContext()
     expect(await run(m, {}, ctx)).toBe(m)
-    expect(ctx.refusals[0]?.reason).toContain('outside the range of float16')
+    expect(ctx.refusals[0]?.reason).toContain('values beyond float16')
     expect(await run(m, { type: 'bfloat16' })).not.toBe(m)
   })
   it('gives the very same model back where there is nothing to do', async () => {

@@ -6,17 +6,26 @@ import { z } from 'zod'
 import { PareError } from '../../../base/errors.ts'
 import { codeOfDtype } from '../../../ir/dtype-code.ts'
 import { editGraph, mapGraphs, takenIds } from '../../../ir/edit.ts'
-import { constants, consumers } from '../../../ir/graph.ts'
+import { allGraphs, constants, consumers } from '../../../ir/graph.ts'
 import { elementCount, tensor, toFloats } from '../../../ir/tensor.ts'
 import { inferShapes } from '../../../ops/infer.ts'
 import type { Context, Graph, Model, Node, Tensor } from '../../../types.ts'
 import { definePass } from '../../pass.ts'
 import { matcher } from '../common/select.ts'
-import { computeInHalf, guardedConstants, keptNodes, largestHalf } from './compute.ts'
+import { computeInHalf, guardedConstants, keptNodes } from './compute.ts'
+import { largestHalf, type Narrow, reasonNotNarrow, vanishing } from './narrow.ts'
 import { valuesBeyond } from './overflow.ts'
 
 /** Operators whose float constants are quantization parameters, or must be float32. */
-const keepsFloat = new Set(['QuantizeLinear', 'DequantizeLinear', 'DynamicQuantizeLinear', 'Cast', 'Resize'])
+const keepsFloat = new Set([
+  'Cast',
+  'DequantizeLinear',
+  'DynamicQuantizeLinear',
+  'QLinearConv',
+  'QLinearMatMul',
+  'QuantizeLinear',
+  'Resize'
+])
 
 /** Stores float32 constants in a 16-bit type; the model computes in float32 as before. */
 export const castFloat = definePass({
@@ -49,23 +58,26 @@ async function castCompute(
   if (o.type !== 'float16')
     throw new PareError('E_OPTION', 'cast-float: compute needs float16; bfloat16 is for storage', { where: 'type' })
   const typed = inferShapes(model)
-  const constants = guardedConstants(typed, o)
-  if (constants.size > 0)
-    ctx.note(`constants outside the range of float16 were clamped: ${[...constants.keys()].join(', ')}`)
+  const guards = guardedConstants(typed, o)
+  if (guards.size > 0) ctx.note(`constants outside the range of float16 were clamped: ${[...guards.keys()].join(', ')}`)
   const { calibration } = ctx.data
   if (!calibration) ctx.note('cast-float: no calibration data, so values were not checked for overflow of float16')
-  const overflow = calibration ? await valuesBeyond(typed, largestHalf, calibration, constants, ctx) : new Map()
+  const overflow = calibration ? await valuesBeyond(typed, largestHalf, calibration, guards, ctx) : new Map()
   const how = { ...o, overflow }
   const kept = keptNodes(typed, how)
   const made = computeInHalf(typed, kept, how)
-  if (made === typed) return model
   for (const [node, reason] of kept) if (reason !== undefined) ctx.refuse(node, `${reason}: stays in float32`)
+  if (made === typed) return model
+  for (const graph of allGraphs(typed))
+    for (const v of constants(graph))
+      if (v.dtype === 'float32' && elementCount(v.data.shape) >= Math.max(2, o.minElements))
+        if (consumers(graph, v.id).some((n) => !kept.has(n))) tellVanishing(v.id, v.data, { type: o.type, ctx })
   ctx.plan({ type: o.type, overflow: Object.fromEntries(overflow), float32: [...kept.keys()].map((n) => n.name) })
   return made
 }
 
 interface How {
-  readonly type: 'float16' | 'bfloat16'
+  readonly type: Narrow
   readonly minElements: number
   readonly isExcluded: (node: Node) => boolean
   readonly taken: Set<string>
@@ -80,11 +92,13 @@ function castGraph(graph: Graph, how: How): Graph {
         const readers = consumers(graph, v.id)
         if (v.data.dtype !== 'float32' || elementCount(v.data.shape) < how.minElements || readers.length === 0) continue
         if (readers.some((n) => keepsFloat.has(n.op) || n.domain !== undefined || how.isExcluded(n))) continue
-        const stored = narrow(v.data, how.type)
-        if (!stored) {
-          how.ctx.refuse(readers[0] as Node, `weight ${v.id} has values outside the range of ${how.type}`)
+        const reason = reasonNotNarrow(v.data, how.type)
+        if (reason) {
+          how.ctx.refuse(readers[0] as Node, `weight ${v.id} ${reason}: it stays in float32`)
           continue
         }
+        tellVanishing(v.id, v.data, how)
+        const stored = tensor(how.type, v.data.shape, toFloats(v.data))
         const id = d.addConstant(stored, `${v.id}_${how.type === 'float16' ? 'f16' : 'bf16'}`)
         const { data: _, ...type } = v
         d.set(type)
@@ -95,9 +109,9 @@ function castGraph(graph: Graph, how: How): Graph {
   )
 }
 
-/** The tensor in the 16-bit type; `undefined` where a finite value would become infinite. */
-function narrow(t: Tensor, type: 'float16' | 'bfloat16'): Tensor | undefined {
-  const values = toFloats(t)
-  if (type === 'float16' && values.some((x) => Math.abs(x) >= 65520)) return undefined
-  return tensor(type, t.shape, values)
+function tellVanishing(id: string, t: Tensor, { type, ctx }: Pick<How, 'type' | 'ctx'>): void {
+  const lost = vanishing(t, type)
+  if (!lost) return
+  const which = `${lost.channels} of ${t.shape[lost.axis]} channels on axis ${lost.axis}`
+  ctx.note(`weight ${id}: ${which} hold only values below the least of ${type} and become 0`)
 }

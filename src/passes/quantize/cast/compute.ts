@@ -13,15 +13,16 @@ import { elementCount, tensor, toFloats } from '../../../ir/tensor.ts'
 import { viewOf } from '../../../ops/infer.ts'
 import type { Graph, Known, Model, Node, Tensor, Value } from '../../../types.ts'
 import { once } from '../common/once.ts'
+import { keptForJoins } from './joins.ts'
+import { largestHalf, reasonNotNarrow } from './narrow.ts'
 
-/** Largest finite float16. */
-export const largestHalf = 65504
 const leastGuard = 2 ** -23
 
 /** Operators that keep float32: without a float16 form in ONNX, or known to need the range or the precision. */
 const floatOps: ReadonlySet<string> = new Set([
   'Bernoulli',
   'BlackmanWindow',
+  'Celu',
   'Constant',
   'CumSum',
   'DFT',
@@ -36,6 +37,8 @@ const floatOps: ReadonlySet<string> = new Set([
   'Min',
   'Multinomial',
   'NonMaxSuppression',
+  'QLinearConv',
+  'QLinearMatMul',
   'QuantizeLinear',
   'RandomNormal',
   'RandomNormalLike',
@@ -71,6 +74,7 @@ export function keptNodes(model: Model, o: ComputeOptions): Kept {
       const reason = reasonToKeep(model, graph, node, o)
       if (reason !== undefined || isBorder(model, graph, node)) out.set(node, reason)
     }
+  for (const [node, reason] of keptForJoins(model, out)) out.set(node, reason)
   return out
 }
 
@@ -97,15 +101,17 @@ function reasonToKeep(model: Model, graph: Graph, node: Node, o: ComputeOptions)
   const beyond = values.find((id) => id && o.overflow.has(id))
   if (beyond)
     return `${beyond} reaches ${o.overflow.get(beyond)?.toPrecision(3)} on the data, beyond float16 (${largestHalf})`
-  for (const [i, v] of view.inputs.entries())
-    if (v?.data && isSingle(v) && isWeight(v.data, o) && exceeds(v.data))
-      return `weight ${node.inputs[i]} has values beyond float16 (${largestHalf})`
+  for (const [i, v] of view.inputs.entries()) {
+    const lost = v?.data && isSingle(v) && isWeight(v.data, o) ? reasonNotNarrow(v.data, 'float16') : undefined
+    if (lost) return `weight ${node.inputs[i]} ${lost}`
+  }
   return undefined
 }
 
 const isSingle = (v: Known | undefined): boolean => v?.type === 'tensor' && v.dtype === 'float32'
-const isWeight = (t: Tensor, o: Pick<ComputeOptions, 'minElements'>): boolean => elementCount(t.shape) >= o.minElements
-const exceeds = (t: Tensor): boolean => toFloats(t).some((x) => Math.abs(x) > largestHalf && Number.isFinite(x))
+/** Single numbers are bounds and guards, never weights. */
+const isWeight = (t: Tensor, o: Pick<ComputeOptions, 'minElements'>): boolean =>
+  elementCount(t.shape) >= Math.max(2, o.minElements)
 
 /** A small constant as float16 has it: finite values stay finite, and a single number that is not 0 does not become 0. */
 function guarded(t: Tensor): Float32Array {
@@ -272,7 +278,14 @@ function constantReaders(model: Model, kept: Kept): ReadonlyMap<Value, ReadonlyS
 }
 
 /** Operators whose float constants must be float32 as they are. */
-const exactOps: ReadonlySet<string> = new Set(['QuantizeLinear', 'DequantizeLinear', 'DynamicQuantizeLinear', 'Resize'])
+const exactOps: ReadonlySet<string> = new Set([
+  'DequantizeLinear',
+  'DynamicQuantizeLinear',
+  'QLinearConv',
+  'QLinearMatMul',
+  'QuantizeLinear',
+  'Resize'
+])
 
 /** Read in float16 only: it is float16. Read in float32 too: a large one is stored in float16 and cast, a small one is there twice. */
 function storeConstant(h: Here, v: Value): void {
@@ -289,7 +302,7 @@ function storeConstant(h: Here, v: Value): void {
   }
   const readers = d.consumers(v.id)
   const isExact = readers.some((n) => exactOps.has(n.op) || o.isExcluded(n)) || d.isOutput(v.id)
-  if (!isLarge || isExact || exceeds(data) || !readers.length) return
+  if (!isLarge || isExact || !readers.length || reasonNotNarrow(data, 'float16')) return
   const id = d.addConstant(tensor('float16', data.shape, toFloats(data)), halfName(v.id))
   castBack(h, v, id)
 }

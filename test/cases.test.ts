@@ -1,0 +1,97 @@
+/**
+ * Structures that compression stumbles on, as small models with inputs and the outputs of the unchanged model, one sample
+ * at a time (test/cases). The built program makes a file of each, and the file is run sample by sample.
+ */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { readNpz } from '../src/data/npz.ts'
+import { byteLength, elementCount, tensorOf, toFloats } from '../src/ir/tensor.ts'
+import { nodeRunner } from '../src/node/runner.ts'
+import type { Report } from '../src/report/types.ts'
+import type { Tensor } from '../src/types.ts'
+import { isBuilt, pare as run } from './program.ts'
+
+let scratch = ''
+beforeAll(() => {
+  scratch = mkdtempSync(join(tmpdir(), 'pare-cases-'))
+})
+afterAll(() => rmSync(scratch, { recursive: true, force: true }))
+
+const file = (name: string, part: string): string => fileURLToPath(new URL(`cases/${name}/${part}`, import.meta.url))
+
+interface Made {
+  readonly status: number | null
+  readonly report: Report
+  readonly err: string
+  readonly path: string
+}
+
+/** Runs a command over a case; `DATA` stands for its inputs. */
+async function make(name: string, command: string, path = join(scratch, `${name}.onnx`)): Promise<Made> {
+  const [verb = '', ...flags] = command.split(' ').map((w) => (w === 'DATA' ? file(name, 'input.npz') : w))
+  const args = [verb, file(name, 'model.onnx'), ...flags, '-o', path, '--force', '--json']
+  const { status, out, err } = await run(args, { cwd: scratch })
+  return { status, err, path, report: (out === '' ? {} : JSON.parse(out)) as Report }
+}
+
+/** One sample: [1, …]. */
+function row(t: Tensor, i: number): Tensor {
+  const size = byteLength(t.dtype, elementCount(t.shape.slice(1)))
+  return tensorOf(t.dtype, [1, ...t.shape.slice(1)], t.bytes.slice(i * size, (i + 1) * size))
+}
+
+const arrays = async (path: string): Promise<ReadonlyMap<string, () => Tensor>> => readNpz(await readFile(path), path)
+
+/** Outputs of a file on the case's samples, each run alone, rows one after the other; and what is expected. */
+async function outputs(name: string, path: string): Promise<Record<string, { is: number[]; was: number[] }>> {
+  const inputs = await arrays(file(name, 'input.npz'))
+  const expected = await arrays(file(name, 'expected.npz'))
+  const session = await nodeRunner().open({ path })
+  try {
+    const feeds = session.inputs.map((i) => [i.name, inputs.get(i.name)?.() as Tensor] as const)
+    const n = feeds[0]?.[1].shape[0] as number
+    const is: Record<string, number[]> = {}
+    for (let i = 0; i < n; i++) {
+      const out = await session.run(Object.fromEntries(feeds.map(([k, t]) => [k, row(t, i)])))
+      for (const [k, t] of Object.entries(out)) is[k] = [...(is[k] ?? []), ...toFloats(t)]
+    }
+    return Object.fromEntries(
+      Object.entries(is).map(([k, v]) => [k, { is: v, was: [...toFloats(expected.get(k)?.() as Tensor)] }])
+    )
+  } finally {
+    await session.close()
+  }
+}
+
+/** 20·log10(‖was‖/‖was − is‖) of some elements. */
+function decibels({ is, was }: { is: number[]; was: number[] }, take: (i: number) => boolean = () => true): number {
+  let [signal, noise] = [0, 0]
+  expect(is.length).toBe(was.length)
+  for (const [i, w] of was.entries()) {
+    if (!take(i)) continue
+    signal += w * w
+    noise += (w - (is[i] as number)) ** 2
+  }
+  return noise === 0 ? Number.POSITIVE_INFINITY : 10 * Math.log10(signal / noise)
+}
+
+describe.skipIf(!isBuilt)('small cases (skipped before npm run build)', () => {
+  it('cast-float --compute: a Scan that reads weights around it opens, at 55 dB', async () => {
+    const made = await make('scan-outer-weights', 'cast-float --compute')
+    expect(made.status, made.err).toBe(0)
+    const { y } = await outputs('scan-outer-weights', made.path)
+    expect(decibels(y as never)).toBeGreaterThan(55)
+  })
+
+  it('cast-float --compute: scales of QLinearConv stay float32', async () => {
+    const made = await make('qlinearconv-then-float', 'cast-float --compute')
+    expect(made.status, made.err).toBe(0)
+    const { y } = await outputs('qlinearconv-then-float', made.path)
+    expect(decibels(y as never)).toBeGreaterThan(40)
+  })
+  // MORE
+})
