@@ -12,9 +12,9 @@ import { attrInt, attrInts, attrString } from '../ir/attrs.ts'
 import { type Draft, edit, renameReads } from '../ir/edit.ts'
 import { constant, reads } from '../ir/graph.ts'
 import { elementCount, tensor, toFloats, toNumbers } from '../ir/tensor.ts'
-import type { Context, Dataset, Graph, Model, Node, Tensor, Value } from '../types.ts'
-import { eachBatch, type Feed, fixedBatch, sampleBytes } from './calibrate.ts'
-import { asFloat } from './channels.ts'
+import { samplesWithin } from '../runtime/batches.ts'
+import type { Dataset, Graph, Model, Node, Tensor, Value } from '../types.ts'
+import { asFloat, type Surroundings, sampleBytes, watch } from './feed.ts'
 
 /** One spatial axis of a convolution's kernel. */
 interface Window {
@@ -120,8 +120,6 @@ const keyOf = (l: LayerInput): string => JSON.stringify([l.x, l.groups, l.k, l.p
 
 // ---------------------------------------------------------------- gathering
 
-type Surroundings = Pick<Context, 'engine' | 'signal' | 'progress'>
-
 /** Matrices that are gathered at a time, and rows of one batch of one layer. */
 const memoryBytes = 64 * 1024 * 1024
 
@@ -175,17 +173,11 @@ async function gather(
 ): Promise<Gram[]> {
   const { reduced, taps } = withMoments(model, layers, reference)
   const largest = Math.max(...layers.map((l) => 4 * l.perChannel * sampleBytes(model, l.x)))
-  const batch = fixedBatch(model) ?? Math.max(1, Math.min(32, Math.floor(memoryBytes / largest)))
-  const feed: Feed = { dataset: data, batch, isFixed: fixedBatch(model) !== undefined, ctx }
+  const feed = { dataset: data, batch: samplesWithin(memoryBytes, largest, 32), stage: 'gathering moments' }
   const sums = layers.map((l) => emptySums(l, reference !== undefined))
-  const session = await ctx.engine.open(reduced, asFloat)
-  try {
-    await eachBatch(session, feed, 'gathering moments', (outputs) => {
-      for (const [i, tap] of taps.entries()) addTo(sums[i] as Sums, tap, outputs)
-    })
-  } finally {
-    await session.close()
-  }
+  await watch(reduced, asFloat, feed, ctx, (outputs) => {
+    for (const [i, tap] of taps.entries()) addTo(sums[i] as Sums, tap, outputs)
+  })
   return sums.map((s, i) => averaged(s, layers[i] as LayerInput))
 }
 

@@ -3,9 +3,10 @@
  * the validation data after every epoch. All randomness is drawn from the seed and the number of the epoch or step, so
  * that a run continued from a state gives the bits of an uninterrupted one.
  */
-import { PareError, stopIfAborted } from '../base/errors.ts'
+import { PareError } from '../base/errors.ts'
 import { rng } from '../base/random.ts'
 import { bytesOf, elementCount, scalar, tensor, tensorOf, toFloats } from '../ir/tensor.ts'
+import { batching, runOn, runs } from '../runtime/batches.ts'
 import type { Batch, Dataset, Metric, Model, Progress, Runner, Session, Tensor } from '../types.ts'
 import type { Training } from './differentiate.ts'
 import { correctionsAt } from './optimizers.ts'
@@ -232,8 +233,7 @@ async function oneEpoch(run: Run, epoch: number, from: TrainState): Promise<Epoc
   let state = from
   let [sum, done, smoothed, least, rate] = [0, 0, Number.NaN, Number.POSITIVE_INFINITY, o.rate]
   let mark = performance.now()
-  for await (const batch of env.data.batches({ batch: training.batch, indices: order })) {
-    stopIfAborted(env.signal)
+  for await (const { batch } of wholeRuns(run, order)) {
     const indices = order.slice(done * training.batch, (done + 1) * training.batch)
     rate = o.rate * scheduled(o.schedule ?? { kind: 'cosine' }, state.step, total)
     const made = await stepOnce(run, state, batch, { epoch, step: state.step, indices }, rate)
@@ -268,6 +268,10 @@ function remaining(run: Run, epoch: number, steps: number): Remaining {
   const estimates = looks + (env.validation && o.keep !== 'last' ? 0 : 1)
   return { steps: steps + estimates * statisticsBatches(run), looks }
 }
+
+/** Batches of exactly the size that the training graph was made for. */
+const wholeRuns = ({ training, env }: Run, indices: readonly number[]): ReturnType<typeof runs> =>
+  runs(env.data, { size: training.batch, isFixed: true }, { rest: 'leave', indices, signal: env.signal })
 
 async function stepOnce(
   run: Run,
@@ -337,8 +341,7 @@ async function reestimated(run: Run, state: TrainState): Promise<TrainState> {
     .slice(0, batches * training.batch)
   let sums: Float64Array | undefined
   let done = 0
-  for await (const batch of env.data.batches({ batch: training.batch, indices: order })) {
-    stopIfAborted(env.signal)
+  for await (const { batch } of wholeRuns(run, order)) {
     const indices = order.slice(done * training.batch, (done + 1) * training.batch)
     const made = await stepOnce(run, state, batch, { epoch: 0, step: state.step, indices }, 0)
     const values = toFloats(made[output] as Tensor)
@@ -373,20 +376,17 @@ export async function meanScore(
   { data, metric }: Validation,
   env: Pick<LoopEnvironment, 'engine' | 'threads' | 'signal'>
 ): Promise<number> {
-  const fixed = model.graph.values.get(model.graph.inputs[0] ?? '')?.shape?.[0]
   const session = await env.engine.open(model, { threads: env.threads ?? 1 })
   try {
     let [sum, count] = [0, 0]
-    const batch = typeof fixed === 'number' ? fixed : validationBatch
-    for await (const b of data.batches({ batch })) {
-      stopIfAborted(env.signal)
-      if (typeof fixed === 'number' && b.n < fixed) break
-      const scores = metric.scores(await session.run(b.inputs), b)
+    const how = batching([session], validationBatch)
+    for await (const run of runs(data, how, { rest: 'leave', signal: env.signal })) {
+      const scores = metric.scores(await runOn(session, run), run.batch)
       for (const s of scores) sum += s
       count += scores.length
     }
     if (count > 0) return sum / count
-    throw new PareError('E_DATA', `${data.size} samples to choose by do not fill the model’s batch of ${batch}`, {
+    throw new PareError('E_DATA', `${data.size} samples to choose by do not fill the model’s batch of ${how.size}`, {
       hint: 'hold out more, or nothing: --holdout 0'
     })
   } finally {

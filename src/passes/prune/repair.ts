@@ -7,10 +7,13 @@ import { attrFloat } from '../../ir/attrs.ts'
 import { type Draft, edit } from '../../ir/edit.ts'
 import { constant, consumers } from '../../ir/graph.ts'
 import { elementCount, scalar, tensor, toFloats } from '../../ir/tensor.ts'
-import { fixedBatch, sampleBytes } from '../../observe/calibrate.ts'
+import { sampleBytes, watch } from '../../observe/feed.ts'
+import { heldSamples } from '../../observe/held.ts'
+import { momentsOf } from '../../observe/reductions.ts'
 import { opFor } from '../../ops/index.ts'
 import { inferShapes, viewOf } from '../../ops/infer.ts'
-import type { Batch, Context, Dataset, Model, Node, Tensor } from '../../types.ts'
+import { fedOf, prescribed } from '../../runtime/batches.ts'
+import type { Context, Dataset, Model, Node, Tensor } from '../../types.ts'
 import { type Gone, goneOf, type Kept } from './remove.ts'
 
 /** Samples of a run, at most and at least; and bytes of its largest value. */
@@ -40,21 +43,15 @@ export async function repaired(narrow: Model, wide: Model, kept: Kept, data: Dat
   const made = typed.graph.nodes.flatMap((n) => n.outputs)
   const largest = Math.max(1, ...made.map((id) => sampleBytes(typed, id)))
   const samples = Math.min(mostSamples, data.size, Math.floor(mostBytes / largest))
-  if (layers.length === 0 || samples < leastSamples || fixedBatch(wide) !== undefined) return narrow
-  const batch = await firstBatch(data, samples)
-  if (!batch) return narrow
-  const before = await spreads(wide, layers, (d, layer) => watch(d, layer), batch, ctx)
+  if (layers.length === 0 || samples < leastSamples || prescribed(fedOf(wide)) !== undefined) return narrow
+  const held = await heldSamples(data, samples)
+  const before = await spreads(wide, layers, (d, { output, ...at }) => momentsOf(d, output, at), held, ctx)
   const gone = goneOf(kept)
   const wanted = new Map([...before].map(([layer, s]) => [layer, leftOf(s, layer, gone)]))
-  const found = await spreads(narrow, layers, (d, layer) => correct(d, layer, wanted.get(layer) as Spread), batch, ctx)
+  const found = await spreads(narrow, layers, (d, layer) => correct(d, layer, wanted.get(layer) as Spread), held, ctx)
   return edit(narrow, (d) => {
     for (const [layer, s] of found) write(d, layer, s, wanted.get(layer) as Spread)
   })
-}
-
-async function firstBatch(data: Dataset, samples: number): Promise<Batch | undefined> {
-  for await (const b of data.batches({ batch: samples })) return b
-  return undefined
 }
 
 /** Layers with a float weight and bias of their own, told by the operator's own rules. */
@@ -83,57 +80,47 @@ function layerOf(typed: Model, node: Node): Layer | undefined {
   return { output, rank, axis: made.axis, weight: { id, axis: row.axis }, bias: biasId }
 }
 
-/** Ids of the mean and the deviation of a layer's output, in the graph that watches them. */
-type Watch = (d: Draft, layer: Layer) => readonly [mean: string, deviation: string]
+/** Adds the mean and the deviation of a layer's output to the graph that tells them. */
+type Added = (d: Draft, layer: Layer) => ReturnType<typeof momentsOf>
 
 async function spreads(
   model: Model,
   layers: readonly Layer[],
-  watchLayer: Watch,
-  { inputs }: Batch,
+  add: Added,
+  dataset: Dataset,
   ctx: Context
 ): Promise<ReadonlyMap<Layer, Spread>> {
-  const ids = new Map<Layer, readonly [string, string]>()
+  const ids = new Map<Layer, ReturnType<Added>>()
   const watched = edit(model, (d) => {
-    for (const layer of layers) ids.set(layer, watchLayer(d, layer))
+    for (const layer of layers) ids.set(layer, add(d, layer))
   })
-  const session = await ctx.engine.open(watched, { outputs: [...ids.values()].flat() })
-  try {
-    const wanted = session.inputs.flatMap(({ name }) => (inputs[name] ? [[name, inputs[name]] as const] : []))
-    const out = await session.run(Object.fromEntries(wanted))
-    const numbers = (id: string): Float32Array => toFloats(out[id] as Tensor)
-    return new Map([...ids].map(([layer, [m, s]]) => [layer, { mean: numbers(m), deviation: numbers(s) }]))
-  } finally {
-    await session.close()
-  }
-}
-
-function watch(d: Draft, { output, rank, axis }: Layer, of = output): readonly [string, string] {
-  const others = Array.from({ length: rank }, (_, i) => i).filter((i) => i !== axis)
-  const axes = d.addConstant(tensor('int64', [others.length], others), 'repair_axes')
-  const mean = d.add('ReduceMean', [of, axes])
-  const apart = d.add('Sub', [of, mean])
-  const variance = d.add('ReduceMean', [d.add('Mul', [apart, apart]), axes])
-  return [mean, d.add('Sqrt', [variance])]
+  const outputs = [...ids.values()].flatMap(({ mean, deviation }) => [mean, deviation])
+  const feed = { dataset, batch: dataset.size, stage: 'watching layers' }
+  const out = new Map<Layer, Spread>()
+  await watch(watched, { outputs }, feed, { ...ctx, progress: () => {} }, (given) => {
+    for (const [layer, { mean, deviation }] of ids)
+      out.set(layer, { mean: toFloats(given[mean] as Tensor), deviation: toFloats(given[deviation] as Tensor) })
+  })
+  return out
 }
 
 /** Puts the output right before anyone reads it. */
-function correct(d: Draft, layer: Layer, wanted: Spread): readonly [string, string] {
+function correct(d: Draft, layer: Layer, wanted: Spread): ReturnType<Added> {
   const { output, rank, axis } = layer
   const maker = d.producer(output)
   const raw = d.fresh(`${output}_raw`)
   if (maker) d.replace(maker, { ...maker, outputs: maker.outputs.with(0, raw) })
-  const ids = watch(d, layer, raw)
+  const found = momentsOf(d, raw, { rank, axis })
   const shape = Array.from({ length: rank }, (_, i) => (i === axis ? wanted.mean.length : 1))
   const [mean, deviation] = [wanted.mean, wanted.deviation].map((v) =>
     d.addConstant(tensor('float32', shape, v), 'repair')
   )
   const least = d.add('Mul', [deviation as string, d.addConstant(scalar('float32', 1 / mostGain), 'repair')])
   const floor = d.add('Add', [least, d.addConstant(scalar('float32', tiny), 'repair')])
-  const gain = d.add('Div', [deviation as string, d.add('Max', [ids[1], floor])])
-  const scaled = d.add('Mul', [d.add('Sub', [raw, ids[0]]), gain])
+  const gain = d.add('Div', [deviation as string, d.add('Max', [found.deviation, floor])])
+  const scaled = d.add('Mul', [d.add('Sub', [raw, found.mean]), gain])
   d.add('Add', [scaled, mean as string], { outputs: [output] })
-  return ids
+  return found
 }
 
 /** Keeps 0 / 0 away. */

@@ -7,9 +7,9 @@
 import { z } from 'zod'
 import { quickHash, toArray } from '../../base/bytes.ts'
 import { PareError } from '../../base/errors.ts'
-import { fixedBatch } from '../../observe/calibrate.ts'
 import { opFor } from '../../ops/index.ts'
 import { inferShapes } from '../../ops/infer.ts'
+import { fedOf, prescribed } from '../../runtime/batches.ts'
 import { initialise, type LossTerm } from '../../train/index.ts'
 import type { Context, Dim, Model, Value } from '../../types.ts'
 import { definePass, parseOptions } from '../pass.ts'
@@ -90,7 +90,7 @@ interface Plan {
 async function train(teacher: Model, student: Model, p: Plan, ctx: Context): Promise<Model> {
   const { o, pairs, samples, widths } = p
   const { student: _file, depth: _depth, width: _width, loss, ...common } = o
-  const fixed = fixedBatch(teacher)
+  const fixed = prescribed(fedOf(teacher))
   const batch = fixed ?? Math.min(o.batch, samples.train.size)
   const cached = o.augment.kind === 'none' && loss.features.length === 0
   const asked = await openTeacher(teacher, pairs, { data: samples.train, cached }, ctx)

@@ -1,7 +1,8 @@
 /** What a teacher says of the samples that a student learns from. */
 import { PareError } from '../../base/errors.ts'
 import { elementCount, tensor, toFloats } from '../../ir/tensor.ts'
-import { fixedBatch } from '../../observe/calibrate.ts'
+import { outputsOn, watch } from '../../observe/feed.ts'
+import { fedOf, feedsOf, prescribed } from '../../runtime/batches.ts'
 import type { StepPlace, Training } from '../../train/index.ts'
 import type { Batch, Context, Dataset, Model, Session, Tensor } from '../../types.ts'
 import { shapedLike } from './learn.ts'
@@ -30,12 +31,12 @@ export async function openTeacher(
 ): Promise<Teacher> {
   const session = await ctx.engine.open(model, { outputs: [...pairs.values()] })
   try {
-    const isFixed = fixedBatch(model) !== undefined
+    const isFixed = prescribed(fedOf(model)) !== undefined
     const cache = o.cached && !isFixed ? await cacheOf(session, pairs, o.data, ctx) : undefined
     return {
       close: () => session.close(),
       targets: async (training, batch, at) => {
-        const said = cache ? undefined : await session.run(inputsFor(session, batch))
+        const said = cache ? undefined : await session.run(feedsOf(session, { batch, size: batch.n }))
         return Object.fromEntries(
           training.targets.flatMap(({ kind, of, input, shape }) => {
             const from = kind === 'teacher' ? pairs.get(of) : undefined
@@ -61,14 +62,6 @@ function fitting(t: Tensor, from: string, of: string, shape: readonly number[]):
   })
 }
 
-const inputsFor = (session: Session, batch: Batch): Record<string, Tensor> =>
-  Object.fromEntries(
-    session.inputs.flatMap(({ name }) => {
-      const t = batch.inputs[name]
-      return t ? [[name, t]] : []
-    })
-  )
-
 interface Cache {
   rows(value: string, indices: readonly number[]): Tensor
 }
@@ -77,19 +70,17 @@ interface Cache {
 async function cacheOf(session: Session, pairs: Pairs, data: Dataset, ctx: Context): Promise<Cache | undefined> {
   const held = new Map<string, Float32Array>()
   let done = 0
-  for await (const batch of data.batches({ batch: cacheBatch })) {
-    if (ctx.signal.aborted) throw new PareError('E_ABORTED', 'stopped while the teacher was asked')
-    const said = await session.run(inputsFor(session, batch))
+  const feed = { dataset: data, batch: cacheBatch, stage: 'asking the teacher' }
+  for await (const { outputs: said, n } of outputsOn(session, feed, ctx)) {
     for (const id of pairs.values()) {
       const values = toFloats(said[id] as Tensor)
-      const row = values.length / batch.n
+      const row = values.length / n
       if (done === 0 && row * data.size * 4 * pairs.size > mostCached) return undefined
       const all = held.get(id) ?? new Float32Array(row * data.size)
       all.set(values, done * row)
       held.set(id, all)
     }
-    done += batch.n
-    ctx.progress('asking the teacher', done, data.size)
+    done += n
   }
   return {
     rows: (value, indices) => {
@@ -107,36 +98,27 @@ async function cacheOf(session: Session, pairs: Pairs, data: Dataset, ctx: Conte
  * last samples where those do not fill the batch that the teacher fixes.
  */
 export async function labelledBy(model: Model, logits: string, data: Dataset, ctx: Context): Promise<Dataset> {
-  const session = await ctx.engine.open(model, { outputs: [logits] })
-  try {
-    const labels: number[] = []
-    const fixed = fixedBatch(model)
-    for await (const batch of data.batches({ batch: fixed ?? cacheBatch })) {
-      if (ctx.signal.aborted) throw new PareError('E_ABORTED', 'stopped while the teacher was asked')
-      if (batch.n < (fixed ?? 1)) break
-      const t = (await session.run(inputsFor(session, batch)))[logits] as Tensor
-      const values = toFloats(t)
-      const row = elementCount(t.shape) / batch.n
-      for (let i = 0; i < batch.n; i++) labels.push(greatest(values.subarray(i * row, (i + 1) * row)))
-      ctx.progress('asking the teacher', labels.length, data.size)
-    }
-    const all = labels.map((_, i) => i)
-    return {
-      size: labels.length,
-      labelled: true,
-      ...(data.sha256 === undefined ? {} : { sha256: data.sha256 }),
-      async *batches(o) {
-        let at = 0
-        const indices = o.indices ?? all
-        for await (const batch of data.batches({ ...o, indices })) {
-          const picked = indices.slice(at, at + batch.n)
-          yield { ...batch, labels: picked.map((i) => labels[i] as number) }
-          at += batch.n
-        }
+  const labels: number[] = []
+  const feed = { dataset: data, batch: cacheBatch, stage: 'asking the teacher' }
+  await watch(model, { outputs: [logits] }, feed, ctx, (outputs, n) => {
+    const values = toFloats(outputs[logits] as Tensor)
+    const row = values.length / n
+    for (let i = 0; i < n; i++) labels.push(greatest(values.subarray(i * row, (i + 1) * row)))
+  })
+  const all = labels.map((_, i) => i)
+  return {
+    size: labels.length,
+    labelled: true,
+    ...(data.sha256 === undefined ? {} : { sha256: data.sha256 }),
+    async *batches(o) {
+      let at = 0
+      const indices = o.indices ?? all
+      for await (const batch of data.batches({ ...o, indices })) {
+        const picked = indices.slice(at, at + batch.n)
+        yield { ...batch, labels: picked.map((i) => labels[i] as number) }
+        at += batch.n
       }
     }
-  } finally {
-    await session.close()
   }
 }
 

@@ -6,7 +6,7 @@
 import { assert } from '../../../base/errors.ts'
 import { attrInt } from '../../../ir/attrs.ts'
 import { elementCount, toFloats, toNumbers } from '../../../ir/tensor.ts'
-import type { ChannelMean } from '../../../observe/calibrate.ts'
+import type { ChannelMean } from '../../../observe/reductions.ts'
 import type { Model, Node, QuantRule, Tensor } from '../../../types.ts'
 import type { Channels } from '../common/codes.ts'
 

@@ -1,11 +1,12 @@
 /** Values that go beyond the range of a type on data. */
 import { edit } from '../../../ir/edit.ts'
 import { toFloats } from '../../../ir/tensor.ts'
-import { eachBatch, fixedBatch } from '../../../observe/calibrate.ts'
+import { watch } from '../../../observe/feed.ts'
+import { reduceAll } from '../../../observe/reductions.ts'
 import type { Context, Dataset, Model, Tensor } from '../../../types.ts'
 
 /** Samples per run where the model leaves it open. */
-const batchSize = 8
+const samplesPerRun = 8
 
 /**
  * Values of the outermost graph whose largest finite magnitude on the data is above the limit, with it. `constants`
@@ -25,26 +26,16 @@ export async function valuesBeyond(
       const v = d.value(id)
       if (v?.data) d.set({ ...v, data })
     }
-    for (const id of ids) peaks.set(id, d.add('ReduceMax', [d.add('Abs', [id])], { attrs: { keepdims: 0 } }))
+    for (const id of ids) peaks.set(id, reduceAll(d, id, 'peak'))
   })
   const out = new Map<string, number>()
-  const session = await ctx.engine.open(watched, { outputs: [...peaks.values()] })
-  const fixed = fixedBatch(model)
-  try {
-    await eachBatch(
-      session,
-      { dataset, batch: fixed ?? batchSize, isFixed: fixed !== undefined, ctx },
-      'looking for overflow',
-      (outputs) => {
-        for (const [id, peak] of peaks) {
-          const x = toFloats(outputs[peak] as Tensor)[0] as number
-          if (Number.isFinite(x) && x > Math.max(limit, out.get(id) ?? 0)) out.set(id, x)
-        }
-      }
-    )
-  } finally {
-    await session.close()
-  }
+  const feed = { dataset, batch: samplesPerRun, stage: 'looking for overflow' }
+  await watch(watched, { outputs: [...peaks.values()] }, feed, ctx, (outputs) => {
+    for (const [id, peak] of peaks) {
+      const x = toFloats(outputs[peak] as Tensor)[0] as number
+      if (Number.isFinite(x) && x > Math.max(limit, out.get(id) ?? 0)) out.set(id, x)
+    }
+  })
   return out
 }
 

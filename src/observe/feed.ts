@@ -1,0 +1,77 @@
+/** Feeding samples to a model for what it gives on them: one pass over the data, a run at a time in memory. */
+import { evaluateDim } from '../base/dim.ts'
+import { PareError } from '../base/errors.ts'
+import { batching, fedOf, runOn, runs } from '../runtime/batches.ts'
+import type { Context, Dataset, Model, OpenOptions, Session, Tensor } from '../types.ts'
+
+export type Surroundings = Pick<Context, 'engine' | 'signal' | 'progress'>
+
+/** Samples to run. */
+export interface Feed {
+  readonly dataset: Dataset
+  /** Samples of a run where the model leaves it open. */
+  readonly batch: number
+  /** What is told while they run. */
+  readonly stage: string
+}
+
+/** What a run gave. */
+export interface Given {
+  readonly outputs: Readonly<Record<string, Tensor>>
+  /** Samples in the run. */
+  readonly n: number
+}
+
+/**
+ * What a model gives on the data, run by run. A model of fixed batch leaves out what does not fill one: what is reduced
+ * inside the engine would count samples twice. Throws `E_DATA` when nothing ran.
+ */
+export async function* outputsOn(
+  session: Session,
+  { dataset, batch, stage }: Feed,
+  ctx: Pick<Surroundings, 'signal' | 'progress'>
+): AsyncGenerator<Given> {
+  const how = batching([session], batch)
+  let done = 0
+  for await (const run of runs(dataset, how, { rest: 'leave', signal: ctx.signal })) {
+    yield { outputs: await runOn(session, run), n: run.batch.n }
+    done += run.batch.n
+    ctx.progress(stage, done, dataset.size)
+  }
+  if (done === 0)
+    throw new PareError('E_DATA', 'there are no samples to run the model on', {
+      facts: { samples: String(dataset.size), batch: String(how.size) },
+      ...(how.isFixed ? { hint: 'the model prescribes its batch: give at least as many samples' } : {})
+    })
+}
+
+/** Opens a model, runs the data through it and closes it again. */
+export async function watch(
+  model: Model,
+  opening: OpenOptions,
+  feed: Feed,
+  ctx: Surroundings,
+  take: (outputs: Readonly<Record<string, Tensor>>, n: number) => void
+): Promise<void> {
+  const session = await ctx.engine.open(model, opening)
+  try {
+    for await (const { outputs, n } of outputsOn(session, feed, ctx)) take(outputs, n)
+  } finally {
+    await session.close()
+  }
+}
+
+/**
+ * Quantized values are watched as the float numbers they stand for: integer kernels made of the products and sums that
+ * reductions add would run over 32 bits.
+ */
+export const asFloat = { quantization: 'asFloat' } as const
+
+/** Samples of a run: what a model prescribes, or else `wanted`. */
+export const samplesPerRun = (model: Model, wanted: number): number => batching([fedOf(model)], wanted).size
+
+/** Bytes of a value for one sample, as float32; symbols count as 1. */
+export function sampleBytes(model: Model, id: string): number {
+  const shape = model.graph.values.get(id)?.shape ?? []
+  return shape.reduce<number>((n, d) => n * (evaluateDim(d, {}) ?? 1), 4)
+}
