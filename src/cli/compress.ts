@@ -1,8 +1,9 @@
 import { passFor } from '../passes/index.ts'
 import { parseOptions } from '../passes/pass.ts'
 import { type Objective, objectives } from '../search/choose.ts'
+import { strategies } from '../search/strategies/index.ts'
 import { common, dataOf, outputOf, readable, recipeOf, replayLine, reportOf, verifyLine } from './check.ts'
-import { type Command, number, text } from './command.ts'
+import { type Command, isOn, number, text } from './command.ts'
 import { runInWorker } from './run.ts'
 import {
   calibrationDataFlag,
@@ -14,6 +15,7 @@ import {
   readingFlags,
   recipeFlag,
   reportFlags,
+  resumeFlag,
   trainDataFlag
 } from './shared-flags.ts'
 
@@ -37,9 +39,18 @@ export const command: Command = {
       default: 'balanced',
       about: 'what decides among candidates that keep the promise; balanced: least bytes × time among those no slower'
     },
+    {
+      name: 'strategy',
+      kind: 'choice',
+      choices: strategies.map((s) => s.name),
+      group: 'search',
+      default: strategies[0].name,
+      about: `how candidates are searched for; ${strategies.map((s) => `${s.name}: ${s.summary}`).join('; ')}`
+    },
     recipeFlag,
     ...placeFlags,
     ...outputFlags,
+    { ...resumeFlag, about: 'go on after the last candidate that the same command measured, where it was stopped' },
     ...reportFlags
   ],
   examples: [
@@ -66,7 +77,8 @@ export const command: Command = {
       objective: (text(given, 'objective') ?? 'balanced') as Objective,
       ...(metric === undefined ? {} : { metric }),
       ...(maxDrop === undefined ? {} : { maxDrop }),
-      ...(recipe === undefined ? {} : { recipe })
+      ...(recipe === undefined ? { strategy: text(given, 'strategy') ?? strategies[0].name } : { recipe }),
+      ...(isOn(given, 'resume') ? { resume: true } : {})
     }
     return runInWorker(job, given, at, {
       report,

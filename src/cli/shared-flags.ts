@@ -63,7 +63,7 @@ export const evalDataFlag = data('eval-data', 'data of its own for every metric 
 export const calibrationDataFlag = data('calibration-data', 'data of its own to calibrate on, all of it')
 /** What is trained on. */
 export const trainDataFlag = data('train-data', 'data of its own to train on')
-/** Of passes that train. */
+/** Of commands that take long. */
 export const resumeFlag: Flag = {
   name: 'resume',
   kind: 'boolean',

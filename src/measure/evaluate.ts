@@ -17,6 +17,38 @@ export interface EvaluateOptions {
   readonly batch?: number
   readonly signal?: AbortSignal
   readonly progress?: Progress
+  /** What the first session gave for these very samples before: it is run only for what is not held. */
+  readonly held?: HeldOutputs
+}
+
+type Outputs = Readonly<Record<string, Tensor>>
+
+/** Outputs of one session on one dataset, kept from one evaluation to the next. */
+export interface HeldOutputs {
+  /** Of a batch by its number; `size`: samples per run. */
+  get(size: number, at: number): Outputs | undefined
+  keep(size: number, at: number, outputs: Outputs): void
+  /** Was there room for all? */
+  isWhole(): boolean
+}
+
+/** Keeps outputs while they fit into `room` bytes, which several may share. */
+export function holdOutputs(room: { bytes: number }): HeldOutputs {
+  const held = new Map<string, Outputs>()
+  let isWhole = true
+  return {
+    get: (size, at) => held.get(`${size}/${at}`),
+    keep: (size, at, outputs) => {
+      const bytes = Object.values(outputs).reduce((n, t) => n + t.bytes.length, 0)
+      if (bytes > room.bytes) {
+        isWhole = false
+        return
+      }
+      room.bytes -= bytes
+      held.set(`${size}/${at}`, outputs)
+    },
+    isWhole: () => isWhole
+  }
 }
 
 /**
@@ -33,12 +65,15 @@ export async function evaluate(sessions: readonly Session[], o: EvaluateOptions)
     Object.fromEntries(o.metrics.map((m) => [m.name, new Float64Array(total)] as const))
   )
   let done = 0
+  let at = 0
   for await (const run of runs(o.dataset, how, { rest: 'fill', ...(o.indices ? { indices: o.indices } : {}) })) {
     const samples = run.batch
-    let reference: Readonly<Record<string, Tensor>> | undefined
+    let reference: Outputs | undefined
     for (const [i, session] of sessions.entries()) {
       stopIfAborted(o.signal)
-      const outputs = await runOn(session, run)
+      const known = i === 0 ? o.held?.get(how.size, at) : undefined
+      const outputs = known ?? (await runOn(session, run))
+      if (i === 0 && !known) o.held?.keep(how.size, at, outputs)
       reference ??= outputs
       for (const m of o.metrics) {
         const scored = m.scores(outputs, samples, reference)
@@ -50,6 +85,7 @@ export async function evaluate(sessions: readonly Session[], o: EvaluateOptions)
       }
     }
     done += samples.n
+    at++
     o.progress?.('evaluate', done, total)
   }
   if (done !== total) throw new PareError('E_DATA', `the data has ${done} samples where ${total} were announced`)

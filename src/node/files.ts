@@ -303,7 +303,7 @@ const reasons: Readonly<Record<string, string>> = {
 }
 
 /** Runs something on a file, turning the system's errors into `E_FILE`. */
-function guarded<T>(path: string, deed: 'read' | 'write', run: () => T): T {
+export function guarded<T>(path: string, deed: 'read' | 'write', run: () => T): T {
   try {
     return run()
   } catch (error) {

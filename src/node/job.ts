@@ -40,7 +40,9 @@ export interface Job {
   readonly recipe?: Recipe
   /** `apply`: the float model that a quantized one was made from. */
   readonly reference?: string
-  /** `apply`: go on from the checkpoints of a run that was stopped. */
+  /** `compress`: how candidates are searched for, by name. */
+  readonly strategy?: string
+  /** `apply` and `compress`: go on from the checkpoints and the journal of a run that was stopped. */
   readonly resume?: boolean
   /** `convert`: weights in a file beside the model. */
   readonly external?: boolean

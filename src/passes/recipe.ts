@@ -6,7 +6,7 @@ import { tensorBytes } from '../ir/tensor.ts'
 import type { Report, Step } from '../report/types.ts'
 import type { Bytes, Context, Model, Recipe, Refusal } from '../types.ts'
 import { passFor } from './index.ts'
-import { parseOptions } from './pass.ts'
+import { type AnyPass, parseOptions } from './pass.ts'
 import { isRounded } from './quantize/common/twins.ts'
 
 /** A context without the collecting functions, which `applyRecipe` brings itself. */
@@ -27,16 +27,7 @@ export interface Applied {
  * so is the data that they need (`E_DATA`). Throws `E_ABORTED` between passes when stopped.
  */
 export async function applyRecipe(model: Model, recipe: Recipe, ctx: Surroundings): Promise<Applied> {
-  const todo = recipe.map(([name, given]) => {
-    const pass = passFor(name)
-    const missing = pass.needs.find((kind) => ctx.data[kind] === undefined)
-    if (missing)
-      throw new PareError('E_DATA', `${name} needs ${missing} data`, {
-        where: name,
-        hint: missing === 'train' ? 'give --train-data' : 'give --data'
-      })
-    return { pass, options: parseOptions(pass, given) }
-  })
+  const todo = checkRecipe(recipe, ctx.data)
   const steps: Step[] = []
   const refusals: Refusal[] = []
   const notes: string[] = []
@@ -70,6 +61,34 @@ export async function applyRecipe(model: Model, recipe: Recipe, ctx: Surrounding
     before = after
   }
   return { model: now, steps, refusals: distinct(refusals), notes: [...new Set(notes)], recipe: replayed }
+}
+
+/** The passes of a recipe with their options. Throws `E_OPTION` and `E_USAGE` for what does not fit, `E_DATA` for data that is missing. */
+export function checkRecipe(
+  recipe: Recipe,
+  data: Context['data']
+): readonly { readonly pass: AnyPass; readonly options: unknown }[] {
+  return recipe.map(([name, given]) => {
+    const pass = passFor(name)
+    const missing = pass.needs.find((kind) => data[kind] === undefined)
+    if (missing)
+      throw new PareError('E_DATA', `${name} needs ${missing} data`, {
+        where: name,
+        hint: missing === 'train' ? 'give --train-data' : 'give --data'
+      })
+    return { pass, options: parseOptions(pass, given) }
+  })
+}
+
+/** What two recipes came to, the second applied to the model of the first. */
+export function joined(first: Applied, second: Applied): Applied {
+  return {
+    model: second.model,
+    steps: [...first.steps, ...second.steps],
+    refusals: distinct([...first.refusals, ...second.refusals]),
+    notes: [...new Set([...first.notes, ...second.notes])],
+    recipe: [...first.recipe, ...second.recipe]
+  }
 }
 
 /** Curves that passes drew in their plans (`plan.curves`), by name. */

@@ -1,15 +1,25 @@
 /** What the ladder is given. */
 import type { Rng } from '../base/random.ts'
 import type { Candidate } from '../report/types.ts'
-import type { Dataset, Metric, Model, Progress, Recipe, Runner, Source, Target } from '../types.ts'
+import type { Checkpoints, Dataset, Metric, Model, Progress, Recipe, Runner, Source, Target } from '../types.ts'
 import type { Objective } from './choose.ts'
+import type { Identity, Trial } from './trial.ts'
 
 /** A model as it will be written: what is measured is what the user gets. */
 export interface Staged {
   readonly source: Source
   readonly bytes: number
+  readonly sha256?: string
   readonly gzipBytes?: number
   readonly brotliBytes?: number
+}
+
+/** Finished trials, written down one by one, so that a search that was stopped goes on after them. */
+export interface Journal {
+  /** Trials of a search of the same job that was stopped, and what is to be said of them. */
+  open(identity: Identity): Promise<{ readonly trials: readonly Trial[]; readonly notes: readonly string[] }>
+  /** Returns once the trial would survive the end of the process. */
+  append(trial: Trial): Promise<void>
 }
 
 export interface CompressInput {
@@ -37,10 +47,20 @@ export interface CompressInput {
   readonly progress: Progress
   /** Given by the user: the only candidate then. */
   readonly recipe?: Recipe
+  /** How candidates are searched for, by name; the first of `strategies` by default. */
+  readonly strategy?: string
+  /** What tells this job from others beside what is given here: hash of the model's file, versions, machine, seed. */
+  readonly identity?: Identity
+  /** Absent: a search that is stopped begins anew. */
+  readonly journal?: Journal
+  /** For passes of a recipe that train long. */
+  readonly checkpoints?: Checkpoints
   /** Opens another model that a recipe names; absent where there are no files. */
   load?(path: string): Promise<Model>
   /** Writes a candidate as it would be saved. */
   stage(model: Model): Promise<Staged>
+  /** Removes what `stage` wrote; absent where nothing is left behind. */
+  discard?(staged: Staged): Promise<void>
   /** Load time and peak memory in a fresh process, as far as they can be told; absent where there is none (browser). */
   process?(source: Source): Promise<{ readonly loadMs?: number; readonly peakBytes?: number }>
   /** Called with every candidate once it is measured. */

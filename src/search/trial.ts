@@ -1,24 +1,19 @@
-/** One candidate: a recipe, the model it makes, and what was measured of it beside the original. */
-import { PareError } from '../base/errors.ts'
-import { metricFor } from '../data/metrics.ts'
-import { choosingParts, measurer, measuringParts } from '../measure/beside.ts'
-import { evaluate, metricDrops, type Scores } from '../measure/evaluate.ts'
-import { interleave } from '../measure/latency.ts'
-import { applyRecipe, type Surroundings } from '../passes/recipe.ts'
-import type { Step } from '../report/types.ts'
-import { batching, firstRun, runOn } from '../runtime/batches.ts'
-import type { Dataset, Interval, Latency, Metric, Model, Ratio, Recipe, Refusal, Session } from '../types.ts'
-import type { CompressInput, Staged } from './input.ts'
+/**
+ * A trial: one candidate and what was measured of it, as plain data. It holds no model, so that thousands can be kept, and
+ * survives JSON, so that it can be written down and taken up again.
+ */
+import { quickHash } from '../base/bytes.ts'
+import type { Candidate, Step } from '../report/types.ts'
+import type { Interval, Latency, Ratio, Recipe, Refusal } from '../types.ts'
+import type { Standing } from './choose.ts'
 
-/** What a recipe made. */
-export interface Made {
+/** A candidate to be made and measured. */
+export interface Proposal {
   readonly name: string
+  /** All passes from the original model on. */
   readonly recipe: Recipe
-  readonly model: Model
-  readonly staged: Staged
-  readonly steps: readonly Step[]
-  readonly refusals: readonly Refusal[]
-  readonly notes: readonly string[]
+  /** Where it lies in the strategy's own space, one number per variable; kept in the trial. */
+  readonly point?: readonly number[]
 }
 
 export interface Timing {
@@ -27,149 +22,92 @@ export interface Timing {
   readonly ratio: Ratio
 }
 
+/** What every trial begins with. */
+interface Asked {
+  /** Tells it by content: what the job is of, and the recipe that was proposed. */
+  readonly key: string
+  readonly proposal: Proposal
+}
+
 /** A candidate as measured on the parts that choose. */
-export interface Trial extends Made {
-  /** Of the original and of the candidate, on the same samples. */
-  readonly scores: readonly [Scores, Scores]
+export interface Measured extends Asked {
+  /** What makes the very same bytes without searching; equal to the proposed one where no pass searched. */
+  readonly recipe: Recipe
+  readonly bytes: number
+  /** Of the file as it was measured; absent where the host does not tell. */
+  readonly sha256?: string
+  readonly macs: number | '?'
+  /** The candidate's own metrics. */
+  readonly metrics: Readonly<Record<string, Interval>>
+  /** How much worse every metric became, paired by sample; positive is worse. */
   readonly drop: Readonly<Record<string, Interval>>
   /** ‖y−r‖/‖r‖ of the outputs against the original's, mean over samples. */
   readonly error: number
   readonly timing?: Timing
+  readonly steps: readonly Step[]
+  readonly refusals: readonly Refusal[]
+  readonly notes: readonly string[]
 }
 
-/** A candidate that could not be made, loaded or run, and why. */
-export interface Failed {
-  readonly name: string
-  readonly recipe: Recipe
-  readonly reason: string
+/** A candidate that could not be made, loaded or run. */
+export interface Failed extends Asked {
+  /** What happened, in words. */
+  readonly failed: string
 }
 
-/** How faithful outputs are, whatever the metric of the promise is. */
-export const faithfulness = metricFor('relativeError')
+export type Trial = Measured | Failed
 
-/** What passes are given. */
-export function surroundings(input: CompressInput): Surroundings {
-  const { engine, measured, target, rng, signal, progress, data, synthetic, threads, train, load } = input
-  const metric = input.metrics[0]
-  const runners = { engine, ...(measured ? { measured } : {}) }
-  const measure = measurer({
-    ...runners,
-    ...{ rng: rng.fork('measure'), threads, signal, metric, parts: measuringParts(data) }
+/** Did a trial come to figures? */
+export const isMeasured = (trial: Trial): trial is Measured => !('failed' in trial)
+
+/** The trials that came to figures. */
+export const measuredOf = (trials: readonly Trial[]): readonly Measured[] => trials.filter(isMeasured)
+
+/** Facts that tell one job from another: its model, data, engine, versions, seed and the like. */
+export type Identity = Readonly<Record<string, string | number | boolean>>
+
+/** Key of a recipe's trial in a job. */
+export function keyOf(identity: Identity, recipe: Recipe): string {
+  const text = canonical([identity, recipe])
+  return quickHash(new TextEncoder().encode(text)).replace(':', '-')
+}
+
+/** JSON with the names of every object in order. */
+export function canonical(value: unknown): string {
+  return JSON.stringify(value, (_, v: unknown) => {
+    if (typeof v !== 'object' || v === null || Array.isArray(v)) return v
+    return Object.fromEntries(Object.entries(v).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)))
   })
+}
+
+/** What the choice looks at. `original`: bytes of the original file. */
+export function standing(trial: Measured, metric: string, original: number): Standing {
   return {
-    ...runners,
-    target,
-    rng,
-    signal,
-    progress,
-    ...(load ? { load } : {}),
-    ...(synthetic
-      ? { data: {} }
-      : {
-          data: { calibration: data.calibration, selection: data.selection, ...(train ? { train } : {}) },
-          measure
-        })
+    name: trial.proposal.name,
+    bytesRatio: trial.bytes / original,
+    ...(trial.timing ? { latency: trial.timing.ratio } : {}),
+    macs: trial.macs,
+    drop: trial.drop[metric]?.value ?? 0,
+    error: trial.error
   }
 }
 
-/** Applies `tail` to a model that `prefix` has made already, and writes the result as it would be saved. */
-export async function make(
-  input: CompressInput,
-  from: Omit<Made, 'name' | 'staged'>,
-  name: string,
-  tail: Recipe
-): Promise<Made> {
-  const applied = await applyRecipe(from.model, tail, surroundings(input))
+/** A trial as the report shows it. */
+export function candidateOf(trial: Trial, original: number, verdict?: { chosen: boolean; why: string }): Candidate {
+  const { name, recipe: proposed } = trial.proposal
+  if (!isMeasured(trial))
+    return {
+      ...{ name, recipe: proposed, measurement: { bytes: 0, metrics: {} }, ratios: { bytes: 0 }, chosen: false },
+      why: trial.failed
+    }
+  const { recipe, bytes, metrics, timing, drop } = trial
   return {
     name,
-    recipe: [...from.recipe, ...applied.recipe],
-    model: applied.model,
-    staged: await input.stage(applied.model),
-    steps: [...from.steps, ...applied.steps],
-    refusals: [...from.refusals, ...applied.refusals],
-    notes: [...from.notes, ...applied.notes]
-  }
-}
-
-/** Opens what is to be scored, and timed where the target's runtime is there. */
-export const open = ({ engine, measured, threads }: CompressInput, { source }: Staged): Promise<Session> =>
-  (measured ?? engine).open(source, { threads })
-
-/** Scores a candidate on the parts that choose. */
-export async function score(input: CompressInput, original: Session, made: Made): Promise<Trial> {
-  const session = await open(input, made.staged)
-  try {
-    const scores = await scoreOn(
-      staged(input, `scoring ${made.name}`),
-      [original, session],
-      choosingParts(input.data),
-      input.metrics
-    )
-    const errors = scores[1][faithfulness.name] ?? new Float64Array(0)
-    return {
-      ...made,
-      scores,
-      drop: metricDrops(scores[0], scores[1], input.metrics),
-      error: errors.reduce((a, b) => a + b, 0) / errors.length
-    }
-  } finally {
-    await session.close()
-  }
-}
-
-/** The same surroundings, with progress told under a name of its own. */
-export function staged<T extends Pick<CompressInput, 'progress'>>(input: T, stage: string): T {
-  return { ...input, progress: (_, done, total) => input.progress(stage, done, total) }
-}
-
-/** Scores of both sessions over several datasets, one after the other; faithfulness is always among the metrics. */
-export async function scoreOn(
-  input: Pick<CompressInput, 'signal' | 'progress'>,
-  sessions: readonly [Session, Session],
-  parts: readonly Dataset[],
-  metrics: readonly Metric[]
-): Promise<readonly [Scores, Scores]> {
-  const all = [...metrics.filter((m) => m.name !== faithfulness.name), faithfulness]
-  const perPart: (readonly Scores[])[] = []
-  for (const dataset of parts)
-    perPart.push(await evaluate(sessions, { dataset, metrics: all, signal: input.signal, progress: input.progress }))
-  const joined = (i: number): Scores =>
-    Object.fromEntries(all.map((m) => [m.name, join(perPart.map((p) => p[i]?.[m.name] ?? new Float64Array(0)))]))
-  return [joined(0), joined(1)]
-}
-
-function join(parts: readonly Float64Array[]): Float64Array {
-  const out = new Float64Array(parts.reduce((n, p) => n + p.length, 0))
-  let at = 0
-  for (const p of parts) {
-    out.set(p, at)
-    at += p.length
-  }
-  return out
-}
-
-/** Times a candidate against the original on one sample, interleaved; not without the target's runtime. */
-export async function time(
-  input: CompressInput,
-  original: Session,
-  made: Made,
-  minSeconds: number
-): Promise<Timing | undefined> {
-  if (!input.measured) return undefined
-  const session = await open(input, made.staged)
-  try {
-    const run = await firstRun(input.data.selection, batching([original, session], 1))
-    const [before, after] = await interleave(
-      [
-        { name: 'original', run: () => runOn(original, run) },
-        { name: made.name, run: () => runOn(session, run) }
-      ],
-      input.rng.fork(`time/${made.name}`),
-      { minSeconds, signal: input.signal }
-    )
-    if (!before || !after?.ratio) throw new PareError('E_INTERNAL', 'nothing was timed')
-    return { before: before.latency, after: after.latency, ratio: after.ratio }
-  } finally {
-    await session.close()
+    recipe,
+    measurement: { bytes, metrics, ...(timing ? { latencyMs: timing.after } : {}) },
+    ratios: { bytes: bytes / original, ...(timing ? { latency: timing.ratio } : {}) },
+    drop,
+    chosen: verdict?.chosen ?? false,
+    why: verdict?.why ?? ''
   }
 }

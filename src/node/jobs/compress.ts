@@ -1,16 +1,21 @@
 /** `compress`: the ladder over a user's file, and the file that it writes. */
-import { mkdtemp, rm } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { PareError } from '../../base/errors.ts'
 import type { Report } from '../../report/types.ts'
 import { type CompressResult, compress } from '../../search/compress.ts'
 import type { CompressInput, Staged } from '../../search/input.ts'
+import type { Identity } from '../../search/trial.ts'
 import type { Measurement, Model, Source } from '../../types.ts'
-import { fileBytes, save } from '../files.ts'
+import { checkpointsBeside } from '../checkpoint.ts'
+import { fileBytes, save, sha256File } from '../files.ts'
 import type { Job, JobHooks, JobResult } from '../job.ts'
+import { journalBeside } from '../journal.ts'
 import { temporaryError } from '../runner.ts'
 import { runtimeNotes } from '../runtimes.ts'
+import { version } from '../version.ts'
 import { candidateNotes } from './host.ts'
 import { comparedLayers } from './layers.ts'
 import { factsOf, metricsOf, type Opened, openJob } from './open.ts'
@@ -34,19 +39,36 @@ export async function compressJob(job: Job, hooks: JobHooks): Promise<JobResult>
   hooks.opened?.(known, factsOf(o.model, sizes))
   await tryOut(job, o, job.model, parts.selection, hooks)
   const scratch = await mkdtemp(join(tmpdir(), 'pare-'))
+  const [resume, identity] = [job.resume ?? false, await identityOf(job, o)]
+  const [journal, checkpoints] = [journalBeside(out, { resume }), checkpointsBeside(out, { resume })]
   try {
-    const result = await compress({ ...inputOf(job, o, parts, hooks, scratch), metrics, objective })
+    const input = inputOf(job, o, parts, hooks, scratch)
+    const result = await compress({ ...input, metrics, objective, identity, journal, checkpoints })
     const before = { ...sizes, ...result.report.before }
     const guessed = parts.synthetic ? guessedSizes(o.inputs) : []
     const noted = runtimeNotes(o, o.target)
     const notes = [...guessed, ...noted, ...result.report.notes, ...candidateNotes(result.report.candidates, o.target)]
-    if (!result.chosen) return { unmet: true, report: { ...known, ...result.report, notes, before } }
-    return {
-      unmet: false,
-      report: await write(job, o, parts, hooks, { ...known, ...result.report, notes, before }, result, out)
-    }
+    const found = { ...known, ...result.report, notes, before }
+    const report = result.chosen ? await write(job, o, parts, hooks, found, result, out) : found
+    journal.clear()
+    checkpoints.clear()
+    return { unmet: !result.chosen, report }
   } finally {
     await rm(scratch, { recursive: true, force: true })
+  }
+}
+
+/** What trials depend on beside what the search is given: contents of files, versions, the machine. */
+async function identityOf(job: Job, o: Opened): Promise<Identity> {
+  const { machine, model } = o.report
+  return {
+    pare: version,
+    model: model.sha256,
+    bytes: o.bytes,
+    seed: job.seed ?? 0,
+    opset: job.opset ?? 'its own',
+    metric: job.metric !== undefined && existsSync(job.metric) ? await sha256File(job.metric) : 'known by name',
+    machine: `${machine.cpu}, ${machine.cores} cores, Node ${machine.node}`
   }
 }
 
@@ -71,11 +93,15 @@ function inputOf(
     ...{ target: o.target, rng: o.rng, threads: o.threads, signal, progress },
     ...(job.maxDrop === undefined ? {} : { maxDrop: job.maxDrop }),
     ...(job.recipe === undefined ? {} : { recipe: job.recipe }),
+    ...(job.strategy === undefined ? {} : { strategy: job.strategy }),
     stage: async (model) => {
-      const path = join(scratch, `${staged++}.onnx`)
-      const { bytes } = await save(model, path, { signal, ...opsetOf(job) }).catch((e) => temporaryError(path, e))
-      return { source: { path }, bytes }
+      // In a folder of its own, which takes the weights beside it along.
+      const path = join(scratch, String(staged++), 'model.onnx')
+      await mkdir(dirname(path)).catch((e) => temporaryError(path, e))
+      const made = await save(model, path, { signal, ...opsetOf(job) }).catch((e) => temporaryError(path, e))
+      return { source: { path }, ...made }
     },
+    discard: ({ source }) => rm(dirname(pathOf(source)), { recursive: true, force: true }),
     process: async (source) => {
       const path = pathOf(source)
       return processOf(path, await firstFeeds(o, parts.selection), o, hooks)

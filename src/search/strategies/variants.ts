@@ -1,15 +1,15 @@
 /** What the ladder tries: forms that the target can run, and mixtures of them for when one does not suit every layer. */
-import type { Recipe, Target } from '../types.ts'
+import type { Recipe, Target } from '../../types.ts'
 
-export interface Proposal {
+export interface Variant {
   readonly name: string
-  /** Passes after `simplify` and `fuse`. */
+  /** Passes after those that all variants begin with. */
   readonly tail: Recipe
 }
 
-const weights: Proposal = { name: 'int8 weights', tail: [['quantize-weights', { form: 'foldable' }]] }
-const half: Proposal = { name: '16-bit weights', tail: [['cast-float', {}]] }
-const integer: Proposal = {
+const weights: Variant = { name: 'int8 weights', tail: [['quantize-weights', { form: 'foldable' }]] }
+const half: Variant = { name: '16-bit weights', tail: [['cast-float', {}]] }
+const integer: Variant = {
   name: 'int8',
   tail: [
     ['quantize-static', {}],
@@ -18,25 +18,25 @@ const integer: Proposal = {
 }
 
 /** Candidates for a target. Without real data nothing can be calibrated. */
-export function proposals(target: Target, isCalibrated: boolean): readonly Proposal[] {
+export function variants(target: Target, isCalibrated: boolean): readonly Variant[] {
   const canFold = target.forms.includes('foldable')
   return [...(canFold ? [weights, half] : []), ...(isCalibrated && target.integerOps.length > 0 ? [integer] : [])]
 }
 
 /** int8 where it is faster and harmless, float elsewhere. */
-export const partlyInteger = (maxDrop: number | undefined): Proposal => ({
+export const partlyInteger = (maxDrop: number | undefined): Variant => ({
   name: 'int8 but for layers that it slows or harms',
   tail: [['mix-precision', { objective: 'latency', ...bound(maxDrop) }]]
 })
 
 /** Weights of 8 bits but for those that need 16. */
-export const partlyCoded = (maxDrop: number | undefined): Proposal => ({
+export const partlyCoded = (maxDrop: number | undefined): Variant => ({
   name: 'int8 weights but for some of 16 bits',
   tail: [['mix-precision', { types: ['float16', 'int8'], leastBytes: true, ...bound(maxDrop) }]]
 })
 
 /** As few bits for every weight as the bound allows. */
-export function fewestBits(target: Target, maxDrop: number | undefined): Proposal | undefined {
+export function fewestBits(target: Target, maxDrop: number | undefined): Variant | undefined {
   if (maxDrop === undefined || !target.forms.includes('palette')) return undefined
   return { name: 'weights of mixed bits', tail: [['mix-precision', { maxDrop, leastBytes: true }]] }
 }

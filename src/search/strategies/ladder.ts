@@ -1,0 +1,83 @@
+/**
+ * The ladder: simplify and fuse; every form that the target can run; where a form loses too much, or is slow in some layers,
+ * what `mix-precision` finds by measurement; for `size`, the mixture of the fewest bits.
+ */
+import type { Recipe } from '../../types.ts'
+import { choose } from '../choose.ts'
+import type { Problem, StrategyRecord } from '../strategy.ts'
+import { isMeasured, type Measured, measuredOf, type Proposal, standing, type Trial } from '../trial.ts'
+import { fewestBits, isCoded, isInteger, partlyCoded, partlyInteger, type Variant, variants } from './variants.ts'
+
+const base: Proposal = {
+  name: 'float, simplified',
+  recipe: [
+    ['simplify', {}],
+    ['fuse', {}]
+  ]
+}
+
+export const ladder: StrategyRecord = {
+  name: 'ladder',
+  summary: 'forms that the target can run, then mixtures of them by layer where one form does not suit all',
+  make: (problem) => ({
+    next(history, pending) {
+      const asked = new Set([...history.map((t) => t.proposal), ...pending].map((p) => p.name))
+      if (!asked.has(base.name)) return base
+      const first = history.find((t) => t.proposal.name === base.name)
+      if (!first) return 'done'
+      const from = isMeasured(first) ? base.recipe : []
+      const whole = variants(problem.target, problem.isCalibrated).find((f) => !asked.has(f.name))
+      if (whole) return proposal(from, whole)
+      if (pending.length > 0 || !problem.isCalibrated) return 'done'
+      const form = mixture(problem, history, asked) ?? smallest(problem, asked)
+      return form ? proposal(from, form) : 'done'
+    }
+  })
+}
+
+const proposal = (from: Recipe, { name, tail }: Variant): Proposal => ({ name, recipe: [...from, ...tail] })
+
+/** The next mixture that may win. Those before one that was asked for have had their turn. */
+function mixture(problem: Problem, history: readonly Trial[], asked: ReadonlySet<string>): Variant | undefined {
+  const whole = new Set([base.name, ...variants(problem.target, problem.isCalibrated).map((f) => f.name)])
+  const trials = measuredOf(history)
+  const small = smallestOf(problem)
+  if (small && asked.has(small.name)) return undefined
+  const all = trials.filter((t) => whole.has(t.proposal.name)).map((trial) => ({ trial, form: mended(problem, trial) }))
+  const last = all.findLastIndex(({ form }) => form !== undefined && asked.has(form.name))
+  return all.slice(last + 1).find(({ trial, form }) => form !== undefined && isHopeful(problem, trial, trials))?.form
+}
+
+function smallest(problem: Problem, asked: ReadonlySet<string>): Variant | undefined {
+  const form = smallestOf(problem)
+  return form && !asked.has(form.name) ? form : undefined
+}
+
+const smallestOf = ({ objective, target, maxDrop }: Problem): Variant | undefined =>
+  objective === 'size' ? fewestBits(target, maxDrop) : undefined
+
+/** How a form that loses too much, or that some layers make slow, is mixed with others layer by layer; `undefined` where nothing is wrong. */
+function mended({ metric, maxDrop }: Problem, trial: Measured): Variant | undefined {
+  const isLossy = maxDrop !== undefined && (trial.drop[metric]?.value ?? 0) > maxDrop
+  if (isInteger(trial)) {
+    const isSlow = (trial.timing?.ratio.median ?? 0) > slowInteger
+    return isLossy || isSlow ? partlyInteger(maxDrop) : undefined
+  }
+  return isLossy && isCoded(trial) ? partlyCoded(maxDrop) : undefined
+}
+
+/** Integer models that gain less than this are slow in some of their layers. */
+const slowInteger = 0.8
+
+/** Could the mixture win, with the loss mended and no layer slowed down? */
+function isHopeful(
+  { metric, bytes, objective, maxDrop }: Problem,
+  trial: Measured,
+  trials: readonly Measured[]
+): boolean {
+  const own = standing(trial, metric, bytes)
+  const latency = isInteger(trial) ? { median: 0, low: 0, high: 0 } : own.latency
+  const mended = { ...own, drop: 0, ...(latency ? { latency } : {}) }
+  const { winner } = choose([...trials.map((t) => standing(t, metric, bytes)), mended], objective, maxDrop)
+  return winner === trials.length
+}
