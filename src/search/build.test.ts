@@ -1,0 +1,58 @@
+import { beforeAll, describe, expect, it } from 'vitest'
+import { network } from '../../test/digits.ts'
+import { rng } from '../base/random.ts'
+import { readModel, writeModel } from '../formats/index.ts'
+import { nodeRunner } from '../node/runner.ts'
+import type { Surroundings } from '../passes/recipe.ts'
+import { targetFor } from '../targets/index.ts'
+import { modelBuilder } from './build.ts'
+
+let ctx: Surroundings
+beforeAll(() => {
+  ctx = {
+    engine: nodeRunner(),
+    data: {},
+    target: targetFor('ort-cpu'),
+    rng: rng(0),
+    signal: new AbortController().signal,
+    progress: () => {}
+  }
+})
+
+const net = readModel(writeModel(network('build')).bytes)
+const base = [
+  ['simplify', {}],
+  ['equalize', {}]
+] as const
+const codes = [...base, ['quantize-weights', {}]] as const
+
+describe('models from recipes', () => {
+  it('go on from a prefix that was made before, with its steps', async () => {
+    const { build } = modelBuilder(net, ctx)
+    const first = await build(base)
+    const second = await build(codes)
+    expect(second.steps[1]).toBe(first.steps[1])
+    expect(second.steps.map((s) => s.pass)).toEqual(['simplify', 'equalize', 'quantize-weights'])
+    expect((await build(base)).model).toBe(first.model)
+  })
+
+  it('keep no more than they may, and come to the same without', async () => {
+    const kept = modelBuilder(net, ctx)
+    await kept.build(base)
+    const small = modelBuilder(net, ctx, 100)
+    const first = await small.build(base)
+    const again = await small.build(base)
+    expect(again.model).not.toBe(first.model)
+    const [a, b] = [
+      writeModel((await kept.build(codes)).model).bytes,
+      writeModel((await small.build(codes)).model).bytes
+    ]
+    expect(Buffer.from(a).equals(Buffer.from(b))).toBe(true)
+  })
+
+  it('refuse a wrong option before any pass runs', async () => {
+    await expect(modelBuilder(net, ctx).build([...base, ['fuse', { much: 1 }]])).rejects.toMatchObject({
+      code: 'E_OPTION'
+    })
+  })
+})
