@@ -153,15 +153,19 @@ export interface Known extends ValueType {
   readonly content?: readonly Dim[]
 }
 
-/** A node with all that is known around it; what every facet of an operator is given. */
-export interface NodeView {
+/** A node with what is known of its inputs and outputs. */
+export interface NodeFacts {
   readonly node: Node
-  /** Version of the node's own domain. */
-  readonly opset: number
   /** One per input, `undefined` where left out or unknown. */
   readonly inputs: readonly (Known | undefined)[]
   /** One per output; empty while inferring. */
   readonly outputs: readonly (Known | undefined)[]
+}
+
+/** A node with all that is known around it; what the facets of an operator are given. */
+export interface NodeView extends NodeFacts {
+  /** Version of the node's own domain. */
+  readonly opset: number
   /** Types of a subgraph's outputs, given those of its inputs. */
   inferGraph(graph: Graph, inputs: readonly (Known | undefined)[]): readonly (Known | undefined)[]
 }
@@ -179,13 +183,65 @@ export interface Cost {
  */
 export interface QuantRule {
   readonly inputs: readonly number[]
-  readonly weights?: { readonly input: number; axis(node: Node): number }
+  readonly weights?: WeightPlace
   readonly bias?: number
   readonly output: 'own' | 'same' | { readonly scale: number; readonly zeroPoint: number }
   /** Why this very node has no integer kernel, where its operator has one. */
   declines?(node: Node): string | undefined
   /** Lower and upper bound of the output where the operator clamps (Relu, Clip); infinite where open. */
-  clamp?(n: NodeView): { readonly low: number; readonly high: number } | undefined
+  clamp?(n: NodeFacts): { readonly low: number; readonly high: number } | undefined
+}
+
+/**
+ * A linear layer. Channels come in `groups`; output o of group g is
+ *
+ *     y[g, o] = alpha · Σ x[g, i, k] · W[g, o, i, k] + beta · b[g·outputs + o]        over i < inputs, k < kernel
+ *
+ * where element (g, o, i, k) of the weight tensor lies at g·strides.group + o·strides.out + i·strides.in +
+ * k·strides.kernel. A matrix has one kernel position; a convolution counts those of its `patch`, the last axis fastest.
+ * Of operators on codes, x, W and b are the numbers that the codes stand for.
+ */
+export interface Linear {
+  /** Input positions. */
+  readonly data: number
+  readonly weight: number
+  readonly groups: number
+  /** Channels of one group. */
+  readonly outputs: number
+  readonly inputs: number
+  readonly kernel: number
+  readonly strides: { readonly group: number; readonly out: number; readonly in: number; readonly kernel: number }
+  readonly alpha: number
+  /** Where the bias is, or would be; absent: the operator takes none. */
+  readonly bias?: { readonly input: number; readonly beta: number }
+  /** Axes of the channels of data and output, counted from the end: −1 is the last. */
+  readonly axes: { readonly in: number; readonly out: number }
+  /** Absent: a matrix. */
+  readonly patch?: Patch
+}
+
+/**
+ * Which data a convolution multiplies: along each spatial axis, output position p and kernel position k read data position
+ * p·stride + k·dilation − before. Transposed: data position p and kernel position k add to output position
+ * p·stride + k·dilation − before. What lies outside counts as 0.
+ */
+export interface Patch {
+  readonly transposed: boolean
+  readonly axes: readonly PatchAxis[]
+}
+
+/** One spatial axis of a patch. `pads`: before and behind; `undefined` where they depend on sizes that are not known. */
+export interface PatchAxis {
+  readonly kernel: number
+  readonly stride: number
+  readonly dilation: number
+  readonly pads: { readonly before: number; readonly behind: number } | undefined
+}
+
+/** A constant that serves as a weight: its input position, and its axis of output channels (negative: from the end). */
+export interface WeightPlace {
+  readonly input: number
+  axis(node: Node): number
 }
 
 /** A value of a training graph; there all sizes are numbers. */
@@ -216,9 +272,9 @@ export interface GradBuilder {
 }
 
 /**
- * The vector–Jacobian product of a node: from the gradients of the loss by its outputs (`null`: none flows) those by
- * its inputs, each of its input's shape; `null` where none flows. A gradient by codes of integers is that by the real
- * numbers they stand for.
+ * The vector–Jacobian product of a node. `dy` holds the gradient of the loss by each output of the node; the result holds
+ * the gradient by each input, in the shape of that input. `null` means that no gradient flows. Where an input holds integer
+ * codes, its gradient is by the real numbers that the codes stand for.
  */
 export type Grad = (g: GradBuilder, n: NodeView, dy: readonly (Ref | null)[]) => readonly (Ref | null)[]
 
@@ -274,6 +330,10 @@ export interface Op {
   infer(n: NodeView): readonly (Known | undefined)[]
   cost?(n: NodeView): Cost
   readonly quant?: QuantRule
+  /** Where constants serve as weights, which can be stored in fewer bits: the first of an input counts. */
+  readonly weights?: readonly WeightPlace[]
+  /** The node as a linear layer; `undefined` where it is none, or the shape of its weight is not known. */
+  linear?(n: NodeFacts): Linear | undefined
   readonly grad?: Grad
   /**
    * How positions along the axes of inputs and outputs are tied. A position that no link holds must stay. Of links that
@@ -284,6 +344,11 @@ export interface Op {
   readonly starts?: readonly (Start | undefined)[]
   /** Absent or `undefined`: the same operator as in inference. */
   train?(g: GradBuilder, n: NodeView): TrainForm | undefined
+  /**
+   * Sets of inputs: the output is multiplied by a > 0 where all inputs of one set are. That holds for each channel by
+   * itself where `channels` ties the axes of those inputs with that of the output.
+   */
+  readonly homogeneous?: readonly (readonly number[])[]
   /** Results are drawn or carried from outside: never folded, never merged. */
   readonly impure?: true
 }

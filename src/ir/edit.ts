@@ -2,7 +2,7 @@
 import { assert } from '../base/errors.ts'
 import type { Attr, AttrInput, Attrs, Form, Graph, Model, Node, Tensor, Value, ValueType } from '../types.ts'
 import { attrs as makeAttrs } from './attrs.ts'
-import { allGraphs, captures, reads, sortNodes } from './graph.ts'
+import { allGraphs, captures, type GraphView, reads, sortNodes } from './graph.ts'
 
 export interface AddOptions {
   readonly attrs?: Readonly<Record<string, AttrInput | undefined>>
@@ -15,17 +15,10 @@ export interface AddOptions {
 }
 
 /** A graph under change. Queries see the changes made so far; nodes keep their identity until replaced. */
-export interface Draft {
+export interface Draft extends GraphView {
   readonly inputs: readonly string[]
   readonly outputs: readonly string[]
   nodes(): readonly Node[]
-  value(id: string): Value | undefined
-  constant(id: string | null | undefined): Tensor | undefined
-  producer(id: string): Node | undefined
-  consumers(id: string): readonly Node[]
-  /** The only reader of a value that is not a graph output. */
-  soleConsumer(id: string): Node | undefined
-  isOutput(id: string): boolean
   /** An id that no graph of the model uses. */
   fresh(hint: string): string
   /** Adds a node; returns the id of its first output. Order does not matter. */

@@ -1,6 +1,6 @@
 /** Queries on graphs. Indexes are made once per graph and remembered with it. */
 import { PareError } from '../base/errors.ts'
-import type { Graph, Model, Node, Tensor, Value } from '../types.ts'
+import type { Graph, Known, Model, Node, NodeFacts, Tensor, Value } from '../types.ts'
 import { subgraphs } from './attrs.ts'
 
 interface Index {
@@ -128,4 +128,37 @@ export function sortNodes(nodes: readonly Node[], name: string): readonly Node[]
     }
   }
   return out
+}
+
+/** What can be asked of a graph, finished or under change: a `Draft` is one. */
+export interface GraphView {
+  value(id: string): Value | undefined
+  /** The content of a constant; `undefined` for anything that may change, overridable defaults included. */
+  constant(id: string | null | undefined): Tensor | undefined
+  producer(id: string): Node | undefined
+  consumers(id: string): readonly Node[]
+  /** The only node that reads a value that is no graph output. */
+  soleConsumer(id: string): Node | undefined
+  isOutput(id: string): boolean
+}
+
+/** A finished graph to ask. */
+export const graphView = (graph: Graph): GraphView => ({
+  value: (id) => graph.values.get(id),
+  constant: (id) => constant(graph, id),
+  producer: (id) => producer(graph, id),
+  consumers: (id) => consumers(graph, id),
+  soleConsumer: (id) => soleConsumer(graph, id),
+  isOutput: (id) => isOutput(graph, id)
+})
+
+/** A node with what the graph's own table says of its inputs and outputs. */
+export function factsOf(g: GraphView, node: Node): NodeFacts {
+  const known = (id: string | null): Known | undefined => {
+    const value = id ? g.value(id) : undefined
+    if (!value?.data || g.constant(id)) return value
+    const { data: _, ...type } = value
+    return type
+  }
+  return { node, inputs: node.inputs.map(known), outputs: node.outputs.map(known) }
 }

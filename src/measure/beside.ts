@@ -35,10 +35,10 @@ export interface BesideOptions {
 /** Below this many selection samples the calibration samples help to choose. */
 const fewSamples = 1000
 
-/** Below this many, samples that roundings were fitted to have to do too. */
+/** With fewer samples than this, calibration samples are used too, although roundings were fitted to them. */
 const tooFew = 100
 
-/** Samples that passes measure by: the selection part. What is fitted to calibration samples looks better there than it is. */
+/** The samples that passes measure with: the selection part. A model fitted to the calibration samples scores too well on them. */
 export function measuringParts(data: {
   readonly selection?: Dataset
   readonly calibration?: Dataset

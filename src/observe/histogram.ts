@@ -32,7 +32,10 @@ interface Grid {
   readonly pairs: Float64Array
 }
 
-/** Below the distance of any two float32 numbers: where all values are equal, whatever bins come later are multiples. */
+/**
+ * The width of the bins while all values are equal. It is smaller than the distance between any two float32 numbers
+ * (2⁻¹⁴⁹), so that the width of every later bin is a multiple of it.
+ */
 const finest = 2 ** -170
 
 /** Starts a histogram of at least `bins` bins (where two values differ), of at most twice as many. */
@@ -53,9 +56,10 @@ export function counter(bins: number): Counter {
 }
 
 /**
- * Counts values from the `from`-th on, up to the first that lies outside; returns where it stopped. Two tables take
- * turns: in one, equal values in a row (zeros, behind Relu) wait for each other. Written out: a closure takes several
- * times as long.
+ * Counts values, beginning at index `from`, up to the first value outside of the grid; returns the index of that value.
+ * Values are counted in two tables by turns: with a single table, the count of a value that equals the value before it
+ * (zeros behind a Relu) waits until the earlier count is stored. The loop holds the arithmetic itself, since calling a
+ * closure takes several times as long.
  */
 function addTo({ low, high, width, first, pairs }: Grid, values: Float32Array, from: number): number {
   const perUnit = 1 / width

@@ -3,7 +3,7 @@ import { attrInt } from '../ir/attrs.ts'
 import type { Link, NodeView, Op, QuantRule } from '../types.ts'
 import { activationGrads } from './activation.grad.ts'
 import { everyAxis, otherAxes } from './channels.ts'
-import { axisOf, freeOp, sameType, withGrads } from './op.ts'
+import { alone, axisOf, freeOp, sameType, withGrads } from './op.ts'
 
 const own: QuantRule = { inputs: [0], output: 'own' }
 
@@ -24,13 +24,13 @@ const along = (name: string, o: Partial<Op> = {}): Op =>
   freeOp(name, { infer: alongAxis, channels: otherThanAxis, ...o })
 
 export const activationOps: readonly Op[] = withGrads(activationGrads, [
-  alike('Relu', { quant: { ...own, clamp: () => ({ low: 0, high: Number.POSITIVE_INFINITY }) } }),
+  alike('Relu', { quant: { ...own, clamp: () => ({ low: 0, high: Number.POSITIVE_INFINITY }) }, homogeneous: alone }),
   alike('Sigmoid', { quant: own }),
-  alike('LeakyRelu', { quant: own }),
+  alike('LeakyRelu', { quant: own, homogeneous: alone }),
   along('Softmax', { quant: own }),
   along('LogSoftmax'),
   along('Hardmax'),
   ...['Celu', 'Elu', 'Gelu', 'HardSigmoid', 'HardSwish', 'Mish', 'Selu', 'Shrink'].map((name) => alike(name)),
-  alike('PRelu', { starts: [undefined, 0.25] }),
+  alike('PRelu', { starts: [undefined, 0.25], homogeneous: alone }),
   ...['Softplus', 'Softsign', 'Swish', 'Tanh', 'ThresholdedRelu'].map((name) => alike(name))
 ])

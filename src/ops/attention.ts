@@ -168,7 +168,8 @@ export const attentionOps: readonly Op[] = [
     name: 'Attention',
     domain: microsoft,
     infer: (n) => inferProjected(n, 4, dtypeOf(n, 0)),
-    cost: (n) => projectedCost(n, 4)
+    cost: (n) => projectedCost(n, 4),
+    weights: [{ input: 1, axis: () => 1 }]
   },
   {
     name: 'QAttention',

@@ -5,10 +5,11 @@
 import { addDims, mulDims, unknownDim } from '../base/dim.ts'
 import { attrInt, attrInts } from '../ir/attrs.ts'
 import { elementCount } from '../ir/tensor.ts'
-import type { Cost, Dim, DType, Known, NodeView, Op, QuantRule } from '../types.ts'
+import type { Cost, Dim, DType, Known, NodeView, Op, QuantRule, WeightPlace } from '../types.ts'
 import { withChannels } from './channels.ts'
 import { convChannels } from './conv.channels.ts'
 import { convGrads } from './conv.grad.ts'
+import { convLinear, fusedConvLinear, transposedLinear } from './linear.ts'
 import {
   contentOf,
   dtypeOf,
@@ -126,15 +127,20 @@ function inferCol2Im(n: NodeView): readonly (Known | undefined)[] {
 
 const first = (n: NodeView): DType | undefined => dtypeOf(n, 0)
 
+/** Filters by output, and by output of a group. */
+const filters: WeightPlace = { input: 1, axis: () => 0 }
+const turnedFilters: WeightPlace = { input: 1, axis: () => 1 }
+
 /** Weight per output channel, bias in int32 with the scale of data × weight. */
-const convRule: QuantRule = { inputs: [0, 1], weights: { input: 1, axis: () => 0 }, bias: 2, output: 'own' }
+const convRule: QuantRule = { inputs: [0, 1], weights: filters, bias: 2, output: 'own' }
 
 function conv(name: string, form: ConvForm, rest: Partial<Op> = {}): Op {
   return { name, infer: (n) => inferConv(n, form), cost: (n) => convCost(n, form.weight), ...rest }
 }
 
 const microsoft = 'com.microsoft'
-const linear: ConvForm = { weight: 3, dtype: (n) => dtypeOf(n, 7) ?? dtypeOf(n, 0) }
+const onCodes: ConvForm = { weight: 3, dtype: (n) => dtypeOf(n, 7) ?? dtypeOf(n, 0) }
+const codesLinear: Partial<Op> = { linear: (n) => convLinear(n, { weight: 3, bias: 8 }) }
 
 /** Convolutions. ConvTranspose has no `quant`: ONNX Runtime's CPU provider has no integer kernel for it. */
 export const convOps: readonly Op[] = withChannels(
@@ -143,21 +149,32 @@ export const convOps: readonly Op[] = withChannels(
     conv(
       'Conv',
       { weight: 1, dtype: first },
-      { quant: convRule, starts: [undefined, normalFor((w) => elementCount(w.slice(1))), 0] }
+      {
+        quant: convRule,
+        weights: [filters],
+        linear: (n) => convLinear(n, { weight: 1, bias: 2 }),
+        starts: [undefined, normalFor((w) => elementCount(w.slice(1))), 0]
+      }
     ),
-    conv('ConvInteger', { weight: 1, dtype: () => 'int32' }),
-    conv('QLinearConv', linear),
-    conv('DeformConv', { weight: 1, dtype: first }),
+    conv('ConvInteger', { weight: 1, dtype: () => 'int32' }, { linear: (n) => convLinear(n, { weight: 1 }) }),
+    conv('QLinearConv', onCodes, codesLinear),
+    conv('DeformConv', { weight: 1, dtype: first }, { weights: [filters] }),
     {
       name: 'ConvTranspose',
       infer: inferTransposed,
       cost: (n) => ({ macs: times(volume(n.inputs[0]), volume(n.inputs[1], 1)) }),
+      weights: [turnedFilters],
+      linear: (n) => transposedLinear(n, { weight: 1, bias: 2 }),
       starts: [undefined, normalFor((w, node) => elementCount(w) / (w[1] ?? 1) / attrInt(node, 'group', 1)), 0]
     },
     { name: 'Col2Im', infer: inferCol2Im, cost: free },
-    conv('FusedConv', { weight: 1, dtype: first }, { domain: microsoft }),
-    conv('QLinearConv', linear, { domain: microsoft }),
-    conv('QLinearConv', linear, { domain: nhwcDomain }),
+    conv(
+      'FusedConv',
+      { weight: 1, dtype: first },
+      { domain: microsoft, weights: [filters], linear: (n) => fusedConvLinear(n, { weight: 1, bias: 2 }) }
+    ),
+    conv('QLinearConv', onCodes, { domain: microsoft, ...codesLinear }),
+    conv('QLinearConv', onCodes, { domain: nhwcDomain }),
     conv('Conv', { weight: 1, dtype: first }, { domain: nhwcDomain }),
     conv('Conv', { weight: 1, dtype: first }, { domain: 'com.microsoft.nchwc' })
   ])

@@ -3,7 +3,7 @@ import { unknownDim } from '../base/dim.ts'
 import { attrInt } from '../ir/attrs.ts'
 import { dtypeOfCode } from '../ir/dtype-code.ts'
 import { isFloat, isInteger, toNumbers } from '../ir/tensor.ts'
-import type { Dim, DType, Known, NodeView, Op, QuantRule } from '../types.ts'
+import type { Dim, DType, Known, NodeFacts, NodeView, Op, QuantRule } from '../types.ts'
 import { everyAxis } from './channels.ts'
 import { binaryContent, contentOver, inType, unaryContent } from './content.ts'
 import { elementwiseGrads } from './elementwise.grad.ts'
@@ -77,7 +77,7 @@ function inferClip(n: NodeView): readonly Known[] {
 }
 
 /** Constant bounds of a Clip; `undefined` while one is computed. */
-function clampOf(n: NodeView): { low: number; high: number } | undefined {
+function clampOf(n: NodeFacts): { low: number; high: number } | undefined {
   const bound = (i: number, open: number): number | undefined => {
     if ((n.node.inputs[i] ?? null) === null) return open
     const data = n.inputs[i]?.data
@@ -103,7 +103,8 @@ const alike = (name: string, o: Partial<Op>): Op => freeOp(name, { channels: eve
 
 export const elementwiseOps: readonly Op[] = withGrads(elementwiseGrads, [
   ...[...unary, ...unaryToo].map((name) => alike(name, { infer: inferUnary })),
-  ...['Add', 'Mul'].map((name) => alike(name, { infer: inferBroadcast, quant: both })),
+  alike('Add', { infer: inferBroadcast, quant: both, homogeneous: [[0, 1]] }),
+  alike('Mul', { infer: inferBroadcast, quant: both, homogeneous: [[0], [1]] }),
   ...[...broadcasting, 'Max', 'Mean', 'Min', 'Sum'].map((name) => alike(name, { infer: inferBroadcast })),
   alike('Pow', { infer: inferPow }),
   alike('Cast', { infer: inferCast }),

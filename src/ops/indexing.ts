@@ -1,7 +1,7 @@
 /** Operators that pick or place elements by index, and those whose output size depends on the data. */
 import { productDims, unknownDim } from '../base/dim.ts'
 import { attrInt, hasAttr } from '../ir/attrs.ts'
-import type { Dim, Known, Link, NodeView, Op, QuantRule } from '../types.ts'
+import type { Dim, Known, Link, NodeView, Op, QuantRule, WeightPlace } from '../types.ts'
 import { axesOfData, into, link, out } from './channels.ts'
 import { pickAlong } from './content.ts'
 import { indexingGrads } from './indexing.grad.ts'
@@ -109,9 +109,17 @@ function inferOneHot(n: NodeView): readonly Known[] {
   return [tensorType(dtypeOf(n, 2), [...indices.slice(0, at), size, ...indices.slice(at)])]
 }
 
+/** A table of embeddings, by row. */
+const table: WeightPlace = { input: 0, axis: (node) => attrInt(node, 'axis', 0) }
+
 export const indexingOps: readonly Op[] = withGrads(indexingGrads, [
-  // A table of embeddings.
-  freeOp('Gather', { infer: inferGather, channels: gatherChannels, quant: moves, starts: [{ deviation: () => 0.02 }] }),
+  freeOp('Gather', {
+    infer: inferGather,
+    channels: gatherChannels,
+    quant: moves,
+    weights: [table],
+    starts: [{ deviation: () => 0.02 }]
+  }),
   freeOp('GatherElements', { infer: inferGatherElements, quant: moves }),
   freeOp('GatherND', { infer: inferGatherND }),
   freeOp('Scatter', { infer: inferScatter }),

@@ -4,9 +4,10 @@
  */
 import { unknownDim } from '../base/dim.ts'
 import { attrInt } from '../ir/attrs.ts'
-import type { Cost, Dim, DType, Known, NodeView, Op, QuantRule } from '../types.ts'
+import type { Cost, Dim, DType, Known, NodeFacts, NodeView, Op, QuantRule, WeightPlace } from '../types.ts'
 import { withChannels } from './channels.ts'
 import { einsumCost, inferEinsum } from './einsum.ts'
+import { matrixLinear, type Places } from './linear.ts'
 import { matmulChannels } from './matmul.channels.ts'
 import { matmulGrads } from './matmul.grad.ts'
 import { broadcast, dtypeOf, fail, normalFor, shapeOf, tensorType, withGrads } from './op.ts'
@@ -93,13 +94,24 @@ const packed = (name: string): Op => ({
   cost: (n) => ({ macs: times(volume(n.outputs[0]), attrInt(n.node, 'K', 0)) })
 })
 
+const columns: WeightPlace = { input: 1, axis: () => -1 }
+const rows: WeightPlace = { input: 0, axis: () => -2 }
+/** Rows where the matrix is transposed. */
+const turnedColumns: WeightPlace = { input: 1, axis: (node) => (attrInt(node, 'transB', 0) !== 0 ? -2 : -1) }
+
 /** Weight per column. The axis is counted from the end, for weights of any rank. */
-const matMulRule: QuantRule = { inputs: [0, 1], weights: { input: 1, axis: () => -1 }, output: 'own' }
+const matMulRule: QuantRule = { inputs: [0, 1], weights: columns, output: 'own' }
+const gemmWeight: WeightPlace = { input: 1, axis: (node) => (attrInt(node, 'transB', 0) !== 0 ? 0 : 1) }
 const gemmRule: QuantRule = {
   inputs: [0, 1],
-  weights: { input: 1, axis: (node) => (attrInt(node, 'transB', 0) !== 0 ? 0 : 1) },
+  weights: gemmWeight,
   bias: 2,
   output: 'own'
+}
+
+const matrix = (weight: number, bias?: number): Pick<Op, 'linear'> => {
+  const places: Places = { weight, ...(bias === undefined ? {} : { bias }) }
+  return { linear: (n: NodeFacts) => matrixLinear(n, places) }
 }
 
 /** Matrix products. */
@@ -109,19 +121,26 @@ export const matmulOps: readonly Op[] = withChannels(
     matMul(
       'MatMul',
       { a: 0, b: 1, dtype: first },
-      { quant: matMulRule, starts: [undefined, normalFor((w) => w.at(-2) ?? 1)] }
+      {
+        quant: matMulRule,
+        weights: [columns, rows],
+        ...matrix(1),
+        starts: [undefined, normalFor((w) => w.at(-2) ?? 1)]
+      }
     ),
-    matMul('MatMulInteger', { a: 0, b: 1, dtype: () => 'int32' }),
-    matMul('QLinearMatMul', { a: 0, b: 3, dtype: (n) => dtypeOf(n, 7) ?? dtypeOf(n, 0) }),
-    matMul('FusedMatMul', { a: 0, b: 1, dtype: first }, { domain: microsoft }),
-    matMul('TransposeMatMul', { a: 0, b: 1, dtype: first }, { domain: microsoft }),
-    matMul('DynamicQuantizeMatMul', { a: 0, b: 1, dtype: first }, { domain: microsoft }),
-    matMul('MatMulIntegerToFloat', { a: 0, b: 1, dtype: (n) => dtypeOf(n, 2) }, { domain: microsoft }),
+    matMul('MatMulInteger', { a: 0, b: 1, dtype: () => 'int32' }, matrix(1)),
+    matMul('QLinearMatMul', { a: 0, b: 3, dtype: (n) => dtypeOf(n, 7) ?? dtypeOf(n, 0) }, matrix(3)),
+    matMul('FusedMatMul', { a: 0, b: 1, dtype: first }, { domain: microsoft, weights: [turnedColumns], ...matrix(1) }),
+    matMul('TransposeMatMul', { a: 0, b: 1, dtype: first }, { domain: microsoft, ...matrix(1) }),
+    matMul('DynamicQuantizeMatMul', { a: 0, b: 1, dtype: first }, { domain: microsoft, ...matrix(1, 4) }),
+    matMul('MatMulIntegerToFloat', { a: 0, b: 1, dtype: (n) => dtypeOf(n, 2) }, { domain: microsoft, ...matrix(1, 6) }),
     {
       name: 'Gemm',
       infer: (n) => inferGemm(n, 1, dtypeOf(n, 0)),
       cost: (n) => gemmCost(n, 1),
       quant: gemmRule,
+      weights: [gemmWeight],
+      ...matrix(1, 2),
       starts: [undefined, normalFor((w, node) => w[attrInt(node, 'transB', 0) !== 0 ? 1 : 0] ?? 1), 0]
     },
     {
@@ -134,7 +153,8 @@ export const matmulOps: readonly Op[] = withChannels(
       name: 'QGemm',
       domain: microsoft,
       infer: (n) => inferGemm(n, 3, dtypeOf(n, 8) ?? 'float32'),
-      cost: (n) => gemmCost(n, 3)
+      cost: (n) => gemmCost(n, 3),
+      ...matrix(3, 6)
     },
     packed('MatMulNBits'),
     packed('MatMulBnb4'),

@@ -1,6 +1,6 @@
 /** Normalizations. All keep the shape of their data; none is a sum of products in the sense of MACs. */
 import { attrInt } from '../ir/attrs.ts'
-import type { Dim, DType, Known, NodeView, Op } from '../types.ts'
+import type { Dim, DType, Known, NodeView, Op, WeightPlace } from '../types.ts'
 import { withChannels } from './channels.ts'
 import { normChannels } from './norm.channels.ts'
 import { batchTrain, normGrads } from './norm.grad.ts'
@@ -44,6 +44,9 @@ const microsoft = 'com.microsoft'
 
 const gainAndBias = [undefined, 1, 0]
 
+/** Words, positions and segments, by row. */
+const tables: readonly WeightPlace[] = [2, 3, 4].map((input) => ({ input, axis: () => 0 }))
+
 /** Normalizations. */
 export const normOps: readonly Op[] = withChannels(
   normChannels,
@@ -54,13 +57,17 @@ export const normOps: readonly Op[] = withChannels(
     freeOp('LpNormalization'),
     freeOp('LRN'),
     freeOp('MeanVarianceNormalization'),
-    freeOp('LayerNormalization', { infer: (n) => inferLayer(n, dtypeOf(n, 0)), starts: gainAndBias }),
+    freeOp('LayerNormalization', {
+      infer: (n) => inferLayer(n, dtypeOf(n, 0)),
+      starts: gainAndBias,
+      homogeneous: [[1, 2]]
+    }),
     freeOp('RMSNormalization', { infer: (n) => inferLayer(n, dtypeOf(n, 1)), starts: gainAndBias }),
     // ONNX Runtime registers this one in the default domain.
     freeOp('SimplifiedLayerNormalization', { infer: (n) => inferLayer(n, dtypeOf(n, 1)) }),
     freeOp('SkipLayerNormalization', { domain: microsoft, infer: inferSkip }),
     freeOp('SkipSimplifiedLayerNormalization', { domain: microsoft, infer: inferSkip }),
-    freeOp('EmbedLayerNormalization', { domain: microsoft, infer: inferEmbed }),
+    freeOp('EmbedLayerNormalization', { domain: microsoft, infer: inferEmbed, weights: tables }),
     freeOp('GroupNorm', { domain: microsoft }),
     freeOp('SkipGroupNorm', {
       domain: microsoft,

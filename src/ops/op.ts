@@ -3,7 +3,7 @@ import { sameDim, unknownDim } from '../base/dim.ts'
 import { PareError } from '../base/errors.ts'
 import { attrInts } from '../ir/attrs.ts'
 import { elementCount, ints, isInteger, toNumbers } from '../ir/tensor.ts'
-import type { Cost, Dim, DType, Grad, Known, Node, NodeView, Op, Start } from '../types.ts'
+import type { Cost, Dim, DType, Grad, Known, Node, NodeFacts, NodeView, Op, Start } from '../types.ts'
 
 /** Contents longer than this are not followed. */
 export const maxContent = 64
@@ -22,10 +22,10 @@ export function tensorType(
   }
 }
 
-export const dtypeOf = (n: NodeView, input: number): DType | undefined => n.inputs[input]?.dtype
-export const shapeOf = (n: NodeView, input: number): readonly Dim[] | undefined => n.inputs[input]?.shape
+export const dtypeOf = (n: NodeFacts, input: number): DType | undefined => n.inputs[input]?.dtype
+export const shapeOf = (n: NodeFacts, input: number): readonly Dim[] | undefined => n.inputs[input]?.shape
 /** Is an input given at all (known or not)? */
-export const isGiven = (n: NodeView, input: number): boolean => (n.node.inputs[input] ?? null) !== null
+export const isGiven = (n: NodeFacts, input: number): boolean => (n.node.inputs[input] ?? null) !== null
 
 /** Elements of a small integer input: of a constant, or followed symbolically from shapes. */
 export function contentOf(n: NodeView, input: number): readonly Dim[] | undefined {
@@ -86,6 +86,9 @@ export function typeOnly(known: Known | undefined): Known | undefined {
   return type
 }
 
+/** A factor of input 0 passes. */
+export const alone: readonly (readonly number[])[] = [[0]]
+
 /** An operator that costs no multiply-accumulates and, unless said otherwise, keeps the type of its input. */
 export const freeOp = (name: string, o: Partial<Op> = {}): Op => ({ name, infer: sameType, cost: free, ...o })
 
@@ -121,7 +124,7 @@ function broadcastDim(n: NodeView, a: Dim, b: Dim): Dim {
 }
 
 /** Throws `E_SHAPE` for this node. */
-export function fail(n: NodeView, what: string): never {
+export function fail(n: NodeFacts, what: string): never {
   const shapes = n.inputs.map((k) => (k?.shape ? `[${k.shape.join(',')}]` : '?')).join(', ')
   throw new PareError('E_SHAPE', `${n.node.op}: ${what}`, { where: n.node.name, facts: { inputs: shapes } })
 }

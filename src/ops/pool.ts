@@ -6,7 +6,7 @@ import { addDims, mulDims, unknownDim } from '../base/dim.ts'
 import { attrInt, attrInts } from '../ir/attrs.ts'
 import type { Dim, Known, Link, Node, NodeView, Op } from '../types.ts'
 import { batchAndChannels } from './channels.ts'
-import { contentOf, dtypeOf, fail, free, isGiven, shapeOf, tensorType, withGrads } from './op.ts'
+import { alone, contentOf, dtypeOf, fail, free, isGiven, shapeOf, tensorType, withGrads } from './op.ts'
 import { poolGrads } from './pool.grad.ts'
 import {
   extent,
@@ -95,11 +95,23 @@ const isDilated = (node: Node): string | undefined =>
 const poolChannels = (n: NodeView): readonly Link[] => (n.node.outputs[1] ? [] : batchAndChannels(n))
 
 export const poolOps: readonly Op[] = withGrads(poolGrads, [
-  pool('MaxPool', { channels: poolChannels, quant: { inputs: [0], output: 'same', declines: givesIndices } }),
-  pool('AveragePool', { channels: poolChannels, quant: { inputs: [0], output: 'own', declines: isDilated } }),
+  pool('MaxPool', {
+    channels: poolChannels,
+    quant: { inputs: [0], output: 'same', declines: givesIndices },
+    homogeneous: alone
+  }),
+  pool('AveragePool', {
+    channels: poolChannels,
+    quant: { inputs: [0], output: 'own', declines: isDilated },
+    homogeneous: alone
+  }),
   pool('LpPool', { channels: poolChannels }),
-  whole('GlobalAveragePool', { channels: batchAndChannels, quant: { inputs: [0], output: 'own' } }),
-  whole('GlobalMaxPool', { channels: batchAndChannels }),
+  whole('GlobalAveragePool', {
+    channels: batchAndChannels,
+    quant: { inputs: [0], output: 'own' },
+    homogeneous: alone
+  }),
+  whole('GlobalMaxPool', { channels: batchAndChannels, homogeneous: alone }),
   whole('GlobalLpPool', { channels: batchAndChannels }),
   { name: 'MaxUnpool', infer: inferUnpool, cost: free },
   { name: 'MaxRoiPool', infer: (n) => inferRegions(n, attrInts(n.node, 'pooled_shape') ?? []), cost: free },

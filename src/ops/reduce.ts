@@ -4,6 +4,7 @@ import { attrInt } from '../ir/attrs.ts'
 import type { Dim, DType, Known, Link, NodeView, Op } from '../types.ts'
 import { axesOfData, everyAxis, into, link, out } from './channels.ts'
 import {
+  alone,
   axesOf,
   axisOf,
   contentOf,
@@ -86,6 +87,7 @@ export const reduceOps: readonly Op[] = withGrads(reduceGrads, [
     freeOp(`Reduce${name}`, {
       infer: inferReduce,
       channels: reduceChannels,
+      ...(name === 'Mean' ? { homogeneous: alone } : {}),
       ...(name === 'Max' || name === 'Min' ? { quant: { inputs: [0], output: 'same' as const } } : {})
     })
   ),

@@ -4,7 +4,7 @@
  */
 import { divDims, unknownDim } from '../base/dim.ts'
 import { attrInt, attrString } from '../ir/attrs.ts'
-import type { Cost, Dim, Known, NodeView, Op } from '../types.ts'
+import type { Cost, Dim, Known, NodeView, Op, WeightPlace } from '../types.ts'
 import { dtypeOf, fail, shapeOf, tensorType } from './op.ts'
 import { times } from './window.ts'
 
@@ -59,10 +59,13 @@ const recurrent = (name: string, gates: number, rest: Partial<Op> = {}): Op => (
   ...rest
 })
 
+/** Weights of the data and of the state: [directions, gates × hidden, inputs]. */
+const weights: readonly WeightPlace[] = [1, 2].map((input) => ({ input, axis: () => 1 }))
+
 /** Recurrent layers. */
 export const rnnOps: readonly Op[] = [
-  recurrent('LSTM', 4),
-  recurrent('GRU', 3),
-  recurrent('RNN', 1),
+  recurrent('LSTM', 4, { weights }),
+  recurrent('GRU', 3, { weights }),
+  recurrent('RNN', 1, { weights }),
   recurrent('DynamicQuantizeLSTM', 4, { domain: 'com.microsoft' })
 ]

@@ -33,7 +33,10 @@ function view(n: NodeView, countsOf: CountsOf): readonly Link[] {
   })
 }
 
-/** Two axes of which one divides into the other: what is left over of it lies inside of a channel, or around it. */
+/**
+ * Links two axes where the length of one divides the length of the other. `left` tells where the quotient of the two
+ * lengths lies: inside of each channel (`inner`) or around the channels (`outer`).
+ */
 function tied(
   [i, x]: readonly [number, readonly Dim[]],
   [j, y]: readonly [number, readonly Dim[]],

@@ -5,6 +5,7 @@ import type { Dim, Known, NodeView, Op, QuantRule } from '../types.ts'
 import { withChannels } from './channels.ts'
 import { permuted } from './content.ts'
 import {
+  alone,
   axesOf,
   axisOf,
   broadcast,
@@ -216,7 +217,7 @@ export const shapeOps: readonly Op[] = withChannels(
     freeOp('Unsqueeze', { infer: inferUnsqueeze, quant: moves }),
     freeOp('Expand', { infer: inferExpand, quant: moves }),
     freeOp('Tile', { infer: inferTile, quant: moves }),
-    freeOp('Identity', { infer: (n) => [n.inputs[0]], quant: moves }),
+    freeOp('Identity', { infer: (n) => [n.inputs[0]], quant: moves, homogeneous: alone }),
     freeOp('Dropout', { infer: inferDropout, quant: moves, train: dropoutTrain })
   ])
 )

@@ -5,7 +5,7 @@
  */
 import { addDims, divDims, mulDims, unknownDim } from '../base/dim.ts'
 import { attrInt, attrInts, attrString } from '../ir/attrs.ts'
-import type { Dim, Known, NodeView } from '../types.ts'
+import type { Dim, Known, NodeFacts } from '../types.ts'
 import { fail } from './op.ts'
 
 /** One spatial axis of a window. */
@@ -25,7 +25,7 @@ export interface Windows {
 }
 
 /** Reads kernel_shape (or takes `kernel`, from a weight's shape), strides, dilations, pads, auto_pad and ceil_mode. */
-export function windowsOf(n: NodeView, kernel: readonly Dim[]): Windows {
+export function windowsOf(n: NodeFacts, kernel: readonly Dim[]): Windows {
   const rank = kernel.length
   const given = attrInts(n.node, 'kernel_shape')
   const [strides, dilations, pads] = [
@@ -45,7 +45,7 @@ export function windowsOf(n: NodeView, kernel: readonly Dim[]): Windows {
   return { axes, autoPad: attrString(n.node, 'auto_pad', 'NOTSET'), ceil: attrInt(n.node, 'ceil_mode', 0) !== 0 }
 }
 
-function listOf(n: NodeView, name: string, count: number, fallback: number): readonly number[] {
+function listOf(n: NodeFacts, name: string, count: number, fallback: number): readonly number[] {
   const given = attrInts(n.node, name)
   if (!given || given.length === 0) return Array.from({ length: count }, () => fallback)
   if (given.length !== count) fail(n, `${name} of ${given.length} numbers where ${count} are needed`)
@@ -53,11 +53,11 @@ function listOf(n: NodeView, name: string, count: number, fallback: number): rea
 }
 
 /** Spatial sizes after sliding over `sizes`. Throws `E_SHAPE` when a window is larger than its padded input. */
-export function slide(n: NodeView, sizes: readonly Dim[], windows: Windows): readonly Dim[] {
+export function slide(n: NodeFacts, sizes: readonly Dim[], windows: Windows): readonly Dim[] {
   return windows.axes.map((axis, i) => slideAxis(n, sizes[i] as Dim, axis, windows))
 }
 
-function slideAxis(n: NodeView, size: Dim, a: WindowAxis, { autoPad, ceil }: Windows): Dim {
+function slideAxis(n: NodeFacts, size: Dim, a: WindowAxis, { autoPad, ceil }: Windows): Dim {
   if (autoPad === 'SAME_UPPER' || autoPad === 'SAME_LOWER') return floorDiv(addDims(size, a.stride - 1), a.stride)
   const [begin, end] = autoPad === 'VALID' ? [0, 0] : [a.padBegin, a.padEnd]
   const room = addDims(addDims(size, begin + end), mulDims(extent(a), -1))
@@ -103,7 +103,7 @@ export function joinImage(batch: Dim, channels: Dim, spatial: readonly Dim[], ch
 /** Operators of this domain of ONNX Runtime always have channels last. */
 export const nhwcDomain = 'com.ms.internal.nhwc'
 
-export const isChannelsLast = (n: NodeView): boolean =>
+export const isChannelsLast = (n: NodeFacts): boolean =>
   n.node.domain === nhwcDomain || attrInt(n.node, 'channels_last', 0) !== 0
 
 /** Product of all sizes of a value; `undefined` where any is not a number. */

@@ -30,7 +30,7 @@ export function lowerModel(model: Model, opset: number): Model {
 
 // ---------------------------------------------------------------- attributes
 
-/** An attribute that the older form does not have: it goes where it says what was always so. */
+/** The older form lacks this attribute. The attribute is left out where its value is what the older form always does. */
 const only =
   (name: string, value: number): Rule =>
   (n) =>

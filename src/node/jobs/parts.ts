@@ -21,8 +21,8 @@ export interface JobParts extends Parts {
 }
 
 /**
- * The parts of a job that chooses: `--data` split by seed, but the parts that have data of their own. Without any,
- * seeded inputs. Throws what opening data throws.
+ * The parts of the data for a job that chooses between models. `--data` is split by the seed; a part that was given data
+ * of its own takes those instead. A job without any data gets random inputs, drawn by the seed. Throws what opening data throws.
  */
 export async function partsOf(job: Job, o: Opened): Promise<JobParts> {
   const { data, evaluation, calibration, train } = job.data ?? {}

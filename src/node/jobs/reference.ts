@@ -6,12 +6,15 @@ import { applyRecipe, type Surroundings } from '../../passes/recipe.ts'
 import type { Model } from '../../types.ts'
 import { loadRunnable } from './runnable.ts'
 
-/** Weights of two bits are about half off; those of another model, or of one whose channels were scaled, more. */
+/**
+ * The largest ‖ŵ − w‖ / ‖w‖ of a layer at which its weight ŵ still counts as w rounded. Rounding to two bits gives about
+ * 0.5; another model, or one whose channels were scaled, gives more than this bound.
+ */
 const most = 0.7
 
 /**
- * Opens the model that a quantized one was made from, as it was then: as it is, or simplified and fused. Throws
- * `E_USAGE` where it is another one.
+ * Opens the float model that a quantized model was made from: as the file holds it, or after `simplify` and `fuse`,
+ * whichever has weights nearer to the quantized ones. Throws `E_USAGE` where the two models do not belong together.
  */
 export async function openReference(path: string, rounded: Model, ctx: Surroundings): Promise<Model> {
   if (!isRounded(rounded))

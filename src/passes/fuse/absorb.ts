@@ -12,19 +12,20 @@ import {
   absorbAfter,
   absorbBefore,
   absorbed,
-  type Linear,
-  linearOf,
-  linearOps
+  type LinearLayer,
+  linearLayer,
+  takesBias
 } from './linear.ts'
 import { defineRule, type Site, usedElsewhere } from './rule.ts'
 
+const linearOps = ['Conv', 'ConvTranspose', 'Gemm', 'MatMul'] as const
 const affineOps = ['BatchNormalization', 'Mul', 'Div', 'Add', 'Sub'] as const
 
 interface Found {
   readonly first: Node
   readonly second: Node
   readonly x: string
-  readonly linear: Linear
+  readonly linear: LinearLayer
   readonly made: Absorbed
 }
 
@@ -36,12 +37,12 @@ export const absorbNext = defineRule<Found | string>({
     if (!first || !second) return undefined
     const isNorm = second.op === 'BatchNormalization'
     if (!isNorm && !otherConstant(second, first.outputs[0] ?? '', site)) return undefined
-    const linear = linearOf(first, site)
+    const linear = linearLayer(first, site)
     if (linear === undefined) return isNorm ? `the weight of ${first.name || first.op} is not constant` : undefined
     if (typeof linear === 'string') return `${first.name || first.op}: ${linear}`
     const affine = affineOf(second, first.outputs[0] ?? '', linear, linear.outChannels, site)
     if (affine === undefined || typeof affine === 'string') return affine
-    if (first.op === 'MatMul' && linear.rank !== 2 && affine.shift.some((c) => c !== 0)) return undefined
+    if (!takesBias(linear) && affine.shift.some((c) => c !== 0)) return undefined
     const used = usedElsewhere(first, site)
     if (used) return used
     const made = absorbAfter(linear, affine, site)
@@ -57,15 +58,14 @@ export const absorbPrevious = defineRule<Found | string>({
   name: 'absorb-previous',
   chain: [affineOps, linearOps],
   match: ([first, second], site) => {
-    if (!first || !second || second.inputs[0] !== first.outputs[0] || attrInt(second, 'transA', 0) === 1)
-      return undefined
+    if (!first || !second || second.inputs[0] !== first.outputs[0]) return undefined
     const x = variableInput(first, site)
-    const linear = x === undefined ? undefined : linearOf(second, site)
-    if (x === undefined || linear === undefined || typeof linear === 'string') return undefined
+    const linear = x === undefined ? undefined : linearLayer(second, site)
+    if (x === undefined || linear === undefined || typeof linear === 'string' || linear.isTurned) return undefined
     const affine = affineOf(first, x, linear, linear.inChannels, site)
     if (affine === undefined || typeof affine === 'string') return affine
     const hasShift = affine.shift.some((c) => c !== 0)
-    if (second.op === 'MatMul' && linear.rank !== 2 && hasShift) return undefined
+    if (!takesBias(linear) && hasShift) return undefined
     const used = usedElsewhere(first, site)
     if (used) return used
     const made = absorbBefore(linear, affine, site)
@@ -96,7 +96,7 @@ function variableInput(node: Node, site: Site): string | undefined {
 }
 
 /** The node as a·x + c over the channels of a linear node; `undefined` where it is not per channel. */
-function affineOf(node: Node, x: string, l: Linear, channels: number, site: Site): Affine | string | undefined {
+function affineOf(node: Node, x: string, l: LinearLayer, channels: number, site: Site): Affine | string | undefined {
   if (node.op === 'BatchNormalization') return normOf(node, x, l, channels, site)
   const data = otherConstant(node, x, site)
   const isFirst = node.inputs[0] === x
@@ -119,7 +119,7 @@ function affineOf(node: Node, x: string, l: Linear, channels: number, site: Site
 function perChannel(
   shape: readonly number[],
   values: ArrayLike<number>,
-  l: Linear,
+  l: LinearLayer,
   channels: number
 ): Float64Array | undefined {
   const needsRank = shape.length > -l.axis
@@ -130,7 +130,7 @@ function perChannel(
   return Float64Array.from({ length: channels }, (_, i) => values[isSingle ? 0 : i] as number)
 }
 
-function normOf(node: Node, x: string, l: Linear, channels: number, site: Site): Affine | string {
+function normOf(node: Node, x: string, l: LinearLayer, channels: number, site: Site): Affine | string {
   if (node.inputs[0] !== x) return 'its parameters are computed'
   if (attrInt(node, 'training_mode', 0) !== 0) return 'BatchNormalization is in training mode'
   if (node.outputs.slice(1).some((id) => id && (site.draft.isOutput(id) || site.draft.consumers(id).length > 0)))

@@ -7,7 +7,7 @@ import { clampClamp, clipIsRelu } from './clamp.ts'
 import { matMulAdd } from './gemm.ts'
 import { reshapeReshape, sliceSlice, transposeTranspose } from './movement.ts'
 import { padWindow } from './pad.ts'
-import { type Rule, rewrite } from './rule.ts'
+import { type Rule, rewrite, siteOf } from './rule.ts'
 
 const rules: readonly Rule[] = [
   absorbNext,
@@ -36,9 +36,7 @@ export const fuse = definePass({
         editGraph(
           graph,
           (draft) => {
-            const value = (id: string | null | undefined) =>
-              id == null ? undefined : [...around, graph].reduceRight((v, g) => v ?? g.values.get(id), draft.value(id))
-            rewrite({ draft, value }, rules, ctx.refuse)
+            rewrite(siteOf(draft, [...around, graph]), rules, ctx.refuse)
           },
           taken
         )

@@ -1,9 +1,9 @@
 /** Where constants serve as weights, also in subgraphs and behind a Transpose or Reshape. */
 import { attrInt, attrInts } from '../../../ir/attrs.ts'
-import { allGraphs, constant, opName } from '../../../ir/graph.ts'
+import { allGraphs, constant } from '../../../ir/graph.ts'
 import { elementCount, ints, isFloat } from '../../../ir/tensor.ts'
 import { opFor } from '../../../ops/index.ts'
-import type { Graph, Model, Node, Tensor } from '../../../types.ts'
+import type { Graph, Model, Node, Tensor, WeightPlace } from '../../../types.ts'
 
 /** A node that uses a constant as a weight. `axis` is the constant's own; absent: no axis is the output channels'. */
 export interface WeightUse {
@@ -18,34 +18,8 @@ export interface UsedWeight {
   readonly readers: readonly Node[]
 }
 
-interface Position {
-  readonly input: number
-  axis(node: Node): number
-}
-
-const at = (input: number, axis: number): Position => ({ input, axis: () => axis })
-const recurrent = [at(1, 1), at(2, 1)]
-
-/** Weights that are only ever stored as integers: the operators have no integer kernel that their `quant` could tell of. */
-const stored: Readonly<Record<string, readonly Position[]>> = {
-  ConvTranspose: [at(1, 1)],
-  DeformConv: [at(1, 0)],
-  Gather: [{ input: 0, axis: (n) => attrInt(n, 'axis', 0) }],
-  GRU: recurrent,
-  LSTM: recurrent,
-  RNN: recurrent,
-  MatMul: [at(0, -2)],
-  'com.microsoft:Attention': [at(1, 1)],
-  'com.microsoft:EmbedLayerNormalization': [at(2, 0), at(3, 0), at(4, 0)],
-  'com.microsoft:FusedConv': [at(1, 0)],
-  'com.microsoft:FusedMatMul': [{ input: 1, axis: (n) => (attrInt(n, 'transB', 0) ? -2 : -1) }]
-}
-
-/** The weight positions of a node. */
-export function weightPositions(node: Node): readonly Position[] {
-  const rule = opFor(node)?.quant?.weights
-  return [...(rule ? [rule] : []), ...(stored[opName(node)] ?? [])]
-}
+/** Where a node takes weights. */
+export const weightPlaces = (node: Node): readonly WeightPlace[] => opFor(node)?.weights ?? []
 
 /** Every float constant that some node uses as a weight, by id, outer graphs first. Overridable inputs are not constants. */
 export function weightUses(model: Model): ReadonlyMap<string, UsedWeight> {
@@ -78,7 +52,7 @@ export function weightUses(model: Model): ReadonlyMap<string, UsedWeight> {
               const from = moved.back(axis)
               return from === undefined ? undefined : back(from)
             })
-          const position = weightPositions(node).find((p) => p.input === input)
+          const position = weightPlaces(node).find((p) => p.input === input)
           if (!position) return []
           const axis = position.axis(node)
           const own = axis < 0 ? axis + shape.length : axis

@@ -6,7 +6,7 @@ import { viewOf } from '../../../ops/infer.ts'
 import type { Context, Graph, Model, Node, NodeView } from '../../../types.ts'
 import { channelsOf, needScalesPerChannel } from '../common/codes.ts'
 import { matcher } from '../common/select.ts'
-import { type UsedWeight, weightPositions, weightUses } from '../common/uses.ts'
+import { type UsedWeight, weightPlaces, weightUses } from '../common/uses.ts'
 
 export interface DynamicOptions {
   readonly include: readonly string[]
@@ -126,7 +126,7 @@ function rootsOf(
 ): Record<number, string> | string | undefined {
   const kind = kinds[opName(node)]
   const view = viewOf(model, graph, node)
-  if (!kind) return weightPositions(node).length > 0 ? `${opName(node)} has no dynamic form` : undefined
+  if (!kind) return weightPlaces(node).length > 0 ? `${opName(node)} has no dynamic form` : undefined
   const roots: Record<number, string> = {}
   for (const input of kind.weights) {
     const id = rootOf(model, graph, node.inputs[input])

@@ -11,8 +11,10 @@ import { type Draft, edit } from '../../../ir/edit.ts'
 import { elementCount, tensor, toNumbers } from '../../../ir/tensor.ts'
 import { type ChannelNumbers, observeChannels } from '../../../observe/channels.ts'
 import { heldSamples } from '../../../observe/held.ts'
+import { isClamp, linearOf } from '../../../ops/ask.ts'
+import { channelAt, isUnpadded } from '../../../ops/linear.ts'
 import type { Context, Model } from '../../../types.ts'
-import { absorbAfter, absorbBefore, channelIndex, isUnpadded, type Linear } from '../../fuse/linear.ts'
+import { absorbAfter, absorbBefore, type LinearLayer, takesBias } from '../../fuse/linear.ts'
 import { definePass } from '../../pass.ts'
 import { withTypes } from '../../typed.ts'
 import { type Edge, edgesOf } from './edges.ts'
@@ -71,10 +73,7 @@ export interface EqualizePlan {
 
 /** Finds the scales. Uses calibration data, where there is any, for biases and Clips. */
 export async function planEqualize(model: Model, o: EqualizeOptions, ctx: Context): Promise<EqualizePlan> {
-  let edges: Edge[] = []
-  edit(model, (d) => {
-    edges = edgesOf(model, d, ctx.refuse)
-  })
+  const edges = edgesOf(model, ctx.refuse)
   const mode = o.clip === 'auto' ? (ctx.data.calibration ? 'keep' : 'min') : o.clip
   const usable = edges.filter((e) => {
     if (!e.bound || (mode !== 'skip' && (mode !== 'keep' || ctx.data.calibration))) return true
@@ -89,7 +88,7 @@ export async function planEqualize(model: Model, o: EqualizeOptions, ctx: Contex
   return { edges: plans.filter((p) => p.scales.some((s) => Math.abs(s - 1) > even) || p.absorbed), rounds }
 }
 
-const outputOf = (l: Linear): string => l.node.outputs[0] as string
+const outputOf = (l: LinearLayer): string => l.node.outputs[0] as string
 
 type Seen = ReadonlyMap<string, ChannelNumbers>
 
@@ -129,7 +128,7 @@ interface Numbering {
   readonly step: number
 }
 
-function sizesOf(l: Linear): Sizes {
+function sizesOf(l: LinearLayer): Sizes {
   const { data } = l.weight
   const [rows = 0, perRow = 0] = data.shape
   const kernel = elementCount(data.shape.slice(2))
@@ -141,7 +140,7 @@ function sizesOf(l: Linear): Sizes {
       if (x > (size[pair] as number)) size[pair] = x
     }
   const numbered = (side: 'out' | 'in'): Numbering => {
-    const channel = channelIndex(l.node, data.shape, side)
+    const channel = channelAt(l.linear, side)
     const start = Int32Array.from({ length: rows }, (_, i) => channel(i * perRow * kernel))
     return { start, step: perRow > 1 ? channel(kernel) - channel(0) : 0 }
   }
@@ -165,7 +164,7 @@ function evenOut(
   for (const e of edges) for (const l of [e.from, e.to]) if (!sizes.has(outputOf(l))) sizes.set(outputOf(l), sizesOf(l))
   const into = new Map(edges.map((e, i) => [outputOf(e.to), i]))
   const outOf = new Map(edges.map((e, i) => [outputOf(e.from), i]))
-  const peaks = (l: Linear, side: 'in' | 'out'): Float64Array => {
+  const peaks = (l: LinearLayer, side: 'in' | 'out'): Float64Array => {
     const s = sizes.get(outputOf(l)) as Sizes
     const before = scales[into.get(outputOf(l)) ?? -1]
     const after = scales[outOf.get(outputOf(l)) ?? -1]
@@ -221,9 +220,8 @@ const headroom = 1.1
 /** Only Relu (or a Clip that keeps its work) between, and nothing padded behind. */
 function canAbsorb(e: Edge, mode: EqualizeOptions['clip']): boolean {
   const only = e.between.length === 1 ? e.between[0] : undefined
-  // A MatMul that gets a bias becomes a Gemm, which only knows matrices.
-  if ([e.from, e.to].some((l) => l.node.op === 'MatMul' && l.rank !== 2)) return false
-  return only !== undefined && (only.op === 'Relu' || (only.op === 'Clip' && mode === 'relu')) && isUnpadded(e.to.node)
+  if (![e.from, e.to].every(takesBias)) return false
+  return only !== undefined && isClamp(only) && (!e.bound || mode === 'relu') && isUnpadded(e.to.linear)
 }
 
 function edgePlan(
@@ -273,10 +271,9 @@ function loosen(d: Draft, id: string, e: EdgePlan, scale: Float64Array): void {
   }
   const { high } = e.clip
   const value = d.value(id)
-  const rank = value?.shape?.length ?? 4
   const to = d.producer(e.to)
-  const isLast = to?.op === 'Gemm' || to?.op === 'MatMul'
-  const shape = isLast ? [scale.length] : [scale.length, ...Array<number>(Math.max(0, rank - 2)).fill(1)]
+  const axis = (to && linearOf(d, to)?.axes.in) ?? -1
+  const shape = [scale.length, ...Array<number>(-1 - axis).fill(1)]
   const bound = d.addConstant(
     tensor(
       value?.dtype ?? 'float32',

@@ -1,23 +1,19 @@
 /** Replacing linear layers by others that scale their channels; the algebra is in ../fuse/linear.ts. */
 import { assert } from '../../../base/errors.ts'
 import type { Draft } from '../../../ir/edit.ts'
-import { type Absorbed, absorbed, type Linear, linearOf } from '../../fuse/linear.ts'
-
-type Site = Parameters<typeof linearOf>[1]
-
-/** A draft as the rules of `fuse` see it. */
-export const siteOf = (d: Draft): Site => ({ draft: d, value: (id) => (id == null ? undefined : d.value(id)) })
+import { type Absorbed, absorbed, type LinearLayer, linearLayer } from '../../fuse/linear.ts'
+import { type Site, siteOf } from '../../fuse/rule.ts'
 
 /** The layer that makes `output` reads `x`, with the weight and bias that `make` gives. That it can was checked before. */
 export function changeLinear(
   d: Draft,
   output: string,
   x: string | undefined,
-  make: (l: Linear, site: Site) => Absorbed | string
+  make: (l: LinearLayer, site: Site) => Absorbed | string
 ): void {
   const site = siteOf(d)
   const node = d.producer(output)
-  const linear = node && linearOf(node, site)
+  const linear = node && linearLayer(node, site)
   assert(node && linear && typeof linear !== 'string', `no linear layer makes ${output}`)
   const made = make(linear, site)
   assert(typeof made !== 'string', `${node.name}: ${String(made)}`)

@@ -1,10 +1,10 @@
 /** Values that only linear layers read, with those layers, and where a factor per channel of such a value can be folded. */
-import { attrInt } from '../../../ir/attrs.ts'
-import type { Draft } from '../../../ir/edit.ts'
+import { type GraphView, graphView } from '../../../ir/graph.ts'
 import { elementCount } from '../../../ir/tensor.ts'
-import type { Model, Node } from '../../../types.ts'
-import { type Linear, linearOf } from '../../fuse/linear.ts'
-import { siteOf } from './linear-change.ts'
+import { factorSets } from '../../../ops/ask.ts'
+import { opFor } from '../../../ops/index.ts'
+import type { Graph, Node } from '../../../types.ts'
+import { type LinearLayer, linearLayer } from '../../fuse/linear.ts'
 
 /** Linear layers that read one value. */
 export interface SmoothGroup {
@@ -13,94 +13,100 @@ export interface SmoothGroup {
   readonly axis: number
   readonly rank: number
   readonly channels: number
-  readonly readers: readonly Linear[]
+  readonly readers: readonly LinearLayer[]
   /** Outputs of the nodes that divide x by the factors, in the order of the graph; none: a Mul is put in. */
   readonly fold: readonly string[]
 }
 
 /** Every group, in the order of the graph; layers that cannot be in one are refused. */
 export function smoothGroups(
-  model: Model,
-  d: Draft,
+  graph: Graph,
   isWanted: (node: Node) => boolean,
   refuse: (node: Node, reason: string) => void
 ): SmoothGroup[] {
-  const byInput = new Map<string, Linear[]>()
-  for (const node of model.graph.nodes) {
-    if (node.domain !== undefined || !['Conv', 'Gemm', 'MatMul'].includes(node.op) || !isWanted(node)) continue
-    const x = node.inputs[0]
-    const linear = readerOf(d, node)
-    if (typeof linear === 'string') refuse(node, linear)
-    else if (x != null) byInput.set(x, [...(byInput.get(x) ?? []), linear])
+  const g = graphView(graph)
+  const byInput = new Map<string, LinearLayer[]>()
+  for (const node of graph.nodes) {
+    if (!opFor(node)?.linear || !isWanted(node)) continue
+    const linear = readerOf(g, node)
+    if (typeof linear === 'string') {
+      refuse(node, linear)
+      continue
+    }
+    const x = node.inputs[linear.linear.data]
+    if (x != null) byInput.set(x, [...(byInput.get(x) ?? []), linear])
   }
   return [...byInput].flatMap(([x, readers]) => {
-    const { inChannels: channels, axis } = readers[0] as Linear
-    const rank = d.value(x)?.shape?.length
+    const { inChannels: channels, axis } = readers[0] as LinearLayer
+    const rank = g.value(x)?.shape?.length
     if (rank === undefined || readers.some((l) => l.axis !== axis || l.inChannels !== channels)) {
       for (const l of readers) refuse(l.node, 'the channels of its input are not known for sure')
       return []
     }
-    return [{ x, axis, rank, channels, readers, fold: foldOf(d, x, readers, channels) }]
+    return [{ x, axis, rank, channels, readers, fold: foldOf(g, x, readers, { axis, channels }) }]
   })
 }
 
-function readerOf(d: Draft, node: Node): Linear | string {
-  if (attrInt(node, 'transA', 0) !== 0) return 'it transposes its input'
-  const linear = linearOf(node, siteOf(d))
+function readerOf(g: GraphView, node: Node): LinearLayer | string {
+  const linear = linearLayer(node, g)
   if (linear === undefined) return 'its weight is not a constant matrix'
   if (typeof linear === 'string') return linear
-  return d.consumers(linear.weight.id).length > 1 ? 'its weight is shared' : linear
+  if (linear.isTurned) return 'it transposes its input'
+  return g.consumers(linear.weight.id).length > 1 ? 'its weight is shared' : linear
 }
 
-/** Operators through which a positive factor passes. */
-const passing: ReadonlySet<string> = new Set(['Relu', 'LeakyRelu', 'PRelu', 'Identity', 'MaxPool', 'AveragePool'])
+/** Channels of a value: their axis, counted from the end, and their number. */
+interface Channels {
+  readonly axis: number
+  readonly channels: number
+}
 
-/** The nodes whose constants take the factors: LayerNormalization, a linear layer, Mul → Add of vectors. */
-function foldOf(d: Draft, x: string, readers: readonly Linear[], channels: number): string[] {
-  if (d.isOutput(x) || d.consumers(x).length !== readers.length) return []
-  let node = d.producer(x)
-  while (node && passing.has(node.op)) {
-    const from = node.inputs[0] as string
-    if (!d.soleConsumer(from)) return []
-    node = d.producer(from)
+/** The nodes whose constants take the factors of a value that nothing but its readers reads; none where that cannot be. */
+function foldOf(g: GraphView, x: string, readers: readonly LinearLayer[], c: Channels): readonly string[] {
+  if (g.isOutput(x) || g.consumers(x).length !== readers.length) return []
+  return folds(g, x, c) ?? []
+}
+
+/**
+ * The same of a value, the earlier nodes first: the linear layer that makes it; or a node whose output is multiplied where
+ * some of its inputs are, which are constants of a number per channel, and at most one value that can be multiplied too.
+ */
+function folds(g: GraphView, id: string, c: Channels): readonly string[] | undefined {
+  const node = g.producer(id)
+  if (!node || node.outputs[0] !== id) return undefined
+  const layer = linearLayer(node, g)
+  if (layer && typeof layer !== 'string') {
+    const fits = layer.outChannels === c.channels && layer.axis === c.axis
+    return fits && g.consumers(layer.weight.id).length === 1 ? [id] : undefined
   }
-  if (!node || node.domain !== undefined) return []
-  const [output] = node.outputs
-  if (output === undefined || (output !== x && !d.soleConsumer(output))) return []
-  if (node.op === 'LayerNormalization') return isNorm(d, node, channels) ? [output] : []
-  if (node.op === 'Mul') return vectorInput(d, node, channels) === undefined ? [] : [output]
-  if (node.op === 'Add') return affine(d, node, output, channels)
-  const linear = linearOf(node, siteOf(d))
-  if (!linear || typeof linear === 'string' || linear.outChannels !== channels) return []
-  return linear.axis === readers[0]?.axis && d.consumers(linear.weight.id).length === 1 ? [output] : []
-}
-
-const isNorm = (d: Draft, node: Node, channels: number): boolean =>
-  attrInt(node, 'axis', -1) === -1 &&
-  node.outputs.slice(1).every((id) => !id) &&
-  node.inputs.slice(1).every((id) => id === null || isVector(d, id, channels)) &&
-  node.inputs[1] != null
-
-function affine(d: Draft, node: Node, output: string, channels: number): string[] {
-  const at = vectorInput(d, node, channels)
-  const from = at === undefined ? undefined : node.inputs[1 - at]
-  const before = from == null ? undefined : d.producer(from)
-  if (!before || from == null || !d.soleConsumer(from)) return []
-  if (before.op === 'MatMul') {
-    const linear = linearOf(before, siteOf(d))
-    if (!linear || typeof linear === 'string' || linear.outChannels !== channels) return []
-    return d.consumers(linear.weight.id).length === 1 ? [from, output] : []
+  for (const set of factorSets(g, node)) {
+    const given = set.filter((input) => node.inputs[input] != null)
+    const vectors = given.filter((input) => isVector(g, node.inputs[input] as string, c))
+    const [open, ...more] = given
+      .filter((input) => !vectors.includes(input))
+      .map((input) => node.inputs[input] as string)
+    if (more.length > 0) continue
+    if (open === undefined) return vectors.length > 0 && keeps(g, node, c) ? [id] : undefined
+    const before = g.soleConsumer(open) && keeps(g, node, c, open) ? folds(g, open, c) : undefined
+    if (before) return vectors.length > 0 ? [...before, id] : before
   }
-  return before.op === 'Mul' && vectorInput(d, before, channels) !== undefined ? [from, output] : []
+  return undefined
 }
 
-const isVector = (d: Draft, id: string, channels: number): boolean => {
-  const shape = d.constant(id)?.shape
-  return shape !== undefined && shape.at(-1) === channels && elementCount(shape) === channels
+/** Has the output, and so has what it is made from, the channels along the same axis? */
+const keeps = (g: GraphView, node: Node, { axis, channels }: Channels, from?: string): boolean =>
+  [from, node.outputs[0]].every((id) => id === undefined || g.value(id)?.shape?.at(axis) === channels)
+
+/** A constant with one number per channel of the last axis. */
+function isVector(g: GraphView, id: string, { axis, channels }: Channels): boolean {
+  const shape = g.constant(id)?.shape
+  return axis === -1 && shape !== undefined && shape.at(-1) === channels && elementCount(shape) === channels
 }
 
-/** Which input of a Mul or Add is a constant with one number per channel of the last axis. */
-export function vectorInput(d: Draft, node: Node, channels: number): number | undefined {
-  const at = [0, 1].find((i) => isVector(d, node.inputs[i] ?? '', channels))
-  return at !== undefined && d.value(node.inputs[1 - at] ?? '')?.shape?.at(-1) === channels ? at : undefined
+/** The inputs of a node that takes factors: constants with one number per channel, which are all multiplied. */
+export function vectorPlaces(g: GraphView, node: Node, channels: number): readonly number[] {
+  const set = factorSets(g, node).find((all) =>
+    all.some((i) => isVector(g, node.inputs[i] ?? '', { axis: -1, channels }))
+  )
+  return (set ?? []).filter((i) => isVector(g, node.inputs[i] ?? '', { axis: -1, channels }))
 }

@@ -12,13 +12,14 @@ import { type Draft, edit } from '../../../ir/edit.ts'
 import { tensor, toNumbers } from '../../../ir/tensor.ts'
 import { type ChannelNumbers, observeChannels } from '../../../observe/channels.ts'
 import { heldSamples } from '../../../observe/held.ts'
+import { channelAt } from '../../../ops/linear.ts'
 import type { Context, Model, Node } from '../../../types.ts'
-import { absorbAfter, absorbBefore, channelIndex, type Linear } from '../../fuse/linear.ts'
+import { absorbAfter, absorbBefore, type LinearLayer } from '../../fuse/linear.ts'
 import { definePass } from '../../pass.ts'
 import { withTypes } from '../../typed.ts'
 import { matcher } from '../common/select.ts'
 import { changeLinear } from './linear-change.ts'
-import { type SmoothGroup, smoothGroups, vectorInput } from './smooth-groups.ts'
+import { type SmoothGroup, smoothGroups, vectorPlaces } from './smooth-groups.ts'
 
 /** Moves large channels of activations into the weights behind them, without changing what the model computes. */
 export const smooth = definePass({
@@ -75,10 +76,7 @@ export async function planSmooth(model: Model, o: SmoothOptions, ctx: Context): 
   const { calibration } = ctx.data
   if (!calibration) throw new PareError('E_DATA', 'smooth needs calibration data')
   const [isIncluded, isExcluded] = [matcher(o.include), matcher(o.exclude)]
-  let groups: SmoothGroup[] = []
-  edit(model, (d) => {
-    groups = smoothGroups(model, d, (n) => isIncluded(n) && !isExcluded(n), ctx.refuse)
-  })
+  const groups = smoothGroups(model.graph, (n) => isIncluded(n) && !isExcluded(n), ctx.refuse)
   const usable = groups.filter((g) => {
     if (o.insert || g.fold.length > 0) return true
     for (const l of g.readers) ctx.refuse(l.node, 'no constant before it can take the factors')
@@ -133,9 +131,9 @@ function bestScales(
   return best && { ...best, before }
 }
 
-function sizesOf(l: Linear, channels: number): Sizes {
+function sizesOf(l: LinearLayer, channels: number): Sizes {
   const { data } = l.weight
-  const [out, into] = [channelIndex(l.node, data.shape, 'out'), channelIndex(l.node, data.shape, 'in')]
+  const [out, into] = [channelAt(l.linear, 'out'), channelAt(l.linear, 'in')]
   const values = toNumbers(data)
   const made = {
     outputs: l.outChannels,
@@ -221,9 +219,8 @@ function inserted(d: Draft, { x, axis }: SmoothPlan, inverse: Float64Array): str
 function foldInto(d: Draft, output: string, inverse: Float64Array): void {
   const node = d.producer(output)
   if (!node) return
-  if (node.op === 'LayerNormalization') scaleConstants(d, node, [1, 2], inverse)
-  else if (node.op === 'Mul' || node.op === 'Add')
-    scaleConstants(d, node, [vectorInput(d, node, inverse.length) ?? 1], inverse)
+  const vectors = vectorPlaces(d, node, inverse.length)
+  if (vectors.length > 0) scaleConstants(d, node, vectors, inverse)
   else {
     const zero = new Float64Array(inverse.length)
     changeLinear(d, output, undefined, (l, site) => absorbAfter(l, { scale: inverse, shift: zero }, site))

@@ -43,8 +43,9 @@ export const isSafe = (m: Loss, all: readonly Loss[], maxDrop: number): boolean 
   m.drop.value <= maxDrop && likelyDrop(m, all) <= maxDrop
 
 /**
- * The point from a measured one on where bytes and loss together cost least: cost · (1 + drop / maxDrop), so that losing
- * all that is allowed counts like twice the bytes. Drops are to the likely one of `from` as the harms.
+ * The point of the front, among those that cost at least as much as `from`, with the least cost · (1 + drop / maxDrop).
+ * A drop of `maxDrop` therefore counts like twice the bytes. A point's drop is not measured: it is the likely drop of
+ * `from`, multiplied by the ratio of the point's harm to the harm of `from`.
  */
 export function kneeOf(front: readonly Point[], from: Measured, all: readonly Loss[], maxDrop: number): Point {
   const { cost, harm } = from.point

@@ -30,8 +30,8 @@ export interface Rows {
 }
 
 /**
- * H with a share of its mean diagonal added. `power`: the mean square of the inputs, to whose share of 10⁻⁵ moments around
- * the mean, sums of float32 products, are noise.
+ * H with damp × (its mean diagonal) + 10⁻⁵ × `power` added to its diagonal. `power` is the mean square of the inputs.
+ * The moments in H are sums of float32 products; their rounding error is about 10⁻⁵ of `power`.
  */
 export function damped(h: Float64Array, k: number, damp: number, power: number): Float64Array {
   let mean = 0

@@ -1,0 +1,26 @@
+/** What operators tell of the nodes of a graph, finished or under change. */
+import { factsOf, type GraphView } from '../ir/graph.ts'
+import type { Linear, Node, QuantRule } from '../types.ts'
+import { opFor } from './index.ts'
+
+/** A node as a linear layer; `undefined` where it is none. */
+export const linearOf = (g: GraphView, node: Node): Linear | undefined => opFor(node)?.linear?.(factsOf(g, node))
+
+/** Bounds of the output where a node only clamps; `undefined` where it does more, or where the bounds are computed. */
+export const clampOf = (g: GraphView, node: Node): ReturnType<NonNullable<QuantRule['clamp']>> =>
+  opFor(node)?.quant?.clamp?.(factsOf(g, node))
+
+/** Does a node only clamp, whatever its bounds? */
+export const isClamp = (node: Node): boolean => opFor(node)?.quant?.clamp !== undefined
+
+/** Does a positive factor of the first input alone come out again? */
+export const passesFactor = (node: Node): boolean =>
+  opFor(node)?.homogeneous?.some((set) => set.length === 1 && set[0] === 0) ?? false
+
+/** Sets of inputs that the output is a multiple of, those of constants alone first. */
+export function factorSets(g: GraphView, node: Node): readonly (readonly number[])[] {
+  const sets = opFor(node)?.homogeneous ?? []
+  const isFixed = (set: readonly number[]): boolean =>
+    set.every((i) => node.inputs[i] == null || g.constant(node.inputs[i]))
+  return [...sets.filter(isFixed), ...sets.filter((set) => !isFixed(set))]
+}
