@@ -433,6 +433,8 @@ export interface OpenOptions {
   readonly quantization?: 'asFloat'
   /** `sleep`: threads without work leave the cores to others; by default they spin, which is faster alone. */
   readonly idleThreads?: 'sleep'
+  /** Plan memory after the first run, for speed; on by default. Off, a session holds about half as much. */
+  readonly plansMemory?: boolean
 }
 
 /** Time of one kernel in one profiled run. `node` is the engine's node name. */
@@ -624,6 +626,11 @@ export interface MeasureOptions {
   readonly beside: Model
   /** Samples to compare on, at most; all that may choose by default. */
   readonly samples?: number
+  /**
+   * Constants of the outermost graph, with the biases of their nodes, in which the model differs: only what follows them is
+   * run, on the values that `beside` makes before. By default all of the model is run.
+   */
+  readonly changed?: readonly string[]
   /** Time both, interleaved, for so long; by default they are not timed. */
   readonly seconds?: number
   /** Tell the time of every kernel of the model. */

@@ -6,7 +6,7 @@ import { edit } from '../ir/edit.ts'
 import { tensor, toFloats } from '../ir/tensor.ts'
 import { model } from '../ir/text.ts'
 import { nodeRunner } from '../node/runner.ts'
-import type { Dataset, Model } from '../types.ts'
+import type { Dataset, Model, Runner } from '../types.ts'
 import { choosingParts, measurer, measuringParts } from './beside.ts'
 
 const net = model`
@@ -71,6 +71,60 @@ describe('measurer', () => {
     expect(a.drop.n).toBe(15)
     expect(b).toEqual(a)
     expect([first.reads, second.reads]).toEqual([1, 1])
+  })
+  it('runs only what follows changed constants, and tells the same', async () => {
+    const deep = model`
+      input x: f32[N,8]
+      a = Gemm(x, A: f32[8,8], Ab: f32[8])
+      r = Relu(a)
+      b = Gemm(r, B: f32[8,8], Bb: f32[8])
+      s = Add(b, r)
+      c = Gemm(s, C: f32[8,4], Cb: f32[4])
+      output c
+      output a`
+    const opened: string[][] = []
+    const runner = nodeRunner()
+    const watched: Runner = {
+      ...runner,
+      open: (source, o) => {
+        if ('graph' in source) opened.push(source.graph.nodes.map((n) => n.outputs[0] as string))
+        return runner.open(source, o)
+      }
+    }
+    const parts = [data(70, 1)]
+    const look = measurer({ engine: watched, parts, metric: metricFor('relativeError'), rng: rng(0) })
+    for (const [id, follows] of [
+      ['A', ['a', 'r', 'b', 's', 'c']],
+      ['B', ['b', 's', 'c']],
+      ['C', ['c']]
+    ] as const) {
+      const made = edit(deep, (d) => {
+        const v = d.value(id)
+        if (v?.data)
+          d.set({
+            ...v,
+            data: tensor(
+              'float32',
+              v.data.shape,
+              toFloats(v.data).map((w) => 1.5 * w)
+            )
+          })
+      })
+      const whole = await look(made, { beside: deep })
+      opened.length = 0
+      const cut = await look(made, { beside: deep, changed: [id] })
+      const again = await look(made, { beside: deep, changed: [id] })
+      expect(cut.error).toBeGreaterThan(1e-3)
+      // The same products, summed in the same order.
+      expect(cut.error / whole.error).toBeCloseTo(1, 6)
+      expect(cut.drop.value).toBeCloseTo(whole.drop.value, 6)
+      expect(again).toEqual(cut)
+      // The values at the border are made once; those of `A` are the input.
+      const before = id === 'A' ? [] : id === 'B' ? [['a', 'r']] : [['a', 'r', 'b', 's']]
+      expect(opened.toSorted((p, q) => p.length - q.length)).toEqual(
+        [...before, [...follows], [...follows]].toSorted((p, q) => p.length - q.length)
+      )
+    }
   })
   it('times both, and every kernel, where asked', async () => {
     const seen = await measure([data(10, 1)])(grown, { beside: net, seconds: 0.01, kernels: true })

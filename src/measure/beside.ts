@@ -1,8 +1,12 @@
 /** `Context.measure`: a model beside the one it came from, on the samples that choose; those are read and run once. */
+import { evaluateDim } from '../base/dim.ts'
 import { PareError, stopIfAborted } from '../base/errors.ts'
 import type { Rng } from '../base/random.ts'
 import { metricFor } from '../data/metrics.ts'
-import { batching, firstRun, runOf, runOn, runs } from '../runtime/batches.ts'
+import { compacted, heldBytes } from '../ir/compact.ts'
+import { bitsOf } from '../ir/tensor.ts'
+import { inferShapes } from '../ops/infer.ts'
+import { batching, fedOf, firstRun, prescribed, runOf, runOn, runs, samplesWithin } from '../runtime/batches.ts'
 import type {
   Batch,
   Context,
@@ -15,6 +19,8 @@ import type {
   Session,
   Tensor
 } from '../types.ts'
+import { borderValues } from './border.ts'
+import { type Suffix, suffixOf } from './cut.ts'
 import { pairedDrop } from './intervals.ts'
 import { interleave } from './latency.ts'
 import { kernelFacts } from './layers.ts'
@@ -62,27 +68,36 @@ export function choosingParts(data: {
 interface Seen {
   readonly batch: Batch
   readonly reference: Readonly<Record<string, Tensor>>
+  /** Values of the original that a cut-out is fed with. */
+  readonly values?: Readonly<Record<string, Tensor>>
 }
 
-/** More than this is not kept, but read and run again each time. */
-const heldBytes = 512 * 1024 * 1024
+/** Batches and outputs that take more bytes than this are not kept, but read and run again each time. */
+const mostHeld = 256 * 1024 * 1024
 const samplesPerRun = 32
+/** Bytes of the largest value of a model in one run, at most. */
+const largestValue = 8 * 1024 * 1024
 
 const faithfulness = metricFor('relativeError')
 
 /** The `measure` of a context over given samples. Throws `E_DATA` where there is none, `E_RUN` where a model does not run. */
 export function measurer(o: BesideOptions): NonNullable<Context['measure']> {
   const held = new WeakMap<Model, Map<number, readonly Seen[]>>()
+  const border = borderValues((model) => open(o, model, false))
   const all = o.parts.reduce((n, d) => n + d.size, 0)
   return async (model, what) => {
     const most = Math.min(what.samples ?? all, all)
     if (most === 0) throw new PareError('E_DATA', 'there are no samples to measure on')
     const sums = { before: [] as number[], after: [] as number[], errors: [] as number[] }
-    const session = await open(o, model)
+    const seen = seenBy(o, held, what.beside, most)
+    const suffix = suffixIn(model, what)
+    const session = await open(o, suffix?.model ?? model, what.seconds !== undefined)
     try {
-      for await (const { batch, reference } of seenBy(o, held, what.beside, most)) {
+      for await (const { batch, reference, values } of suffix ? border.of(what.beside, suffix.border, seen) : seen) {
         stopIfAborted(o.signal)
-        const outputs = await runOn(session, runOf(batch, batching([session], batch.n)))
+        const outputs = values
+          ? { ...reference, ...(await session.run(values)) }
+          : await runOn(session, runOf(batch, batching([session], batch.n)))
         sums.before.push(...o.metric.scores(reference, batch, reference))
         sums.after.push(...o.metric.scores(outputs, batch, reference))
         sums.errors.push(...faithfulness.scores(outputs, batch, reference))
@@ -103,8 +118,14 @@ export function measurer(o: BesideOptions): NonNullable<Context['measure']> {
   }
 }
 
-const open = (o: BesideOptions, model: Model): Promise<Session> =>
-  (o.measured ?? o.engine).open(model, o.threads === undefined ? {} : { threads: o.threads })
+const open = (o: BesideOptions, model: Model, plansMemory: boolean): Promise<Session> =>
+  (o.measured ?? o.engine).open(model, { plansMemory, ...(o.threads === undefined ? {} : { threads: o.threads }) })
+
+/** The cut-out that tells all; `undefined` where the whole model has to run. */
+function suffixIn(model: Model, { beside, changed, seconds, kernels }: MeasureOptions): Suffix | undefined {
+  if (!changed || seconds !== undefined || kernels || prescribed(fedOf(beside)) !== undefined) return undefined
+  return suffixOf(model, changed, inferShapes(beside).graph)
+}
 
 /** Batches with the outputs of `beside`, kept for the next time where they fit. */
 async function* seenBy(
@@ -113,13 +134,16 @@ async function* seenBy(
   beside: Model,
   most: number
 ): AsyncGenerator<Seen> {
-  const known = held.get(beside)?.get(most)
-  if (known) return yield* known
+  const models = held.get(beside) ?? new Map<number, readonly Seen[]>()
+  for (const known of models.values()) {
+    const first = firstSamples(known, most)
+    if (first) return yield* first
+  }
   const kept: Seen[] = []
   let bytes = 0
-  const session = await open(o, beside)
+  const session = await open(o, beside, false)
   try {
-    const how = batching([session], samplesPerRun)
+    const how = batching([session], samplesWithin(largestValue, largestPerSample(beside), samplesPerRun))
     let left = most
     for (const dataset of o.parts) {
       const indices = Array.from({ length: Math.min(left, dataset.size) }, (_, i) => i)
@@ -128,22 +152,45 @@ async function* seenBy(
       for await (const run of runs(dataset, how, { rest: 'fill', indices })) {
         const { batch } = run
         const reference = await runOn(session, run)
-        const seen = { batch, reference }
-        bytes += bytesOf(batch.inputs) + bytesOf(reference)
-        if (bytes <= heldBytes) kept.push(seen)
-        yield seen
+        if (bytes <= mostHeld) {
+          const inputs = Object.fromEntries(Object.entries(batch.inputs).map(([name, t]) => [name, compacted(t)]))
+          bytes += bytesOf(inputs) + bytesOf(reference)
+          kept.push({ batch: { ...batch, inputs }, reference })
+        }
+        yield { batch, reference }
       }
     }
   } finally {
     await session.close()
   }
-  if (bytes > heldBytes) return
-  const models = held.get(beside) ?? new Map<number, readonly Seen[]>()
+  if (bytes > mostHeld) return
+  for (const fewer of models.keys()) if (firstSamples(kept, fewer)) models.delete(fewer)
   held.set(beside, models.set(most, kept))
 }
 
+/** The batches that hold exactly the first so many samples, where there are such. */
+function firstSamples(seen: readonly Seen[], count: number): readonly Seen[] | undefined {
+  let n = 0
+  for (const [i, { batch }] of seen.entries()) {
+    n += batch.n
+    if (n >= count) return n === count ? seen.slice(0, i + 1) : undefined
+  }
+  return undefined
+}
+
 const bytesOf = (tensors: Readonly<Record<string, Tensor>>): number =>
-  Object.values(tensors).reduce((n, t) => n + t.bytes.length, 0)
+  Object.values(tensors).reduce((n, t) => n + heldBytes(t), 0)
+
+/** Bytes of the largest value for one sample; open dimensions count as 1. */
+function largestPerSample(model: Model): number {
+  let most = 1
+  for (const { dtype, shape, data } of inferShapes(model).graph.values.values()) {
+    if (data || dtype === undefined || !shape) continue
+    const elements = shape.reduce<number>((n, d, axis) => n * (axis === 0 ? 1 : (evaluateDim(d, {}) ?? 1)), 1)
+    most = Math.max(most, (elements * bitsOf(dtype)) / 8)
+  }
+  return most
+}
 
 async function kernelsOf(runner: Runner, o: BesideOptions, model: Model): Promise<ReadonlyMap<string, number>> {
   const { threads, signal } = o
@@ -159,7 +206,7 @@ async function timed(
   { beside }: MeasureOptions,
   minSeconds: number
 ): Promise<Ratio | undefined> {
-  const other = await open(o, beside)
+  const other = await open(o, beside, true)
   try {
     const dataset = o.parts.find((d) => d.size > 0)
     if (!dataset) return undefined

@@ -1,6 +1,7 @@
 /** A compressed model cut at the values that the original has too, and fed the original's there: only each layer's own change is left. */
 import { evaluateDim } from '../base/dim.ts'
 import { edit, renameReads } from '../ir/edit.ts'
+import { constant, reads } from '../ir/graph.ts'
 import { bitsOf, tensor, toNumbers } from '../ir/tensor.ts'
 import { feedsOf, type Run } from '../runtime/batches.ts'
 import type { Graph, Model, Session, Tensor } from '../types.ts'
@@ -90,4 +91,46 @@ export function valueBytes(graph: Graph, id: string): number {
   if (dtype === undefined || !shape) return 1024 * 1024
   const elements = shape.reduce<number>((n, d) => n * (evaluateDim(d, {}) ?? samplesPerRun), 1)
   return (elements * bitsOf(dtype)) / 8
+}
+
+/** What constants can change: the nodes that follow them. */
+export interface Suffix {
+  readonly model: Model
+  /** Values that it is fed with: made before, or inputs of the whole model. */
+  readonly border: readonly string[]
+}
+
+/**
+ * The part of a model that follows constants of its outermost graph. `types`: the same graph with inferred types. `undefined`
+ * where the constants are not there, or values at the border have no known type.
+ */
+export function suffixOf({ graph, ...rest }: Model, constants: readonly string[], types: Graph): Suffix | undefined {
+  if (constants.some((id) => !constant(graph, id)) || graph.inputs.some((id) => graph.values.get(id)?.data))
+    return undefined
+  const follows = new Set(constants)
+  const nodes = graph.nodes.filter((n) => {
+    if (!reads(n).some((id) => follows.has(id))) return false
+    for (const id of n.outputs) follows.add(id)
+    return true
+  })
+  const border = new Set(nodes.flatMap(reads).filter((id) => !follows.has(id) && !constant(graph, id)))
+  const read = new Set([...nodes.flatMap(reads), ...nodes.flatMap((n) => n.outputs)])
+  const values = new Map([...graph.values].filter(([id]) => read.has(id)))
+  for (const id of border) {
+    const v = types.values.get(id)
+    if (v?.type !== 'tensor' || v.dtype === undefined || v.data) return undefined
+    values.set(id, v)
+  }
+  const outputs = graph.outputs.filter((id) => follows.has(id))
+  if (border.size === 0 || outputs.length === 0) return undefined
+  return { model: { ...rest, graph: { ...graph, inputs: [...border], outputs, nodes, values } }, border: [...border] }
+}
+
+/** The part of a model that makes some values. */
+export function prefixOf(model: Model, values: readonly string[]): Model {
+  return edit(model, (d) => {
+    d.setOutputs(values)
+    d.sweep()
+    d.setInputs(d.inputs.filter((id) => d.consumers(id).length > 0))
+  })
 }

@@ -53,7 +53,7 @@ export async function watch(
   ctx: Surroundings,
   take: (outputs: Readonly<Record<string, Tensor>>, n: number) => void
 ): Promise<void> {
-  const session = await ctx.engine.open(model, opening)
+  const session = await ctx.engine.open(model, { plansMemory: false, ...opening })
   try {
     for await (const { outputs, n } of outputsOn(session, feed, ctx)) take(outputs, n)
   } finally {

@@ -1,10 +1,11 @@
 /** Calibration samples for passes that run the data many times. */
-import { toArray } from '../base/bytes.ts'
+import { concat } from '../base/bytes.ts'
 import { arrayDataset } from '../data/arrays.ts'
-import type { Dataset, Tensor } from '../types.ts'
+import { compacted, heldBytes } from '../ir/compact.ts'
+import type { Bytes, Dataset, Tensor } from '../types.ts'
 
-/** Samples of more bytes than this are read again each time. */
-const heldBytes = 512 * 1024 * 1024
+/** Samples that take more bytes than this are read again each time. */
+const mostBytes = 256 * 1024 * 1024
 
 /** The first `most` samples, in memory where they fit. */
 export async function heldSamples(data: Dataset, most: number): Promise<Dataset> {
@@ -18,23 +19,38 @@ export async function heldSamples(data: Dataset, most: number): Promise<Dataset>
   const parts = new Map<string, Tensor[]>()
   let bytes = 0
   for await (const b of first.batches({ batch: 16 })) {
-    for (const [name, t] of Object.entries(b.inputs)) {
-      if (t.strings || t.shape[0] !== b.n) return first
-      bytes += t.bytes.length
-      parts.set(name, [...(parts.get(name) ?? []), t])
+    for (const [name, given] of Object.entries(b.inputs)) {
+      if (given.strings || given.shape[0] !== b.n) return first
+      const t = compacted(given)
+      bytes += heldBytes(t)
+      const own = parts.get(name)
+      if (own) own.push(t)
+      else parts.set(name, [t])
     }
-    if (bytes > heldBytes) return first
+    if (bytes > mostBytes) return first
   }
   return arrayDataset({ inputs: Object.fromEntries([...parts].map(([name, all]) => [name, joined(all, size)])) })
 }
 
 function joined(all: readonly Tensor[], size: number): Tensor {
   const { dtype, shape } = all[0] as Tensor
-  const bytes = new Uint8Array(all.reduce((n, t) => n + t.bytes.length, 0))
-  let at = 0
-  for (const t of all) {
-    bytes.set(toArray(t.bytes), at)
-    at += t.bytes.length
+  return { dtype, shape: [size, ...shape.slice(1)], bytes: chained(all.map((t) => t.bytes)) }
+}
+
+/** Runs of bytes, one behind the other, without a copy of them. */
+function chained(all: readonly Bytes[]): Bytes {
+  const length = all.reduce((n, b) => n + b.length, 0)
+  return {
+    length,
+    slice: (from = 0, to = length) => {
+      const out: Uint8Array[] = []
+      let start = 0
+      for (const bytes of all) {
+        const [a, b] = [Math.max(from - start, 0), Math.min(to - start, bytes.length)]
+        if (a < b) out.push(bytes.slice(a, b))
+        start += bytes.length
+      }
+      return out.length === 1 ? (out[0] as Uint8Array) : concat(out)
+    }
   }
-  return { dtype, shape: [size, ...shape.slice(1)], bytes }
 }

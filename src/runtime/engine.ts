@@ -40,6 +40,7 @@ export interface OrtSessionOptions {
   readonly graphOptimizationLevel?: 'disabled' | 'basic' | 'extended' | 'layout' | 'all'
   readonly executionMode?: 'sequential' | 'parallel'
   readonly optimizedModelFilePath?: string
+  readonly enableMemPattern?: boolean
   readonly enableProfiling?: boolean
   readonly profileFilePrefix?: string
   readonly logSeverityLevel?: 0 | 1 | 2 | 3 | 4

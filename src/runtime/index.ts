@@ -133,6 +133,7 @@ function sessionOptions(o: OpenOptions, folder: ScratchFolder | undefined): OrtS
       ...(o.quantization === 'asFloat' ? { 'session.disable_quant_qdq': '1' } : {}),
       ...(o.idleThreads === 'sleep' ? { 'session.intra_op.allow_spinning': '0' } : {})
     },
+    enableMemPattern: o.plansMemory ?? true,
     ...(folder && o.keepOptimized ? { optimizedModelFilePath: folder.path(names.optimized) } : {}),
     ...(folder && o.profile ? { enableProfiling: true, profileFilePrefix: folder.path(names.profile) } : {})
   }

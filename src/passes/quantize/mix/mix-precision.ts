@@ -101,7 +101,7 @@ async function mixSize(model: Model, o: MixOptions, ctx: Context): Promise<Model
   checkSize(parts)
   const calibration = ctx.data.calibration && (await heldSamples(ctx.data.calibration, mostSamples))
   const made = await disturbances(model, parts, o.method, calibration, ctx)
-  const errors = await sensitivities(model, made, o.probes, ctx)
+  const errors = await sensitivities(model, made, parts, o.probes, ctx)
   const front = paretoFront(
     parts.map((p, l) => p.ways.map((w, t) => ({ cost: w.bytes, harm: errors[l]?.[t] as number })))
   )
@@ -178,12 +178,13 @@ async function decide(model: Model, t: Table, o: MixOptions, ctx: Context): Prom
   return { point, result: built.get(point) as Model, measured: real.best, seen: [...seen, ...real.seen] }
 }
 
-/** Every weight is held in every type while the front is walked. */
-const heldBytes = 4 * 2 ** 30
+/** Codes of every weight in every type are held while the front is walked. */
+const mostBytes = 2 * 2 ** 30
 
 function checkSize(parts: readonly Part[]): void {
-  const bytes = parts.reduce((n, p) => n + 4 * p.elements * (p.ways.length - 1), 0)
-  if (bytes > heldBytes)
+  // Integers take a byte or less, palettes two.
+  const bytes = parts.reduce((n, p) => n + 2 * p.elements * (p.ways.length - 1), 0)
+  if (bytes > mostBytes)
     throw new PareError('E_LIMIT', `weights in every type would take ${(bytes / 2 ** 30).toFixed(1)} GB of memory`, {
       where: 'mix-precision',
       hint: 'fewer --types, or --exclude what needs no choice'

@@ -5,6 +5,7 @@
  * runs once.
  */
 import { PareError, stopIfAborted } from '../../../base/errors.ts'
+import { compacted } from '../../../ir/compact.ts'
 import { editGraph, mapGraphs, takenIds } from '../../../ir/edit.ts'
 import { constant } from '../../../ir/graph.ts'
 import { type Gram, grams, type LayerInput } from '../../../observe/gram.ts'
@@ -20,7 +21,8 @@ import { asHalf, type Method, type Part, type Way } from './types.ts'
 /** A weight as one type makes it, and the bias that takes up the shift of the mean. */
 export interface Disturbed {
   readonly id: string
-  readonly data: Tensor
+  /** Made anew from its codes at every call. */
+  readonly data: () => Tensor
   readonly bias?: { readonly output: string; readonly values: Float64Array }
 }
 
@@ -82,11 +84,13 @@ function rounder(
     const w = way.plans.find((p) => p.id === id)
     if (!w) {
       const half = way.type === 'float16' ? asHalf(own) : undefined
-      return half && { id, data: half }
+      return half && { id, data: () => asHalf(own) as Tensor }
     }
-    const data = expanded(store(w), own, w)
+    const stored = store(w)
+    const made = 'dtype' in stored ? compacted(stored) : stored
+    const data = (): Tensor => expanded(made, own, w)
     if (!seen || !hasBias) return { id, data }
-    const values = biasOf(typed, seen.layer, own, data, seen.gram)
+    const values = biasOf(typed, seen.layer, own, data(), seen.gram)
     return { id, data, bias: { output: seen.layer.node.outputs[0] as string, values } }
   }
 }
@@ -103,7 +107,7 @@ export function disturbed(model: Model, all: readonly Disturbed[]): Model {
       (d) => {
         for (const v of graph.values.values()) {
           const data = constant(graph, v.id) ? byId.get(v.id) : undefined
-          if (data) d.set({ ...v, data })
+          if (data) d.set({ ...v, data: data() })
         }
         if (graph.name === model.graph.name) applyBiases(d, biases)
       },
@@ -116,6 +120,7 @@ export function disturbed(model: Model, all: readonly Disturbed[]): Model {
 export async function sensitivities(
   model: Model,
   made: readonly (readonly (readonly Disturbed[])[])[],
+  parts: readonly Part[],
   samples: number,
   ctx: Pick<Context, 'measure' | 'signal' | 'progress'>
 ): Promise<readonly (readonly number[])[]> {
@@ -125,12 +130,15 @@ export async function sensitivities(
   const total = made.reduce((n, ways) => n + ways.filter((w) => w.length > 0).length, 0)
   const out: number[][] = []
   let done = 0
-  for (const ways of made) {
+  for (const [at, ways] of made.entries()) {
+    const { ids: changed = [] } = parts[at] ?? {}
     const errors: number[] = []
     for (const all of ways) {
       stopIfAborted(ctx.signal)
       if (all.length > 0) ctx.progress('measuring layers', done++, total)
-      errors.push(all.length === 0 ? 0 : (await measure(disturbed(model, all), { beside: model, samples })).error)
+      errors.push(
+        all.length === 0 ? 0 : (await measure(disturbed(model, all), { beside: model, samples, changed })).error
+      )
     }
     out.push(errors)
   }

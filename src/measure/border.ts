@@ -1,0 +1,52 @@
+/** What cut-outs of a model are fed with: its own values at the border of the cut, batch by batch. */
+import { batching, runOf, runOn } from '../runtime/batches.ts'
+import type { Batch, Model, Session, Tensor } from '../types.ts'
+import { prefixOf } from './cut.ts'
+
+/** Values of the last border are kept up to so many bytes, and made again each time beyond. */
+const mostHeld = 64 * 1024 * 1024
+
+type Values = Readonly<Record<string, Tensor>>
+
+interface Held {
+  readonly model: Model
+  readonly border: string
+  readonly all: readonly Values[]
+}
+
+/** Adds to batches the values that a model has for them; those of the last border asked for are kept. */
+export function borderValues(open: (model: Model) => Promise<Session>) {
+  let held: Held | undefined
+  return { of }
+
+  async function* of<B extends { readonly batch: Batch }>(
+    model: Model,
+    ids: readonly string[],
+    seen: AsyncIterable<B>
+  ): AsyncGenerator<B & { readonly values: Values }> {
+    const border = ids.join('\n')
+    const known = held?.model === model && held.border === border ? held.all : undefined
+    if (!known) held = undefined
+    const made: Values[] = []
+    let bytes = 0
+    let session: Session | undefined
+    const taps = ids.filter((id) => !model.graph.inputs.includes(id))
+    try {
+      let at = 0
+      for await (const s of seen) {
+        let values = known?.[at++]
+        if (!values) {
+          if (taps.length > 0) session ??= await open(prefixOf(model, taps))
+          const found = session ? await runOn(session, runOf(s.batch, batching([session], s.batch.n))) : {}
+          values = Object.fromEntries(ids.map((id) => [id, (found[id] ?? s.batch.inputs[id]) as Tensor]))
+          bytes += Object.values(found).reduce((n, t) => n + t.bytes.length, 0)
+          if (bytes <= mostHeld) made.push(values)
+        }
+        yield { ...s, values }
+      }
+    } finally {
+      await session?.close()
+    }
+    if (!known && bytes <= mostHeld) held = { model, border, all: made }
+  }
+}
