@@ -22,7 +22,7 @@ const small = join(folder, 'small.onnx')
 const pare = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url))
 
 try {
-  const { bytes } = await save(bigModel(12, 5000), big, { external: true, force: true })
+  const { bytes } = await save(bigModel(12, 5000), big, { write: { external: true }, force: true })
   console.log(`${(bytes / 1e9).toFixed(2)} GB written`)
   const rows = []
   for (const [command, ...flags] of [['inspect'], ['quantize-weights', '--out', small, '--force']])

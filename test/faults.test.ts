@@ -227,7 +227,7 @@ describe.skipIf(!isBuilt)('the program under attack (needs npm run build)', () =
 
   it('reads external weights only from the folder of the model', async () => {
     mkdirSync(at('inner'))
-    await save(net, at('inner/out.onnx'), { external: true })
+    await save(net, at('inner/out.onnx'), { write: { external: true } })
     const weights = readdirSync(at('inner')).find((name) => name.endsWith('.weights')) ?? ''
     writeFileSync(at(weights), readFileSync(at(`inner/${weights}`)))
     rmSync(at(`inner/${weights}`))

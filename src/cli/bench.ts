@@ -27,7 +27,7 @@ export const command: Command = {
     const seconds = number(given, 'seconds')
     const job = {
       command: 'bench' as const,
-      ...common(given, command, at.argv),
+      ...common(given, command, at),
       ...{ model, data: dataOf(given) },
       ...(other === undefined ? {} : { other }),
       ...(seconds === undefined ? {} : { seconds })

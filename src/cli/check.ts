@@ -4,12 +4,14 @@ import { basename, dirname, extname, join, resolve } from 'node:path'
 import { PareError } from '../base/errors.ts'
 import { nearest } from '../base/suggest.ts'
 import type { DataDescription } from '../data/description.ts'
-import { isInWords } from '../ir/text.ts'
+import { formatOfFile } from '../formats/index.ts'
+import { formatOf, outputFormat, targetOf } from '../node/catalog.ts'
 import type { JobData } from '../node/job.ts'
-import type { Recipe } from '../types.ts'
-import { type Command, isOn, text } from './command.ts'
+import type { Catalog, Recipe } from '../types.ts'
+import { type Command, isOn, type Surroundings, text } from './command.ts'
 import { systemReason } from './fault.ts'
 import type { Parsed } from './flags.ts'
+import { writeOptions } from './format-flags.ts'
 
 /** A file that is to be read. Throws `E_FILE`. */
 export function readable(path: string): string {
@@ -67,9 +69,15 @@ function access(path: string, mode: number, message: string): void {
   }
 }
 
-/** Where the model goes: `--out`, else `NAME.pare.onnx` beside the model. Never onto the model itself. */
-export function outputOf(given: Parsed, model: string): string {
-  const out = text(given, 'out') ?? join(dirname(model), `${basename(model, extname(model))}.pare.onnx`)
+/**
+ * Where the model goes: `--out`, else `NAME.pare` beside the model with the ending of the target's format. Never onto the
+ * model itself. Throws `E_USAGE` where the ending is another format's.
+ */
+export function outputOf(given: Parsed, model: string, catalog: Catalog): string {
+  const target = targetOf(text(given, 'target'), model, catalog)
+  const [ending] = formatOf(target, catalog).extensions
+  const out = text(given, 'out') ?? join(dirname(model), `${basename(model, extname(model))}.pare${ending}`)
+  outputFormat(out, target, catalog, writeOptions(given, catalog))
   writable(out, isOn(given, 'force'))
   if (isSame(out, model))
     throw new PareError('E_USAGE', 'the output is the model itself', {
@@ -197,7 +205,7 @@ const again = (given: Parsed, names: readonly string[]): string[] =>
   names.flatMap((name) => (given.values.has(name) ? [`--${name}`, String(given.values.get(name))] : []))
 
 /** The command that makes the same model from the recipe of a report. */
-export function replayLine(given: Parsed, model: string, out: string, report: string): string {
+export function replayLine(given: Parsed, model: string, out: string, report: string, catalog: Catalog): string {
   const names = [
     'data',
     'eval-data',
@@ -208,30 +216,32 @@ export function replayLine(given: Parsed, model: string, out: string, report: st
     'max-drop',
     'target',
     'seed',
-    'threads'
+    'threads',
+    ...Object.keys(writeOptions(given, catalog))
   ]
   return shellLine(['compress', model, '--out', out, '--recipe', report, ...again(given, names)])
 }
 
 /** The command that verifies a result on the data that was given, as it was read. */
 export function verifyLine(given: Parsed, model: string, out: string): string {
-  if (isInWords(model)) return shellLine(['compress', out, '--data', 'PATH'])
+  if (formatOfFile(model)?.weightless) return shellLine(['compress', out, '--data', 'PATH'])
   const flags = again(given, ['eval-data', 'data', 'preprocess', 'labels', 'metric'])
   return shellLine(['verify', model, out, ...(flags.length > 0 ? flags : ['--data', 'PATH'])])
 }
 
 /** The part of a job that every command fills in alike. */
-export function common(given: Parsed, command: Command, argv: readonly string[]) {
-  const [seed, threads, opset] = ['seed', 'threads', 'opset'].map((f) => given.values.get(f) as number | undefined)
+export function common(given: Parsed, command: Command, { argv, catalog }: Pick<Surroundings, 'argv' | 'catalog'>) {
+  const [seed, threads] = ['seed', 'threads'].map((f) => given.values.get(f) as number | undefined)
   if (threads !== undefined && (threads < 1 || threads > 1024))
     throw new PareError('E_USAGE', `--threads takes 1 or more, not ${threads}`)
   if (seed !== undefined && seed < 0) throw new PareError('E_USAGE', `--seed takes 0 or more, not ${seed}`)
   const target = text(given, 'target')
+  const write = command.writes ? writeOptions(given, catalog) : {}
   return {
     line: shellLine([command.name, ...argv.slice(1)]),
     force: isOn(given, 'force'),
     ...(target === undefined ? {} : { target }),
-    ...(opset === undefined ? {} : { opset }),
+    ...(Object.keys(write).length === 0 ? {} : { write }),
     ...(seed === undefined ? {} : { seed }),
     ...(threads === undefined ? {} : { threads })
   }

@@ -1,4 +1,6 @@
 /** A command of the program: its words and flags as data, and what it does. */
+import type { Job, JobHooks, JobResult } from '../node/job.ts'
+import type { Catalog } from '../types.ts'
 import type { Flag, Parsed, Positional } from './flags.ts'
 
 /** What a command is given of the process around it. */
@@ -8,8 +10,9 @@ export interface Surroundings {
   readonly out: NodeJS.WriteStream
   readonly err: NodeJS.WriteStream
   readonly signal: AbortSignal
-  /** The module that a worker thread starts with. */
-  readonly program: URL
+  readonly catalog: Catalog
+  /** Runs a job: the program does in a thread of its own. */
+  start(job: Job, hooks: JobHooks): Promise<JobResult>
 }
 
 /** One command. */
@@ -18,6 +21,8 @@ export interface Command {
   readonly summary: string
   readonly positionals: readonly Positional[]
   readonly flags: readonly Flag[]
+  /** It writes a model: options of formats are flags of it too. */
+  readonly writes?: true
   readonly examples?: readonly string[]
   readonly more?: string
   /** Exit status. */

@@ -24,6 +24,7 @@ export const command: Command = {
   name: 'compress',
   summary: 'make a model smaller and faster, and prove what that cost',
   positionals: [{ name: 'model.onnx' }],
+  writes: true,
   flags: [
     dataFlag,
     evalDataFlag,
@@ -61,7 +62,7 @@ export const command: Command = {
   run: async (given, at) => {
     const [model = ''] = given.positionals
     readable(model)
-    const out = outputOf(given, model)
+    const out = outputOf(given, model, at.catalog)
     const report = reportOf(given)
     const [data, metric, maxDrop, recipe] = [
       dataOf(given),
@@ -72,7 +73,7 @@ export const command: Command = {
     for (const [name, options] of recipe ?? []) parseOptions(passFor(name), options)
     const job = {
       command: 'compress' as const,
-      ...common(given, command, at.argv),
+      ...common(given, command, at),
       ...{ model, out, data },
       objective: (text(given, 'objective') ?? 'balanced') as Objective,
       ...(metric === undefined ? {} : { metric }),
@@ -83,7 +84,7 @@ export const command: Command = {
     return runInWorker(job, given, at, {
       report,
       wrote: true,
-      replay: report === undefined ? undefined : replayLine(given, model, out, report),
+      replay: report === undefined ? undefined : replayLine(given, model, out, report, at.catalog),
       next: () => verifyLine(given, model, out)
     })
   }

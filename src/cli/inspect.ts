@@ -17,7 +17,7 @@ export const command: Command = {
   run: async (given, at) => {
     const [model = ''] = given.positionals
     readable(model)
-    const job = { command: 'inspect' as const, ...common(given, command, at.argv), model, graph: isOn(given, 'graph') }
+    const job = { command: 'inspect' as const, ...common(given, command, at), model, graph: isOn(given, 'graph') }
     return runInWorker(job, given, at, { report: reportOf(given) })
   }
 }

@@ -112,7 +112,7 @@ describe.skipIf(!existsSync(program))('the program (needs npm run build)', () =>
     const sha256 = createHash('sha256')
       .update(readFileSync(join(folder, 'j.onnx')))
       .digest('hex')
-    expect(report.output).toEqual({ path: 'j.onnx', sha256 })
+    expect(report.output).toEqual({ path: 'j.onnx', sha256, format: 'onnx' })
     expect(report.recipe).toEqual([['quantize-weights', {}]])
     expect(report.after?.bytes).toBe(readFileSync(join(folder, 'j.onnx')).length)
     expect(report.command).toBe('pare quantize-weights net.onnx -o j.onnx --json')

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** The program `pare`. A worker thread starts with this module too, and then runs its job. */
 import { isJobThread, serveJob } from '../node/worker.ts'
-import type { Command } from './command.ts'
+import type { Command, Surroundings } from './command.ts'
 
 interface Entry {
   readonly name: string
@@ -71,15 +71,18 @@ async function main(argv: readonly string[], signal: AbortSignal): Promise<numbe
       return 0
     }
     const command = await commandFor(name)
+    const [{ flagsFor }, { standard }] = await Promise.all([import('./format-flags.ts'), import('../node/catalog.ts')])
     if (args.includes('--help') || args.includes('-h')) {
       const [{ commandHelp }, { styleFor }] = await Promise.all([import('./help.ts'), import('./style.ts')])
-      stdout.write(commandHelp(command, styleFor(stdout)))
+      stdout.write(commandHelp({ ...command, flags: flagsFor(command, standard) }, styleFor(stdout)))
       return 0
     }
     const { parseFlags } = await import('./flags.ts')
-    const given = parseFlags(args, command.flags, command.positionals, name)
+    const given = parseFlags(args, flagsFor(command, standard), command.positionals, name)
     const program = new URL(import.meta.url)
-    return await command.run(given, { argv, out: stdout, err: stderr, signal, program })
+    const start: Surroundings['start'] = async (job, hooks) =>
+      (await import('../node/worker.ts')).startJob(job, program, hooks)
+    return await command.run(given, { argv, out: stdout, err: stderr, signal, catalog: standard, start })
   } catch (thrown) {
     const [{ asPareError, printError, statusOf }, { styleFor }] = await Promise.all([
       import('./fault.ts'),

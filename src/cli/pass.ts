@@ -42,6 +42,7 @@ function commandOf(pass: AnyPass): Command {
     name: pass.name,
     summary: pass.summary,
     positionals: [{ name: 'model.onnx' }],
+    writes: true,
     flags: [
       ...own,
       ...(pass.after.length > 0 ? [prepareFlag(pass.after)] : []),
@@ -65,13 +66,13 @@ function commandOf(pass: AnyPass): Command {
       const missing = pass.needs.find((kind) => !data.data && !(kind === 'train' ? data.train : data.calibration))
       if (missing) throw new PareError('E_DATA', `${pass.name} needs ${missing} data`, { hint: '--data PATH' })
       const before = given.values.get('prepare') === false ? [] : pass.after.map((name) => [name, {}] as const)
-      const out = outputOf(given, model)
+      const out = outputOf(given, model, at.catalog)
       const report = reportOf(given)
       const metric = text(given, 'metric')
       const reference = text(given, 'reference')
       const job = {
         command: 'apply' as const,
-        ...common(given, command, at.argv),
+        ...common(given, command, at),
         ...{ model, out, recipe: [...before, [pass.name, options] as const] },
         data,
         ...(metric === undefined ? {} : { metric }),

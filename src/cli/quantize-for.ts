@@ -13,6 +13,7 @@ export const command: Command = {
   name: 'quantize-for',
   summary: 'the files that a library loads by name, for every model of a folder',
   positionals: [{ name: 'transformers-js' }, { name: 'FOLDER' }],
+  writes: true,
   flags: [
     {
       name: 'only',
@@ -51,7 +52,7 @@ export const command: Command = {
     const out = text(given, 'out')
     const job = {
       command: 'quantize-for' as const,
-      ...common(given, command, at.argv),
+      ...common(given, command, at),
       ...{ model, data: dataOf(given) },
       ...(only ? { only } : {}),
       ...(out === undefined ? {} : { out })

@@ -1,6 +1,5 @@
 /** Runs a job in its thread, shows its progress and prints what came out. */
 import type { Job, JobResult } from '../node/job.ts'
-import { startJob } from '../node/worker.ts'
 import { printFamily } from '../report/family.ts'
 import { printInspection } from '../report/inspection.ts'
 import { printOpening, printReport } from '../report/text.ts'
@@ -37,7 +36,7 @@ export async function runInWorker(job: Job, given: Parsed, at: Surroundings, out
   const began = performance.now()
   let result: JobResult
   try {
-    result = await startJob(job, at.program, {
+    result = await at.start(job, {
       signal: at.signal,
       progress: shown.update,
       ...(isQuiet

@@ -10,16 +10,9 @@ export const outputFlags: readonly Flag[] = [
     hint: 'FILE',
     group: 'output',
     about: 'where to write the model',
-    default: 'NAME.pare.onnx'
+    default: 'NAME.pare.onnx, by the target’s format'
   },
-  { name: 'force', kind: 'boolean', group: 'output', about: 'overwrite files that exist' },
-  {
-    name: 'opset',
-    kind: 'whole',
-    hint: 'N',
-    group: 'output',
-    about: 'ONNX opset to write, 13 and up; by default the model’s'
-  }
+  { name: 'force', kind: 'boolean', group: 'output', about: 'overwrite files that exist' }
 ]
 
 /** Of commands that make a Report. */
@@ -39,16 +32,18 @@ export const reportFlags: readonly Flag[] = [
 /** Of commands that write a report but no model. */
 export const forceFlag: Flag = outputFlags[1] as Flag
 
+/** Where the model will live. */
+export const targetFlag: Flag = {
+  name: 'target',
+  kind: 'text',
+  hint: 'NAME',
+  group: 'target',
+  about: 'where the model will live, which decides the format; pare targets lists them (default: by the model’s ending)'
+}
+
 /** Where and how models run. */
 export const placeFlags: readonly Flag[] = [
-  {
-    name: 'target',
-    kind: 'text',
-    hint: 'NAME',
-    group: 'target',
-    about: 'where the model will live; pare targets lists them',
-    default: 'ort-cpu'
-  },
+  targetFlag,
   { name: 'seed', kind: 'whole', hint: 'N', group: 'target', about: 'whatever is drawn is drawn by it', default: 0 },
   { name: 'threads', kind: 'whole', hint: 'N', group: 'target', about: 'threads of the runtime', default: 1 }
 ]

@@ -1,5 +1,4 @@
 import { cell, columns } from '../report/table.ts'
-import { targets } from '../targets/index.ts'
 import type { Command } from './command.ts'
 import { styleFor } from './style.ts'
 
@@ -9,13 +8,18 @@ export const command: Command = {
   summary: 'the places that a model can be made for',
   positionals: [],
   flags: [{ name: 'json', kind: 'boolean', group: 'output', about: 'as JSON' }],
-  run: async (given, { out }) => {
+  run: async (given, { out, catalog: { targets, formats } }) => {
     if (given.values.get('json') === true) {
       out.write(`${JSON.stringify(targets, null, 2)}\n`)
       return 0
     }
     const style = styleFor(out)
-    const rows = targets.map((t) => [cell(t.name, style.accent), cell(t.summary)])
+    const rows = targets.map((t) => [
+      cell([t.name, ...(t.aliases ?? [])].join(', '), style.accent),
+      cell(formats.find((f) => f.name === t.format)?.title ?? t.format),
+      cell(t.runtime),
+      cell(t.summary)
+    ])
     out.write(`\n${columns(rows).join('\n')}\n`)
     return 0
   }

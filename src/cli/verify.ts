@@ -57,7 +57,7 @@ export const command: Command = {
     const [metric, maxDrop, seconds] = [text(given, 'metric'), number(given, 'max-drop'), number(given, 'seconds')]
     const job = {
       command: 'verify' as const,
-      ...common(given, command, at.argv),
+      ...common(given, command, at),
       ...{ model, other, data: dataOf(given) },
       ...(metric === undefined ? {} : { metric }),
       ...(maxDrop === undefined ? {} : { maxDrop }),

@@ -37,9 +37,6 @@ const short: Partial<Record<DType, string>> = {
 }
 const long = new Map<string, DType>(dtypeNames.flatMap((d) => [[d, d] as const, [short[d] ?? d, d] as const]))
 
-/** Is a file of this name a network in words? Reading tells by content; this is for where there is only the name. */
-export const isInWords = (path: string): boolean => path.toLowerCase().endsWith('.txt')
-
 // ---------------------------------------------------------------- printing
 
 /** `f32[N,3]`, `seq(f32[?])`, `?` */

@@ -97,7 +97,7 @@ describe('saving', () => {
     expect(print(await load(at('m.onnx')))).toBe(print(m))
   })
   it('puts weights into a file named by their hash', async () => {
-    const { bytes } = await save(m, at('m.onnx'), { external: true })
+    const { bytes } = await save(m, at('m.onnx'), { write: { external: true } })
     const [model, weights] = [
       readFileSync(at('m.onnx')),
       readdirSync(folder).find((name) => name.endsWith('.weights')) ?? ''

@@ -18,8 +18,10 @@ import {
 import { basename, dirname, extname, join, resolve, sep } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { PareError, stopIfAborted } from '../base/errors.ts'
-import { readModel, writeModel } from '../formats/index.ts'
-import type { Bytes, Model, Written } from '../types.ts'
+import { readNoted, writeIn } from '../formats/index.ts'
+import { refuseMisfits, targetOfFile } from '../targets/index.ts'
+import type { AnyFormat, Bytes, Catalog, Model, Noted, Target, Written } from '../types.ts'
+import { outputFormat, standard } from './catalog.ts'
 
 /** Files up to this size are read at once. */
 const wholeBytes = 64 * 1024 * 1024
@@ -65,13 +67,25 @@ function readPart(path: string, known: Stats, from: number, to: number): Uint8Ar
   return out
 }
 
-/** Opens a model. External weights are read only from inside its own real folder; `opened` hears of each such file. Throws `E_FILE`, `E_FORMAT`, … */
-export async function load(path: string, opened?: (file: Bytes) => void): Promise<Model> {
+/** Opens a model. Throws `E_FILE`, `E_FORMAT`, … */
+export const load = async (path: string, opened?: (file: Bytes) => void): Promise<Model> =>
+  (await loadNoted(path, opened)).model
+
+/**
+ * Opens a model, and tells what of the file was left behind. External weights are read only from inside its own real
+ * folder; `opened` hears of each such file.
+ */
+export async function loadNoted(
+  path: string,
+  opened?: (file: Bytes) => void,
+  formats: readonly AnyFormat[] = standard.formats
+): Promise<Noted> {
   const bytes = fileBytes(path)
   if (bytes.length === 0) throw new PareError('E_FORMAT', 'the file is empty', { where: path })
   const folder = guarded(path, 'read', () => realpathSync(dirname(resolve(path))))
   try {
-    return readModel(bytes, {
+    return readNoted(bytes, {
+      formats,
       external: (name) => {
         const file = fileBytes(inside(folder, name))
         opened?.(file)
@@ -101,12 +115,14 @@ function inside(folder: string, name: string): string {
 }
 
 export interface SaveOptions {
-  /** Weights in a file beside the model; by default only near 2 GB. */
-  readonly external?: boolean
+  /** Where the model will live, which decides the format; by default what the file's ending says. */
+  readonly target?: Target
+  /** Options of the format, such as `{ opset: 13, external: true }` of ONNX. */
+  readonly write?: Readonly<Record<string, unknown>>
+  /** By default all formats and targets of Pare. */
+  readonly catalog?: Catalog
   /** Name of that file; by default it holds the weights' hash, and a model that is there already keeps its own. */
   readonly weightsName?: string
-  /** The opset to write, from 13 up to the model's own. */
-  readonly opset?: number
   /** Replace an existing file. */
   readonly force?: boolean
   /** Stops writing, also in the middle; then nothing is left behind. */
@@ -114,7 +130,7 @@ export interface SaveOptions {
 }
 
 /**
- * Writes a model as ONNX, all or nothing. External weights go into a file named by their hash, the model is put in
+ * Writes a model in the format of its target, all or nothing. What the target does not load is refused (`E_UNSUPPORTED`). External weights go into a file named by their hash, the model is put in
  * place last: at every moment there is the old model or the new one. Under a name of their own, which `force` replaces,
  * weights and model are put in place one after the other. `bytes`: both files; `sha256`: the model file's.
  */
@@ -124,12 +140,12 @@ export async function save(
   o: SaveOptions = {}
 ): Promise<{ bytes: number; sha256: string }> {
   refuseExisting(path, o.force)
-  const opset = o.opset === undefined ? {} : { opset: o.opset }
-  const first = writeModel(model, {
-    ...opset,
-    ...(o.external ? { externalName: o.weightsName ?? externalName(path, '0'.repeat(16)) } : {})
-  })
-  const write = (externalName: string): Written => writeModel(model, { ...opset, externalName })
+  const { catalog = standard, write: options = {} } = o
+  const target = o.target ?? targetOfFile(path, catalog.targets)
+  const format = outputFormat(path, target, catalog, options)
+  refuseMisfits(model, target)
+  const first = writeIn(format, model, options, { target })
+  const write = (externalName: string): Written => writeIn(format, model, options, { target, externalName })
   const { written, name } =
     o.weightsName === undefined ? withHash(first, write, path) : named(first, write, o.weightsName)
   if (!written.external) return writeAtomic(path, written.parts, o)

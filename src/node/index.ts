@@ -1,8 +1,9 @@
 /** Pare for Node: the core, and files, data on disk, the runtime and whole commands. */
 export * from '../index.ts'
+export { standard } from './catalog.ts'
 export { compressFile } from './compress-file.ts'
 export { openDataset } from './dataset.ts'
-export { fileBytes, load, type SaveOptions, save, sha256File, writeAtomic } from './files.ts'
+export { fileBytes, load, loadNoted, type SaveOptions, save, sha256File, writeAtomic } from './files.ts'
 export type { Job, JobData, JobHooks, JobResult } from './job.ts'
 export { runJob } from './jobs.ts'
 export { measureProcess } from './measure.ts'

@@ -44,10 +44,8 @@ export interface Job {
   readonly strategy?: string
   /** `apply` and `compress`: go on from the checkpoints and the journal of a run that was stopped. */
   readonly resume?: boolean
-  /** `convert`: weights in a file beside the model. */
-  readonly external?: boolean
-  /** Commands that write a model: the opset to write. */
-  readonly opset?: number
+  /** Commands that write a model: options of the format that it is written in. */
+  readonly write?: Readonly<Record<string, unknown>>
   /** `quantize-for`: the types to make; all by default. */
   readonly only?: readonly string[]
   /** `inspect`: the text form too. */

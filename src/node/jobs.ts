@@ -1,7 +1,9 @@
 /** Runs a job in this thread; `worker.ts` runs it in one of its own. */
+import type { Catalog } from '../types.ts'
+import { standard } from './catalog.ts'
 import type { Job, JobCommand, JobHooks, JobResult } from './job.ts'
 
-type Run = (job: Job, hooks: JobHooks) => Promise<JobResult>
+type Run = (job: Job, hooks: JobHooks, catalog: Catalog) => Promise<JobResult>
 
 /** Each loads its own modules: what `inspect` needs is there long before the training passes are. */
 const jobs: Readonly<Record<JobCommand, () => Promise<Run>>> = {
@@ -16,8 +18,8 @@ const jobs: Readonly<Record<JobCommand, () => Promise<Run>>> = {
 
 const quiet: JobHooks = { signal: new AbortController().signal, progress: () => {} }
 
-/** Runs a job to its end. Throws every coded error that its parts throw; `E_ABORTED` when the signal says so. */
-export async function runJob(job: Job, hooks: Partial<JobHooks> = {}): Promise<JobResult> {
+/** Runs a job to its end, with the formats and targets of a catalogue, by default Pare's own. Throws every coded error that its parts throw; `E_ABORTED` when the signal says so. */
+export async function runJob(job: Job, hooks: Partial<JobHooks> = {}, catalog: Catalog = standard): Promise<JobResult> {
   const run = await jobs[job.command]()
-  return run(job, { ...quiet, ...hooks })
+  return run(job, { ...quiet, ...hooks }, catalog)
 }

@@ -136,8 +136,8 @@ export interface Report {
   readonly pare: string
   readonly reportVersion: 1
   readonly command: string
-  readonly model: { readonly path: string; readonly sha256: string }
-  readonly output?: { readonly path: string; readonly sha256: string }
+  readonly model: { readonly path: string; readonly sha256: string; readonly format?: string }
+  readonly output?: { readonly path: string; readonly sha256: string; readonly format?: string }
   readonly target: string
   readonly seed: number
   readonly threads: number

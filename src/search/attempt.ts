@@ -15,6 +15,7 @@ import { costOf } from '../ops/cost.ts'
 import { inferShapes } from '../ops/infer.ts'
 import type { Applied, Surroundings } from '../passes/recipe.ts'
 import { batching, firstRun, runOn } from '../runtime/batches.ts'
+import { refuseMisfits } from '../targets/index.ts'
 import type { Dataset, Metric, Recipe, Session } from '../types.ts'
 import { modelBuilder } from './build.ts'
 import type { CompressInput, Staged } from './input.ts'
@@ -56,6 +57,7 @@ export function benchFor(input: CompressInput, original: Session): Bench {
   let held: readonly HeldOutputs[] | undefined
   const make = async (name: string, recipe: Recipe): Promise<Made> => {
     const applied = await builder.build(recipe)
+    refuseMisfits(applied.model, input.target)
     return { ...applied, name, staged: await input.stage(applied.model) }
   }
   const discard = async (made: Made): Promise<void> => input.discard?.(made.staged)

@@ -1,11 +1,10 @@
 /** `convert` and every pass on its own: read, apply, write, and say what it became. */
 import { PareError } from '../../base/errors.ts'
-import { isInWords } from '../../ir/text.ts'
 import { measurer, measuringParts } from '../../measure/beside.ts'
 import { passFor } from '../../passes/index.ts'
 import { applyRecipe, curvesOf } from '../../passes/recipe.ts'
 import type { Report } from '../../report/types.ts'
-import type { Context, Dataset, Model } from '../../types.ts'
+import type { Catalog, Context, Dataset, Model } from '../../types.ts'
 import { type CheckpointFiles, checkpointsBeside } from '../checkpoint.ts'
 import { save } from '../files.ts'
 import type { Job, JobHooks, JobResult } from '../job.ts'
@@ -20,13 +19,13 @@ import { sizedModel } from './sizes.ts'
 type PassData = { readonly calibration?: Dataset; readonly selection?: Dataset }
 
 /** Applies a recipe and writes the result. */
-export async function applyJob(job: Job, hooks: JobHooks): Promise<JobResult> {
-  const o = await openJob(job)
+export async function applyJob(job: Job, hooks: JobHooks, catalog: Catalog): Promise<JobResult> {
+  const o = await openJob(job, catalog)
   if (job.data?.data ?? job.data?.calibration ?? job.data?.train) refuseUnrunnable(o)
   const { data, report: described } = await passData(job, o)
   const before = { ...sizedModel(job.model, o.model, o.bytes), metrics: {} }
   const report: Report = { ...o.report, ...(described ? { data: described } : {}), before }
-  hooks.opened?.(report, factsOf(o.model, before))
+  hooks.opened?.(report, factsOf(o, before))
   const recipe = job.recipe ?? []
   const { signal, progress } = hooks
   const checkpoints = job.out === undefined ? undefined : checkpointsBeside(job.out, { resume: job.resume ?? false })
@@ -38,11 +37,12 @@ export async function applyJob(job: Job, hooks: JobHooks): Promise<JobResult> {
   const applied = await applyRecipe(o.model, recipe, {
     ...surroundings,
     ...(job.reference === undefined ? {} : { reference: await openReference(job.reference, o.model, surroundings) }),
-    load: loadRunnable,
+    load: (path) => loadRunnable(path, catalog.formats),
     ...(checkpoints ? { checkpoints } : {}),
     ...(await measuring(job, o, data, signal))
   })
   const notes = [
+    ...o.notes,
     ...applied.notes,
     ...(applied.model === o.model ? ['there was nothing to do'] : []),
     ...trainingNotes(job, checkpoints),
@@ -79,32 +79,31 @@ async function measuring(job: Job, o: Opened, data: PassData, signal: AbortSigna
   return { measure: measurer({ ...runners, threads, rng: rng.fork('measure'), signal, parts, metric }) }
 }
 
-/** Reads a model in any format and writes it as ONNX. */
-export async function convertJob(job: Job, hooks: JobHooks): Promise<JobResult> {
-  const o = await openJob(job)
+/** Reads a model in any format and writes it in that of its target. */
+export async function convertJob(job: Job, hooks: JobHooks, catalog: Catalog): Promise<JobResult> {
+  const o = await openJob(job, catalog)
   const before = { ...sizedModel(job.model, o.model, o.bytes), metrics: {} }
   const report: Report = { ...o.report, before }
-  hooks.opened?.(report, factsOf(o.model, before))
+  hooks.opened?.(report, factsOf(o, before))
   return written(job, o, o.model, report, hooks.signal)
 }
 
 async function written(job: Job, o: Opened, model: Model, report: Report, signal: AbortSignal): Promise<JobResult> {
-  const { out, force = false, external = false, opset } = job
+  const { out, force = false, write = {} } = job
   if (out === undefined) throw new PareError('E_USAGE', 'no output is named', { hint: '--out FILE' })
   const made = await save(model, out, {
-    ...{ force, signal },
-    ...(external ? { external } : {}),
-    ...(opset === undefined ? {} : { opset })
+    ...{ force, signal, write },
+    ...{ target: o.target, catalog: o.catalog }
   })
   const after = { ...sizedModel(out, model, made.bytes), metrics: {} }
   return {
     unmet: false,
     report: {
       ...report,
-      output: { path: out, sha256: made.sha256 },
+      output: { path: out, sha256: made.sha256, format: o.target.format },
       after,
-      // The bytes of a network in words are not those of a model.
-      ...(isInWords(job.model) ? {} : { ratios: { bytes: after.bytes / report.before.bytes } }),
+      // The bytes of a file without weights are not those of a model.
+      ...(model.origin?.untrained ? {} : { ratios: { bytes: after.bytes / report.before.bytes } }),
       target: o.target.name
     }
   }

@@ -2,15 +2,16 @@
 import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { PareError } from '../../base/errors.ts'
 import type { Report } from '../../report/types.ts'
 import { type CompressResult, compress } from '../../search/compress.ts'
 import type { CompressInput, Staged } from '../../search/input.ts'
 import type { Identity } from '../../search/trial.ts'
-import type { Measurement, Model, Source } from '../../types.ts'
+import type { Catalog, Measurement, Model } from '../../types.ts'
+import { formatOf, isOpened } from '../catalog.ts'
 import { checkpointsBeside } from '../checkpoint.ts'
-import { fileBytes, save, sha256File } from '../files.ts'
+import { fileBytes, type SaveOptions, save, sha256File } from '../files.ts'
 import type { Job, JobHooks, JobResult } from '../job.ts'
 import { journalBeside } from '../journal.ts'
 import { temporaryError } from '../runner.ts'
@@ -26,17 +27,17 @@ import { guessedSizes } from './synthetic.ts'
 import { firstFeeds, processOf } from './timing.ts'
 
 /** Finds the best candidate and writes it; writes nothing when none keeps the promise. */
-export async function compressJob(job: Job, hooks: JobHooks): Promise<JobResult> {
+export async function compressJob(job: Job, hooks: JobHooks, catalog: Catalog): Promise<JobResult> {
   const { out } = job
   if (out === undefined) throw new PareError('E_USAGE', 'no output is named', { hint: '--out FILE' })
-  const o = await openJob(job)
+  const o = await openJob(job, catalog)
   refuseUnrunnable(o)
   const parts = await partsOf(job, o)
   const metrics = await metricsOf(job, o, parts.all)
   const sizes = { ...sizedModel(job.model, o.model, o.bytes), metrics: {} }
   const objective = job.objective ?? 'balanced'
   const known: Report = { ...o.report, data: parts.report, objective, before: sizes }
-  hooks.opened?.(known, factsOf(o.model, sizes))
+  hooks.opened?.(known, factsOf(o, sizes))
   await tryOut(job, o, job.model, parts.selection, hooks)
   const scratch = await mkdtemp(join(tmpdir(), 'pare-'))
   const [resume, identity] = [job.resume ?? false, await identityOf(job, o)]
@@ -47,7 +48,13 @@ export async function compressJob(job: Job, hooks: JobHooks): Promise<JobResult>
     const before = { ...sizes, ...result.report.before }
     const guessed = parts.synthetic ? guessedSizes(o.inputs) : []
     const noted = runtimeNotes(o, o.target)
-    const notes = [...guessed, ...noted, ...result.report.notes, ...candidateNotes(result.report.candidates, o.target)]
+    const notes = [
+      ...o.notes,
+      ...guessed,
+      ...noted,
+      ...result.report.notes,
+      ...candidateNotes(result.report.candidates, o.target)
+    ]
     const found = { ...known, ...result.report, notes, before }
     const report = result.chosen ? await write(job, o, parts, hooks, found, result, out) : found
     journal.clear()
@@ -66,7 +73,7 @@ async function identityOf(job: Job, o: Opened): Promise<Identity> {
     model: model.sha256,
     bytes: o.bytes,
     seed: job.seed ?? 0,
-    opset: job.opset ?? 'its own',
+    write: JSON.stringify(job.write ?? {}),
     metric: job.metric !== undefined && existsSync(job.metric) ? await sha256File(job.metric) : 'known by name',
     machine: `${machine.cpu}, ${machine.cores} cores, Node ${machine.node}`
   }
@@ -80,13 +87,15 @@ function inputOf(
   scratch: string
 ): Omit<CompressInput, 'metrics' | 'objective'> {
   let staged = 0
+  const how = howToWrite(job, o)
+  const format = formatOf(o.target, o.catalog)
   const { signal, progress } = hooks
   return {
     model: o.model,
     original: { source: { path: job.model }, bytes: o.bytes },
     data: parts,
     ...(parts.train ? { train: parts.train } : {}),
-    load: loadRunnable,
+    load: (path) => loadRunnable(path, o.catalog.formats),
     synthetic: parts.synthetic,
     engine: o.engine,
     ...(o.measured ? { measured: o.measured } : {}),
@@ -95,24 +104,23 @@ function inputOf(
     ...(job.recipe === undefined ? {} : { recipe: job.recipe }),
     ...(job.strategy === undefined ? {} : { strategy: job.strategy }),
     stage: async (model) => {
-      // In a folder of its own, which takes the weights beside it along.
-      const path = join(scratch, String(staged++), 'model.onnx')
-      await mkdir(dirname(path)).catch((e) => temporaryError(path, e))
-      const made = await save(model, path, { signal, ...opsetOf(job) }).catch((e) => temporaryError(path, e))
-      return { source: { path }, ...made }
+      // In a folder of its own, which takes the weights beside it along, and under the name of the output: the name of
+      // weights beside a model is part of the model's bytes.
+      const folder = join(scratch, String(staged++))
+      const path = join(folder, basename(job.out ?? `model${format.extensions[0]}`))
+      await mkdir(folder).catch((e) => temporaryError(path, e))
+      const made = await save(model, path, { signal, ...how }).catch((e) => temporaryError(path, e))
+      if (isOpened(format)) return { source: { path }, ...made }
+      await rm(folder, { recursive: true, force: true })
+      return { source: model, ...made }
     },
-    discard: ({ source }) => rm(dirname(pathOf(source)), { recursive: true, force: true }),
-    process: async (source) => {
-      const path = pathOf(source)
-      return processOf(path, await firstFeeds(o, parts.selection), o, hooks)
-    }
+    discard: async ({ source }) => {
+      if ('path' in source) await rm(dirname(source.path), { recursive: true, force: true })
+    },
+    // What no runtime here opens as a file has no process of its own.
+    process: async (source) =>
+      'path' in source ? processOf(source.path, await firstFeeds(o, parts.selection), o, hooks) : {}
   }
-}
-
-/** Everything staged here is a file. */
-function pathOf(source: Source): string {
-  if ('path' in source) return source.path
-  throw new PareError('E_INTERNAL', 'a candidate that is no file')
 }
 
 async function write(
@@ -127,7 +135,7 @@ async function write(
   const chosen = result.chosen as { readonly model: Model; readonly staged: Staged }
   const layers = await comparedLayers(o, chosen.model, parts.test, hooks)
   hooks.progress('writing', 0, undefined)
-  const made = await save(chosen.model, out, { force: job.force ?? false, signal: hooks.signal, ...opsetOf(job) })
+  const made = await save(chosen.model, out, { force: job.force ?? false, signal: hooks.signal, ...howToWrite(job, o) })
   if (made.bytes !== chosen.staged.bytes)
     throw new PareError('E_INTERNAL', 'what was written is not what was measured', {
       facts: { measured: `${chosen.staged.bytes} bytes`, written: `${made.bytes} bytes` }
@@ -137,7 +145,10 @@ async function write(
     metrics: {},
     ...result.report.after
   }
-  return { ...report, after, layers, output: { path: out, sha256: made.sha256 } }
+  return { ...report, after, layers, output: { path: out, sha256: made.sha256, format: o.target.format } }
 }
 
-const opsetOf = (job: Job): { readonly opset?: number } => (job.opset === undefined ? {} : { opset: job.opset })
+const howToWrite = (job: Job, { target, catalog }: Opened): Pick<SaveOptions, 'target' | 'catalog' | 'write'> => ({
+  ...{ target, catalog },
+  write: job.write ?? {}
+})

@@ -6,7 +6,7 @@ import { costOf } from '../../ops/cost.ts'
 import type { Inspection, Saving, Share } from '../../report/inspection.ts'
 import type { Layer } from '../../report/types.ts'
 import { bytesText, countText, fileName, whole } from '../../report/words.ts'
-import type { Graph, Measurement, Model, Node } from '../../types.ts'
+import type { Catalog, Graph, Measurement, Model, Node } from '../../types.ts'
 import type { Job, JobHooks, JobResult } from '../job.ts'
 import { factsOf, openJob } from './open.ts'
 import { countsOf } from './sizes.ts'
@@ -15,8 +15,8 @@ import { countsOf } from './sizes.ts'
 export type KindLayer = Layer & { readonly kind: string }
 
 /** What is in a model. Throws what reading a model throws. */
-export async function inspectJob(job: Job, _hooks: JobHooks): Promise<JobResult> {
-  const o = await openJob(job)
+export async function inspectJob(job: Job, _hooks: JobHooks, catalog: Catalog): Promise<JobResult> {
+  const o = await openJob(job, catalog)
   const before: Measurement = { bytes: o.bytes, ...countsOf(o.model, o.bytes), metrics: {} }
   const layers = layersWithCost(o.model)
   const { graph } = o.model
@@ -26,7 +26,7 @@ export async function inspectJob(job: Job, _hooks: JobHooks): Promise<JobResult>
     report: { ...o.report, before, layers },
     inspection: {
       name: fileName(job.model),
-      facts: factsOf(o.model, before),
+      facts: factsOf(o, before),
       inputs: o.inputs.map((i) => typed(i.name)),
       outputs: graph.outputs.map(typed),
       bytes: sharesOf(layers, (l) => l.bytes ?? 0),

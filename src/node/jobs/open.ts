@@ -4,14 +4,13 @@ import { type Rng, rng } from '../../base/random.ts'
 import type { LabelledDataset } from '../../data/arrays.ts'
 import type { DataDescription } from '../../data/description.ts'
 import { classCount, defaultMetric, metricFor } from '../../data/metrics.ts'
-import { formats as known } from '../../formats/index.ts'
 import { allGraphs } from '../../ir/graph.ts'
 import { inferShapes } from '../../ops/infer.ts'
 import type { Report } from '../../report/types.ts'
 import { measurementText } from '../../report/words.ts'
-import { targetFor } from '../../targets/index.ts'
-import type { AnyFormat, Dataset, Measurement, Metric, Model, Session, Target, Value } from '../../types.ts'
-import { fileBytes, load, sha256File } from '../files.ts'
+import type { AnyFormat, Catalog, Dataset, Measurement, Metric, Model, Session, Target, Value } from '../../types.ts'
+import { outputFormat, standard, targetOf } from '../catalog.ts'
+import { fileBytes, loadNoted, sha256File } from '../files.ts'
 import type { Job } from '../job.ts'
 import { machineOf } from '../machine.ts'
 import { loadMetric } from '../modules.ts'
@@ -21,6 +20,8 @@ import { version } from '../version.ts'
 /** A model out of a file. */
 export interface OpenedModel {
   readonly model: Model
+  /** What of the file was left behind. */
+  readonly notes: readonly string[]
   /** Of the file and the weights beside it. */
   readonly bytes: number
   readonly inputs: Session['inputs']
@@ -30,6 +31,7 @@ export interface OpenedModel {
 /** An open model, and what every job needs beside it. */
 export interface Opened extends OpenedModel, Runners {
   readonly target: Target
+  readonly catalog: Catalog
   readonly rng: Rng
   readonly threads: number
   /** The Report without a measurement, ready to be filled. */
@@ -37,15 +39,19 @@ export interface Opened extends OpenedModel, Runners {
 }
 
 /** Opens a model. Throws `E_FILE`, `E_FORMAT`, … */
-export async function openModel(path: string): Promise<OpenedModel> {
+export async function openModel(path: string, formats: readonly AnyFormat[] = standard.formats): Promise<OpenedModel> {
   let bytes = fileBytes(path).length
-  const model = inferShapes(
-    await load(path, (file) => {
+  const read = await loadNoted(
+    path,
+    (file) => {
       bytes += file.length
-    })
+    },
+    formats
   )
+  const model = inferShapes(read.model)
   return {
     model,
+    notes: read.notes,
     bytes,
     inputs: model.graph.inputs.flatMap((id) => ioOf(model.graph.values.get(id))),
     outputs: model.graph.outputs.flatMap((id) => ioOf(model.graph.values.get(id)))
@@ -53,9 +59,10 @@ export async function openModel(path: string): Promise<OpenedModel> {
 }
 
 /** Opens a job's model and target. Throws `E_FILE`, `E_FORMAT`, `E_USAGE`, … */
-export async function openJob(job: Job): Promise<Opened> {
-  const target = targetFor(job.target ?? 'ort-cpu')
-  const opened = await openModel(job.model)
+export async function openJob(job: Job, catalog: Catalog): Promise<Opened> {
+  const target = targetOf(job.target, job.model, catalog)
+  if (job.out !== undefined) outputFormat(job.out, target, catalog, job.write)
+  const opened = await openModel(job.model, catalog.formats)
   const seed = job.seed ?? 0
   const threads = job.threads ?? 1
   const runners = await runnersFor(target)
@@ -63,20 +70,21 @@ export async function openJob(job: Job): Promise<Opened> {
     ...opened,
     ...runners,
     target,
+    catalog,
     threads,
     rng: rng(seed),
     report: {
       pare: version,
       reportVersion: 1,
       command: job.line,
-      model: { path: job.model, sha256: await sha256File(job.model) },
+      model: { path: job.model, sha256: await sha256File(job.model), ...formatOfModel(opened.model) },
       target: target.name,
       seed,
       threads,
       candidates: [],
       steps: [],
       refusals: [],
-      notes: [],
+      notes: opened.notes,
       curves: {},
       layers: [],
       recipe: [],
@@ -93,13 +101,15 @@ function ioOf(v: Value | undefined): Session['inputs'][number][] {
 }
 
 /** `ONNX 13 · 86 nodes · 0.27 M parameters · 40.8 M MACs · 1.09 MB`; the opset is the file's own. */
-export function factsOf(model: Model, m: Measurement): string {
+export function factsOf({ model, catalog }: Pick<Opened, 'model' | 'catalog'>, m: Measurement): string {
   const nodes = allGraphs(model).reduce((n, g) => n + g.nodes.length, 0)
-  return `${formatText(model)} · ${nodes} node${nodes === 1 ? '' : 's'} · ${measurementText(m)}`
+  return `${formatText(model, catalog.formats)} · ${nodes} node${nodes === 1 ? '' : 's'} · ${measurementText(m)}`
 }
 
+const formatOfModel = ({ origin }: Model): { readonly format?: string } => (origin ? { format: origin.format } : {})
+
 /** `ONNX 13`: the format that the model was read in, and the file's own version of it. */
-function formatText({ origin }: Model, formats: readonly AnyFormat[] = known): string {
+function formatText({ origin }: Model, formats: readonly AnyFormat[]): string {
   const title = formats.find((f) => f.name === origin?.format)?.title ?? origin?.format ?? 'made here'
   return origin?.version === undefined ? title : `${title} ${origin.version}`
 }

@@ -67,7 +67,10 @@ describe('quantize-for transformers-js', () => {
 
   it('keeps weights beside the model where the original has them, named as they are asked for', async () => {
     mkdirSync(at('large', 'onnx'), { recursive: true })
-    await save(bertModel(), at('large', 'onnx', 'model.onnx'), { external: true, weightsName: 'model.onnx_data' })
+    await save(bertModel(), at('large', 'onnx', 'model.onnx'), {
+      write: { external: true },
+      weightsName: 'model.onnx_data'
+    })
     const { report } = await make('large', { only: ['fp16', 'q4'], out: at('elsewhere') })
     expect(readdirSync(at('elsewhere', 'onnx')).sort()).toEqual(
       ['fp16', 'q4'].flatMap((d) => [`model_${d}.onnx`, `model_${d}.onnx_data`])

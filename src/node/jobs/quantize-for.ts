@@ -244,10 +244,10 @@ async function oneFile(
     const file = fileOf(m, dtype)
     const said = work.config.weightFiles(file, m.name)
     const saved = await save(applied.model, staging.path(file), {
-      external: said === undefined ? m.isExternal : said > 0,
+      target,
+      write: { external: said === undefined ? m.isExternal : said > 0, ...job.write },
       weightsName: `${file}_data`,
-      signal: hooks.signal,
-      ...(job.opset === undefined ? {} : { opset: job.opset })
+      signal: hooks.signal
     })
     const isExternal = saved.bytes > fileBytes(staging.path(file)).length
     const runs = await runsOf(dtype, staging.path(file), references, work)

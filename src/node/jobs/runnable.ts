@@ -5,9 +5,8 @@ import { evaluateDim } from '../../base/dim.ts'
 import { PareError } from '../../base/errors.ts'
 import { allGraphs } from '../../ir/graph.ts'
 import { byteLength, elementCount, isFloat, toNumbers } from '../../ir/tensor.ts'
-import { isInWords } from '../../ir/text.ts'
 import { bytesText } from '../../report/words.ts'
-import type { Dataset, Model, Tensor, Value } from '../../types.ts'
+import type { AnyFormat, Dataset, Model, Tensor, Value } from '../../types.ts'
 import type { Job, JobHooks } from '../job.ts'
 import { measureProcess } from '../measure.ts'
 import { type OpenedModel, openModel } from './open.ts'
@@ -42,8 +41,8 @@ export function refuseUnrunnable(o: Pick<OpenedModel, 'model' | 'inputs' | 'outp
 }
 
 /** Another model that a pass will run: a teacher, a reference. Throws what opening and `refuseUnrunnable` do. */
-export async function loadRunnable(path: string): Promise<Model> {
-  const opened = await openModel(path)
+export async function loadRunnable(path: string, formats?: readonly AnyFormat[]): Promise<Model> {
+  const opened = await openModel(path, formats)
   refuseUnrunnable(opened)
   return opened.model
 }
@@ -111,8 +110,8 @@ export async function tryOut(
   data: Dataset,
   hooks: JobHooks
 ): Promise<void> {
-  if (isInWords(path))
-    throw new PareError('E_UNSUPPORTED', 'no runtime reads a network in the text form', {
+  if (o.model.origin?.untrained)
+    throw new PareError('E_UNSUPPORTED', `no runtime reads a network without weights (${o.model.origin.format} form)`, {
       where: path,
       hint: 'pare train makes a model of it, or pare convert with the weights that it begins with'
     })

@@ -5,7 +5,7 @@ import { evaluate, metricDrops, metricIntervals } from '../../measure/evaluate.t
 import type { Report } from '../../report/types.ts'
 import { isKept } from '../../search/choose.ts'
 import { conforms, misfitText } from '../../targets/conforms.ts'
-import type { Dataset, Measurement, Metric, Model, Session, Target } from '../../types.ts'
+import type { Catalog, Dataset, Measurement, Metric, Model, Session, Target } from '../../types.ts'
 import { sha256File } from '../files.ts'
 import type { Job, JobHooks, JobResult } from '../job.ts'
 import { runtimeNotes, scorer } from '../runtimes.ts'
@@ -22,15 +22,15 @@ import { firstFeeds, processOf, processRatios, timeSessions } from './timing.ts'
 const defaultSeconds = 3
 
 /** Measures what a compressed model is worth against its original, on all samples. */
-export async function verifyJob(job: Job, hooks: JobHooks): Promise<JobResult> {
+export async function verifyJob(job: Job, hooks: JobHooks, catalog: Catalog): Promise<JobResult> {
   const path = otherOf(job)
-  const o = await openJob(job)
+  const o = await openJob(job, catalog)
   refuseUnrunnable(o)
   const { web, notes } = await otherEngine(job, o)
   const { all, report: described } = await testData(job, o)
   const metrics = await metricsOf(job, o, all)
   const sizes = { ...sizedModel(job.model, o.model, o.bytes), metrics: {} }
-  hooks.opened?.({ ...o.report, data: described, before: sizes }, factsOf(o.model, sizes))
+  hooks.opened?.({ ...o.report, data: described, before: sizes }, factsOf(o, sizes))
   await tryOut(job, o, job.model, all, hooks)
   const second = await openSecond(job, path, all, hooks)
   const { model } = second
@@ -74,13 +74,13 @@ export async function verifyJob(job: Job, hooks: JobHooks): Promise<JobResult> {
 }
 
 /** Latency of one model, or of two in one interleaved run. */
-export async function benchJob(job: Job, hooks: JobHooks): Promise<JobResult> {
-  const o = await openJob(job)
+export async function benchJob(job: Job, hooks: JobHooks, catalog: Catalog): Promise<JobResult> {
+  const o = await openJob(job, catalog)
   refuseUnrunnable(o)
   const { all, report: described } = await testData(job, o)
   const sizes = { ...sizedModel(job.model, o.model, o.bytes), metrics: {} }
   const data = { ...described, testN: Math.min(1, described.testN) }
-  hooks.opened?.({ ...o.report, data, before: sizes }, factsOf(o.model, sizes))
+  hooks.opened?.({ ...o.report, data, before: sizes }, factsOf(o, sizes))
   await tryOut(job, o, job.model, all, hooks)
   if (job.other !== undefined) {
     const second = await openSecond(job, job.other, all, hooks)
@@ -223,7 +223,7 @@ async function measurePair(
     before: { ...sizedModel(job.model, o.model, o.bytes), ...latency(a), ...was, metrics: {} },
     after: { ...sizedModel(path, model, bytes), ...latency(b), ...is, metrics: {} },
     ratios: { bytes: bytes / o.bytes, ...(b?.ratio ? { latency: b.ratio } : {}), ...processRatios(was, is) },
-    notes: [...runtimeNotes(o, o.target), ...targetNotes(model, o.target)]
+    notes: [...o.notes, ...runtimeNotes(o, o.target), ...targetNotes(model, o.target)]
   }
 }
 

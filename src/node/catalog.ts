@@ -1,0 +1,32 @@
+/** The formats and targets of a job: where its result goes, and in what form. */
+import { hasEnding } from '../base/endings.ts'
+import { PareError } from '../base/errors.ts'
+import { parseOptions } from '../base/options.ts'
+import { formatFor, formats } from '../formats/index.ts'
+import { targetFor, targetOfFile, targets } from '../targets/index.ts'
+import type { AnyFormat, Catalog, Target } from '../types.ts'
+
+/** All that Pare itself knows. */
+export const standard: Catalog = { formats, targets }
+
+/** The target of a command: the named one, else the one that the input's ending names. Throws `E_USAGE`. */
+export const targetOf = (named: string | undefined, input: string, { targets }: Catalog): Target =>
+  named === undefined ? targetOfFile(input, targets) : targetFor(named, targets)
+
+/** The format that models for a target are written in. */
+export const formatOf = (target: Target, { formats }: Catalog): AnyFormat => formatFor(target.format, formats)
+
+/** The same for a file that is to be written. Throws `E_USAGE` where its ending is another format's, `E_OPTION` as options do. */
+export function outputFormat(path: string, target: Target, catalog: Catalog, options: unknown = {}): AnyFormat {
+  const format = formatOf(target, catalog)
+  parseOptions(format, options)
+  if (hasEnding(path, format.extensions)) return format
+  const other = catalog.targets.find((t) => hasEnding(path, formatOf(t, catalog).extensions))
+  throw new PareError('E_USAGE', `a model for target ${target.name} is written as ${format.title}`, {
+    facts: { output: path, 'endings that fit': format.extensions.join(', ') },
+    hint: other ? `--target ${other.name}` : `--out NAME${format.extensions[0]}`
+  })
+}
+
+/** Formats of files that ONNX Runtime opens by path; a model that is written in another is handed over as it is in memory. */
+export const isOpened = (format: AnyFormat): boolean => format.name === 'onnx'
