@@ -7,7 +7,7 @@ import { ortCpu } from './ort-cpu.ts'
 import { ortCpuAvx2 } from './ort-cpu-avx2.ts'
 import { ortWasm } from './ort-wasm.ts'
 
-export { conforms, type Misfit, misfitText, refuseMisfits } from './conforms.ts'
+export { conforms, type Misfit, refuseMisfits } from './conforms.ts'
 
 /** Every target, the default first. */
 export const targets: readonly Target[] = [ortCpu, ortCpuAvx2, ortWasm]
