@@ -1,8 +1,8 @@
 /** IDX, the format of MNIST: two zero bytes, element type, rank, then big-endian uint32 dimensions and elements. */
 import { Gunzip } from 'fflate'
 import { PareError } from '../base/errors.ts'
+import { gunzip, isGzip, maxInflated } from '../base/inflate.ts'
 import type { DType, Tensor } from '../types.ts'
-import { gunzip, isGzip, maxInflated } from './inflate.ts'
 import { littleEndian } from './swap.ts'
 
 const types: Readonly<Record<number, { readonly dtype: DType; readonly size: number }>> = {

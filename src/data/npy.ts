@@ -1,8 +1,8 @@
 /** NumPy's `.npy` (NEP 1): magic, version, length, a Python literal as header, then the elements. */
 import { part, toArray } from '../base/bytes.ts'
 import { PareError } from '../base/errors.ts'
+import { tooLarge } from '../base/inflate.ts'
 import type { Bytes, DType, Tensor } from '../types.ts'
-import { tooLarge } from './inflate.ts'
 import { littleEndian, rowMajor } from './swap.ts'
 
 const magic = [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59]

@@ -1,6 +1,6 @@
 /** Bounded decompression of untrusted bytes: the claimed size is judged before anything is inflated (RFC 1951, 1952). */
 import { inflateSync } from 'fflate'
-import { PareError } from '../base/errors.ts'
+import { PareError } from './errors.ts'
 
 /** Default limit of one decompressed array in bytes. */
 export const maxInflated = 2 ** 31 - 1
