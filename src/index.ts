@@ -42,7 +42,10 @@ export {
   type Objective,
   objectives
 } from './search/compress.ts'
-export type { CompressInput, Staged } from './search/input.ts'
+export type { CompressInput, Journal, Staged } from './search/input.ts'
+export { strategies } from './search/strategies/index.ts'
+export type { Problem, Strategy, StrategyRecord } from './search/strategy.ts'
+export type { Identity, Measured, Proposal, Timing, Trial } from './search/trial.ts'
 export { conforms, type Misfit, refuseMisfits, targetFor, targetOfFile, targets } from './targets/index.ts'
 export * from './train/index.ts'
 export type * from './types.ts'

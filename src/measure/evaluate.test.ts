@@ -6,7 +6,7 @@ import { model } from '../ir/text.ts'
 import { openDataset } from '../node/dataset.ts'
 import { nodeRunner } from '../node/runner.ts'
 import type { Dataset, Metric, Model, Session } from '../types.ts'
-import { type EvaluateOptions, evaluate, metricDrops, metricIntervals, type Scores } from './evaluate.ts'
+import { type EvaluateOptions, evaluate, holdOutputs, metricDrops, metricIntervals, type Scores } from './evaluate.ts'
 
 const runner = nodeRunner()
 
@@ -62,6 +62,35 @@ test('samples can be picked and ordered; progress counts them', async () => {
     ['evaluate', 2, 3],
     ['evaluate', 3, 3]
   ])
+})
+
+test('the first of the sessions is not run again for what is held, and is for what had no room', async () => {
+  const reference = await runner.open(classifier('N', '0, 0, 0'))
+  const other = await runner.open(classifier('N', '0, 0, 1.5'))
+  let runs = 0
+  const counted: Session = {
+    ...reference,
+    run: (feeds) => {
+      runs++
+      return reference.run(feeds)
+    }
+  }
+  // Four runs of 2, 2, 2 and 1 samples: 24 bytes of outputs each but the last.
+  for (const [room, expected] of [
+    [1000, 4],
+    [50, 6]
+  ] as const) {
+    runs = 0
+    const held = holdOutputs({ bytes: room })
+    const o = { dataset: seven, metrics: named('top1', 'agreement'), batch: 2, held }
+    const fresh = await evaluate([reference, other], { ...o, held: holdOutputs({ bytes: 0 }) })
+    await evaluate([counted], o)
+    expect(await evaluate([counted, other], o)).toEqual(fresh)
+    expect(runs).toBe(expected)
+    expect(held.isWhole()).toBe(room === 1000)
+  }
+  await reference.close()
+  await other.close()
 })
 
 test('intervals and drops by metric', async () => {

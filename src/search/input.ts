@@ -1,4 +1,4 @@
-/** What the ladder is given. */
+/** What a search is given. */
 import type { Rng } from '../base/random.ts'
 import type { Candidate } from '../report/types.ts'
 import type { Checkpoints, Dataset, Metric, Model, Progress, Recipe, Runner, Source, Target } from '../types.ts'

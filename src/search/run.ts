@@ -47,7 +47,7 @@ function resumed(used: number, unused: number): string[] {
   const candidates = (n: number): string => (n === 1 ? '1 candidate' : `${n} candidates`)
   return [
     ...(used > 0 ? [`went on after ${candidates(used)} that a run before had measured`] : []),
-    ...(unused > 0 ? [`${candidates(unused)} of the journal were not asked for this time`] : [])
+    ...(unused > 0 ? [`${candidates(unused)} of the journal not asked for this time`] : [])
   ]
 }
 
