@@ -18,6 +18,7 @@ import { batching, feedsOf, firstRun, runs } from '../runtime/batches.ts'
 import type { Dataset, DType, Graph, Model, Node, Progress, Runner, Session, Tensor } from '../types.ts'
 import { aloneErrors } from './alone.ts'
 import { grouped, localFeeds, localModel, samplesPerRun, valueBytes } from './cut.ts'
+import { cutoutTimes } from './cutouts.ts'
 import { quantile } from './intervals.ts'
 import { type Pair, pairsOf, seenAs } from './pairs.ts'
 import { countValues, coverageOf, type Tally, tallyOf, weightCoverage } from './ranges-of.ts'
@@ -164,17 +165,26 @@ function count(tally: Tally | undefined, x: Tensor | undefined, y: Tensor | unde
 
 /** What became of a node, and how long that takes for one sample. */
 export interface Run {
-  readonly kernel: string
+  readonly kernel?: string
   readonly ms?: number
 }
 
 const timedRuns = 15
 
-/** Kernels by node of the compressed model; a kernel's time is given to the node it is named after, per sample. */
-export async function kernelFacts(
-  compressed: Model,
-  o: Pick<LayersOptions, 'runner' | 'dataset' | 'threads' | 'indices' | 'signal'>
-): Promise<ReadonlyMap<string, Run>> {
+type KernelOptions = Pick<LayersOptions, 'runner' | 'dataset' | 'threads' | 'indices' | 'signal'>
+
+/**
+ * Kernels by node of the compressed model; a kernel's time is given to the node it is named after, per sample. Where the
+ * runner tells no times, layers are cut out and timed alone.
+ */
+export async function kernelFacts(compressed: Model, o: KernelOptions): Promise<ReadonlyMap<string, Run>> {
+  if (o.runner.can.profile) return profiled(compressed, o)
+  const { dataset } = o
+  const times = dataset ? await cutoutTimes(compressed, { ...o, dataset }) : new Map<string, number>()
+  return new Map([...times].map(([node, ms]) => [node, { ms }]))
+}
+
+async function profiled(compressed: Model, o: KernelOptions): Promise<ReadonlyMap<string, Run>> {
   const session = await o.runner.open(compressed, {
     keepOptimized: true,
     profile: o.dataset !== undefined,
