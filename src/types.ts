@@ -349,6 +349,10 @@ export interface Op {
    * itself where `channels` ties the axes of those inputs with that of the output.
    */
   readonly homogeneous?: readonly (readonly number[])[]
+  /** How often its subgraph runs is not known before. */
+  readonly unbounded?: true
+  /** Gives its input on at inference. */
+  readonly idle?: true
   /** Results are drawn or carried from outside: never folded, never merged. */
   readonly impure?: true
 }

@@ -7,10 +7,12 @@
  * rounded to codes, such a difference can move a value by a whole step, and several of them add up: there 5 % are
  * allowed. Saturating sums, missing type support and wrong kernels cost more than that.
  */
+
 import { stopIfAborted } from '../base/errors.ts'
 import { constant, consumers, isOutput, producer } from '../ir/graph.ts'
 import { isFloat, toNumbers } from '../ir/tensor.ts'
 import { inferShapes } from '../ops/infer.ts'
+import { hasRoundedValues, isQdq } from '../ops/quantized.ts'
 import type { EngineModel, EngineOutput, Engines } from '../report/types.ts'
 import { batching, runOn, runs } from '../runtime/batches.ts'
 import type { Dataset, Model, Progress, Runner, Session, Source, Tensor } from '../types.ts'
@@ -65,7 +67,7 @@ export async function compareEngines(models: readonly Compared[], o: EnginesOpti
 }
 
 async function compareOne(m: Compared, n: number, o: EnginesOptions): Promise<EngineModel> {
-  const tolerance = o.tolerance ?? (roundsValues(m.graph) ? codeTolerance : floatTolerance)
+  const tolerance = o.tolerance ?? (hasRoundedValues(m.graph) ? codeTolerance : floatTolerance)
   const common = { model: m.model, tolerance }
   const [first, second] = o.engines
   const run = async (
@@ -116,16 +118,6 @@ async function runAll(
   } finally {
     await session.close()
   }
-}
-
-/** Are values between layers rounded to codes? */
-function roundsValues({ graph }: Model): boolean {
-  return graph.nodes.some(
-    (n) =>
-      n.op === 'QuantizeLinear' ||
-      n.op === 'DynamicQuantizeLinear' ||
-      /^QLinear|^QGemm|Integer|^DynamicQuantize/.test(n.op)
-  )
 }
 
 // ---------------------------------------------------------------- outputs
@@ -219,7 +211,7 @@ async function firstApart(
 function watched({ graph }: Model): { node: string; op: string; value: string }[] {
   const out: { node: string; op: string; value: string }[] = []
   for (const node of graph.nodes) {
-    if (node.op === 'QuantizeLinear' || node.op === 'DequantizeLinear') continue
+    if (isQdq(node)) continue
     for (const id of node.outputs) {
       const type = id === '' ? undefined : graph.values.get(id)
       if (type?.dtype !== 'float32' || type.type !== 'tensor') continue

@@ -8,11 +8,13 @@
  *
  * Sums are streamed: memory is that of one batch's values, in groups of at most `groupBytes`.
  */
+
 import { stopIfAborted } from '../base/errors.ts'
 import { constant, producer } from '../ir/graph.ts'
 import { elementCount, tensorBytes, toFloats } from '../ir/tensor.ts'
 import { costOf } from '../ops/cost.ts'
 import { inferShapes } from '../ops/infer.ts'
+import { isQdq } from '../ops/quantized.ts'
 import type { Coverage, Layer } from '../report/types.ts'
 import { batching, feedsOf, firstRun, runs } from '../runtime/batches.ts'
 import type { Dataset, DType, Graph, Model, Node, Progress, Runner, Session, Tensor } from '../types.ts'
@@ -245,7 +247,7 @@ async function timesOf(
 }
 
 function rank(graph: Graph, node: Node): number {
-  if (node.op === 'QuantizeLinear' || node.op === 'DequantizeLinear') return 2
+  if (isQdq(node)) return 2
   return weightFacts(graph, node).bytes === undefined ? 1 : 0
 }
 

@@ -4,10 +4,12 @@
  * Passes keep the names of values whose meaning they keep. A layer is compared after the clamps and
  * constants that follow it (Conv → BatchNormalization → Relu), or, where a pass merged operators, at the first value after it that both models have.
  */
+
 import { consumers, isOutput, producer } from '../ir/graph.ts'
 import { isFloat } from '../ir/tensor.ts'
 import { opFor } from '../ops/index.ts'
 import { viewOf } from '../ops/infer.ts'
+import { isDequantize, isQuantize } from '../ops/quantized.ts'
 import type { Dim, Graph, Model, Node } from '../types.ts'
 
 /** A layer of the original and the value at which it is compared. */
@@ -101,8 +103,8 @@ function workerOf(compressed: Graph, node: Node, chain: readonly string[]): Node
 /** The value that readers of `id` see: dequantized where it is quantized for any of them. */
 export function seenAs(graph: Graph, id: string): { readonly value: string; readonly by: readonly Node[] } {
   for (const quantize of consumers(graph, id)) {
-    if (quantize.op !== 'QuantizeLinear' || quantize.inputs[0] !== id) continue
-    const dequantize = consumers(graph, quantize.outputs[0] ?? '').find((n) => n.op === 'DequantizeLinear')
+    if (!isQuantize(quantize) || quantize.inputs[0] !== id) continue
+    const dequantize = consumers(graph, quantize.outputs[0] ?? '').find(isDequantize)
     if (dequantize) return { value: dequantize.outputs[0] as string, by: [quantize, dequantize] }
   }
   return { value: id, by: [] }

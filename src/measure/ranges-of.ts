@@ -4,9 +4,11 @@
  *   x̂ = (q − z)·s, q in lowest … highest;  covered: (lowest − z)·s … (highest − z)·s
  *   cut off: x < covered.low − s/2 or x > covered.high + s/2
  */
+
 import { attrInt } from '../ir/attrs.ts'
-import { constant, producer } from '../ir/graph.ts'
+import { constant } from '../ir/graph.ts'
 import { bitsOf, elementCount, isInteger, rangeOf, toFloats, toNumbers } from '../ir/tensor.ts'
+import { dequantizer } from '../ops/quantized.ts'
 import type { Coverage } from '../report/types.ts'
 import type { DType, Graph, Node, Tensor } from '../types.ts'
 
@@ -107,8 +109,8 @@ export function weightCoverage(
 ): Coverage | undefined {
   let best: { readonly dequantize: Node; readonly input: number; readonly size: number } | undefined
   for (const [input, id] of (made?.inputs ?? []).entries()) {
-    const dequantize = id === null ? undefined : producer(graph, id)
-    const data = dequantize?.op === 'DequantizeLinear' ? constant(graph, dequantize.inputs[0]) : undefined
+    const dequantize = dequantizer(graph, id)
+    const data = dequantize && constant(graph, dequantize.inputs[0])
     const size = data && isInteger(data.dtype) ? elementCount(data.shape) : 0
     if (dequantize && size > (best?.size ?? least)) best = { dequantize, input, size }
   }

@@ -8,12 +8,13 @@
  *     const layer = layerInput(inferShapes(model), node)      // or a reason why not
  *     for await (const [layer, gram] of grams(model, [layer], data, ctx)) …
  */
-import { attrInt, attrInts, attrString } from '../ir/attrs.ts'
 import { type Draft, edit, renameReads } from '../ir/edit.ts'
-import { constant, reads } from '../ir/graph.ts'
-import { elementCount, tensor, toFloats, toNumbers } from '../ir/tensor.ts'
+import { type GraphView, graphView, reads } from '../ir/graph.ts'
+import { isFloat, tensor, toFloats, toNumbers } from '../ir/tensor.ts'
+import { linearOf } from '../ops/ask.ts'
+import { opFor } from '../ops/index.ts'
 import { samplesWithin } from '../runtime/batches.ts'
-import type { Dataset, Graph, Model, Node, Tensor, Value } from '../types.ts'
+import type { Dataset, Graph, Linear, Model, Node, Patch, Tensor, Value } from '../types.ts'
 import { asFloat, type Surroundings, sampleBytes, watch } from './feed.ts'
 
 /** One spatial axis of a convolution's kernel. */
@@ -31,6 +32,7 @@ interface Window {
  */
 export interface LayerInput {
   readonly node: Node
+  readonly linear: Linear
   /** The constant weight, read directly by the node. */
   readonly weight: string
   /** The value that the rows come from. */
@@ -65,54 +67,41 @@ export interface Gram {
 
 /** The layer of a node of the main graph (types inferred), or the reason why its input cannot be gathered. */
 export function layerInput(typed: Model, node: Node): LayerInput | string {
-  if (node.domain !== undefined) return 'its operator is not known as a matrix product'
-  const weight = node.inputs[1]
-  const data = constant(typed.graph, weight)
-  const x = node.inputs[0]
+  const g = graphView(typed.graph)
+  const linear = linearOf(g, node)
+  if (!linear) return whyNone(g, node)
+  const [x, weight] = [node.inputs[linear.data], node.inputs[linear.weight]]
+  const data = g.constant(weight)
   if (!weight || !data || !x) return 'its weight is not a constant that it reads directly'
-  if (node.op === 'Conv') return convInput(typed, node, weight, data, x)
-  if (node.op !== 'MatMul' && node.op !== 'Gemm') return `${node.op} is not a Conv, Gemm or MatMul`
-  if (data.shape.length !== 2) return `its weight has ${data.shape.length} axes, not 2`
-  if (attrInt(node, 'transA', 0) !== 0) return 'it transposes its input'
-  const isRowwise = attrInt(node, 'transB', 0) !== 0
-  const [a, b] = data.shape as [number, number]
-  const [outputs, k] = isRowwise ? [a, b] : [b, a]
-  const strides = isRowwise ? { outStride: k, inStride: 1 } : { outStride: 1, inStride: outputs }
-  return { node, weight, x, groups: 1, outputs, k, ...strides, perChannel: 1, dtype: data.dtype }
-}
-
-function convInput(typed: Model, node: Node, weight: string, data: Tensor, x: string): LayerInput | string {
-  const [outputs, inputs, ...kernel] = data.shape as [number, number, ...number[]]
-  const k = inputs * elementCount(kernel)
-  const windows = windowsOf(typed, node, x, kernel)
+  if (!isFloat(data.dtype)) return `its weight is ${data.dtype}`
+  const { patch, inputs, kernel, strides } = linear
+  const windows = patch && windowsOf(patch)
   if (typeof windows === 'string') return windows
-  const groups = attrInt(node, 'group', 1)
-  const perChannel = elementCount(kernel)
-  const strides = { outStride: k, inStride: 1 }
-  return { node, weight, x, groups, outputs, k, ...strides, perChannel, dtype: data.dtype, windows }
+  if (!patch && linear.axes.in !== -1) return 'it transposes its input'
+  if (patch && linear.axes.in === -1) return 'its channels come last'
+  return {
+    ...{ node, weight, x, linear },
+    ...{ groups: linear.groups, outputs: linear.groups * linear.outputs, k: inputs * kernel },
+    ...{ outStride: strides.out, inStride: kernel > 1 ? strides.kernel : strides.in },
+    perChannel: kernel,
+    dtype: data.dtype,
+    ...(windows ? { windows } : {})
+  }
 }
 
-function windowsOf(typed: Model, node: Node, x: string, kernel: readonly number[]): Window[] | string {
-  const rank = kernel.length
-  const list = (name: string, n: number, fallback: number): readonly number[] =>
-    attrInts(node, name) ?? Array<number>(n).fill(fallback)
-  const [strides, dilations, pads] = [list('strides', rank, 1), list('dilations', rank, 1), list('pads', 2 * rank, 0)]
-  const auto = attrString(node, 'auto_pad', 'NOTSET')
-  const out: Window[] = []
-  for (const [i, size] of kernel.entries()) {
-    const [stride, dilation] = [strides[i] as number, dilations[i] as number]
-    let [begin, end] = auto === 'NOTSET' ? [pads[i] as number, pads[rank + i] as number] : [0, 0]
-    if (auto.startsWith('SAME')) {
-      const from = typed.graph.values.get(x)?.shape?.[i + 2]
-      if (typeof from !== 'number' && stride !== 1) return 'its padding depends on sizes that are not known'
-      const n = typeof from === 'number' ? from : 1
-      const total = Math.max(0, (Math.ceil(n / stride) - 1) * stride + (size - 1) * dilation + 1 - n)
-      const less = Math.floor(total / 2)
-      ;[begin, end] = auto === 'SAME_UPPER' ? [less, total - less] : [total - less, less]
-    }
-    out.push({ kernel: size, stride, dilation, begin, end })
-  }
-  return out
+function whyNone(g: GraphView, node: Node): string {
+  const op = opFor(node)
+  const [place] = op?.linear ? (op.weights ?? []) : []
+  const shape = place && g.constant(node.inputs[place.input])?.shape
+  return shape ? `its weight has ${shape.length} axes, not 2` : `${node.op} is no linear layer of a constant weight`
+}
+
+function windowsOf(patch: Patch): Window[] | string {
+  if (patch.transposed) return 'it is a transposed convolution'
+  const out = patch.axes.flatMap(({ kernel, stride, dilation, pads }) =>
+    pads ? [{ kernel, stride, dilation, begin: pads.before, end: pads.behind }] : []
+  )
+  return out.length === patch.axes.length ? out : 'its padding depends on sizes that are not known'
 }
 
 /** Layers with the same rows have the same key. */

@@ -117,6 +117,6 @@ function cut(n: NodeView, k: Known | undefined, axis: number): { type: Known | u
 
 export const controlOps: readonly Op[] = [
   { name: 'If', infer: inferIf },
-  { name: 'Loop', infer: inferLoop },
-  { name: 'Scan', infer: inferScan }
+  { name: 'Loop', infer: inferLoop, unbounded: true },
+  { name: 'Scan', infer: inferScan, unbounded: true }
 ]

@@ -152,3 +152,17 @@ export function channelAt(l: Linear, side: 'out' | 'in'): (offset: number) => nu
 /** Does every output see as much real data as any other: nothing padded, nothing cut off? */
 export const isUnpadded = ({ patch }: Linear): boolean =>
   !patch || (!patch.transposed && patch.axes.every(({ pads }) => pads?.before === 0 && pads.behind === 0))
+
+/** A convolution with one input and one output to every group: nothing is summed over channels. */
+export const isDepthwise = (l: Linear): boolean => l.patch !== undefined && l.inputs === 1 && l.outputs === 1
+
+/** A stack of matrices [inputs, outputs], each by itself, as groups of one layer. */
+export function stackOf(shape: readonly number[]): Linear {
+  const [inputs = 1, outputs = 1] = shape.slice(-2)
+  return {
+    ...{ data: 0, weight: 1, groups: elementCount(shape.slice(0, -2)), outputs, inputs, kernel: 1 },
+    strides: { group: inputs * outputs, out: 1, in: outputs, kernel: 1 },
+    alpha: 1,
+    axes: { in: -1, out: -1 }
+  }
+}

@@ -217,7 +217,7 @@ export const shapeOps: readonly Op[] = withChannels(
     freeOp('Unsqueeze', { infer: inferUnsqueeze, quant: moves }),
     freeOp('Expand', { infer: inferExpand, quant: moves }),
     freeOp('Tile', { infer: inferTile, quant: moves }),
-    freeOp('Identity', { infer: (n) => [n.inputs[0]], quant: moves, homogeneous: alone }),
-    freeOp('Dropout', { infer: inferDropout, quant: moves, train: dropoutTrain })
+    freeOp('Identity', { infer: (n) => [n.inputs[0]], quant: moves, homogeneous: alone, idle: true }),
+    freeOp('Dropout', { infer: inferDropout, quant: moves, train: dropoutTrain, idle: true })
   ])
 )

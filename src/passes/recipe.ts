@@ -3,11 +3,11 @@ import { assert, PareError } from '../base/errors.ts'
 import { check } from '../ir/check.ts'
 import { allGraphs } from '../ir/graph.ts'
 import { tensorBytes } from '../ir/tensor.ts'
+import { isRounded } from '../ops/quantized.ts'
 import type { Report, Step } from '../report/types.ts'
 import type { Bytes, Context, Model, Recipe, Refusal } from '../types.ts'
 import { passFor } from './index.ts'
 import { type AnyPass, parseOptions } from './pass.ts'
-import { isRounded } from './quantize/common/twins.ts'
 
 /** A context without the collecting functions, which `applyRecipe` brings itself. */
 export type Surroundings = Omit<Context, 'refuse' | 'note' | 'plan' | 'replay'>

@@ -5,7 +5,9 @@
  * (`Conv_4`, with `_token_1` after a change of layout, `fused Gemm_2/MatMulAddFusion` and the like), or, in blocked
  * layout, that of the last value it makes (`r1_nchwc`). Values between fused operators are gone.
  */
+
 import { allGraphs, constant, consumers, isOutput, producer } from '../ir/graph.ts'
+import { isDequantize, isQdq, isQuantize } from '../ops/quantized.ts'
 import type { FloatIsland, Graph, Kernel, Kernels, Model, Node } from '../types.ts'
 
 const unknown: Kernel = { kernel: '?', integer: false }
@@ -75,7 +77,7 @@ function indexOf(optimized: Model): Index {
       for (const id of n.outputs) byOutput.set(id, n)
       const first = n.inputs[0]
       const carries = movers.has(n.op) && first != null && codes.has(first)
-      if (n.op === 'QuantizeLinear' || carries || (isIntegerOp(n.op) && !toFloat.has(n.op)))
+      if (isQuantize(n) || carries || (isIntegerOp(n.op) && !toFloat.has(n.op)))
         for (const id of n.outputs) codes.add(id)
     }
   for (const g of allGraphs(optimized)) for (const n of g.nodes) if (n.name) byName.set(n.name, n)
@@ -144,8 +146,8 @@ function nodeFor(graph: Graph, node: Node, made: Index): Node | undefined {
     const found = made.byName.get(`${value}_nchwc`) ?? behind(made.byOutput.get(value), made)
     if (found) return found
     const readers = consumers(graph, value)
-    const next: Node | undefined = at.op === 'DequantizeLinear' || readers.length === 1 ? readers[0] : undefined
-    if (!next || isOutput(graph, value) || (next.op === 'DequantizeLinear' && at !== node)) break
+    const next: Node | undefined = isDequantize(at) || readers.length === 1 ? readers[0] : undefined
+    if (!next || isOutput(graph, value) || (isDequantize(next) && at !== node)) break
     const heart = named(next, made)
     if (heart) return heart
     at = next
@@ -205,11 +207,9 @@ function constantNodes(graph: Graph): ReadonlySet<Node> {
 
 // ---------------------------------------------------------------- why a node stayed float
 
-const isQdq = (node: Node | undefined): boolean => node?.op === 'QuantizeLinear' || node?.op === 'DequantizeLinear'
-
 function dequantizer(graph: Graph, id: string): Node | undefined {
   const node = producer(graph, id)
-  return node?.op === 'DequantizeLinear' ? node : undefined
+  return isDequantize(node) ? node : undefined
 }
 
 function isDequantizedActivation(graph: Graph, id: string): boolean {
@@ -223,7 +223,7 @@ function reasonFor(graph: Graph, node: Node): string {
   const output = node.outputs[0] ?? ''
   if (isOutput(graph, output)) return `its output ${output} is an output of the model in float`
   const readers = consumers(graph, output)
-  const floatReaders = readers.filter((n) => n.op !== 'QuantizeLinear')
+  const floatReaders = readers.filter((n) => !isQuantize(n))
   if (floatReaders.length) return `its output ${output} is read in float by ${floatReaders.map(spell).join(', ')}`
   if (readers.length > 1) return `its output ${output} is quantized more than once`
   const open = node.inputs.flatMap((id) => {

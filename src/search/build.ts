@@ -1,6 +1,6 @@
 /** Models made from recipes: each anew from the original, or on from a prefix of the recipe that was made before. */
 import { allGraphs } from '../ir/graph.ts'
-import { isRounded } from '../passes/quantize/common/twins.ts'
+import { isRounded } from '../ops/quantized.ts'
 import { type Applied, applyRecipe, checkRecipe, joined, type Surroundings } from '../passes/recipe.ts'
 import type { Bytes, Model, Recipe } from '../types.ts'
 import { canonical } from './trial.ts'

@@ -3,10 +3,12 @@
  * past and the tokens), token ids stay inside the vocabulary, masks are open. Enough to compare two models, never to
  * judge accuracy.
  */
+
 import { evaluateDim } from '../base/dim.ts'
 import type { Rng } from '../base/random.ts'
 import { allGraphs, constant } from '../ir/graph.ts'
 import { elementCount, isFloat, tensor } from '../ir/tensor.ts'
+import { opFor } from '../ops/index.ts'
 import type { Dim, Model, Session, Tensor, Value } from '../types.ts'
 
 /** What the folder's configuration says of inputs. */
@@ -111,7 +113,7 @@ function rowsRead(model: Model, id: string): number {
   const graphs = allGraphs(model)
   for (const graph of graphs)
     for (const n of graph.nodes) {
-      if (n.op !== 'Gather' || n.inputs[1] !== id) continue
+      if (opFor(n)?.quant?.output !== 'same' || !opFor(n)?.weights || n.inputs[1] !== id) continue
       const table = graphs.flatMap((g) => constant(g, n.inputs[0]) ?? [])[0]
       rows = Math.min(rows, table?.shape[0] ?? rows)
     }

@@ -1,8 +1,11 @@
 /** `inspect`: where the bytes and the work are, and what could be saved. Reads no weights. */
-import { allGraphs, opName, producer, soleConsumer } from '../../ir/graph.ts'
+
+import { allGraphs, graphView, opName, producer, soleConsumer } from '../../ir/graph.ts'
 import { elementCount, isFloat, tensorBytes } from '../../ir/tensor.ts'
 import { print, printType } from '../../ir/text.ts'
+import { linearOf } from '../../ops/ask.ts'
 import { costOf } from '../../ops/cost.ts'
+import { opFor } from '../../ops/index.ts'
 import type { Inspection, Saving, Share } from '../../report/inspection.ts'
 import type { Layer } from '../../report/types.ts'
 import { bytesText, countText, fileName, whole } from '../../report/words.ts'
@@ -63,16 +66,12 @@ export function layersWithCost(model: Model): KindLayer[] {
 
 /** `Conv 3×3`, `Conv depthwise`, or the operator's name. */
 export function kindOf(graph: Graph, node: Node): string {
-  if (node.domain !== undefined || (node.op !== 'Conv' && node.op !== 'ConvTranspose')) return opName(node)
-  const weight = graph.values.get(node.inputs[1] ?? '')?.shape
-  const group = node.attrs['group']?.kind === 'int' ? node.attrs['group'].value : 1
-  if (group > 1) return isDepthwise(node, weight) ? `${node.op} depthwise` : `${node.op} grouped`
-  return weight && weight.length > 2 ? `${node.op} ${weight.slice(2).join('×')}` : node.op
+  const layer = linearOf(graphView(graph), node)
+  if (!layer?.patch) return opName(node)
+  const isDepthwise = layer.inputs === 1 && !layer.patch.transposed
+  if (layer.groups > 1) return `${opName(node)} ${isDepthwise ? 'depthwise' : 'grouped'}`
+  return `${opName(node)} ${layer.patch.axes.map((a) => a.kernel).join('×')}`
 }
-
-/** One input channel per group. */
-const isDepthwise = (node: Node, weight: readonly unknown[] | undefined): boolean =>
-  node.op === 'Conv' && weight?.[1] === 1
 
 function sharesOf(layers: readonly KindLayer[], of: (l: KindLayer) => number | undefined): Share[] {
   const groups = new Map<string, { value: number | undefined; layers: number }>()
@@ -89,7 +88,6 @@ function sharesOf(layers: readonly KindLayer[], of: (l: KindLayer) => number | u
 
 // ---------------------------------------------------------------- what could be saved
 
-const heavy = new Set(['Conv', 'ConvTranspose', 'Gemm', 'MatMul', 'Gather', 'LSTM', 'GRU', 'RNN'])
 const small = 1024
 
 function advice(model: Model, layers: readonly KindLayer[]): Pick<Inspection, 'savings' | 'warnings'> {
@@ -102,7 +100,7 @@ function advice(model: Model, layers: readonly KindLayer[]): Pick<Inspection, 's
       effect: `−${bytesText(norms.bytes)}, fewer nodes`,
       command: 'pare fuse'
     })
-  const idle = count(model, (n) => n.domain === undefined && (n.op === 'Identity' || n.op === 'Dropout'))
+  const idle = count(model, (n) => opFor(n)?.idle === true)
   if (idle > 0)
     savings.push({ what: `drop ${whole(idle)} nodes that do nothing`, effect: 'fewer nodes', command: 'pare simplify' })
   const floats = floatWeights(model)
@@ -112,7 +110,7 @@ function advice(model: Model, layers: readonly KindLayer[]): Pick<Inspection, 's
       effect: `−${bytesText(floats * 0.75)}, same speed`,
       command: 'pare quantize-weights'
     })
-    const fit = layers.filter((l) => ['Conv', 'Gemm', 'MatMul'].includes(l.op) && (l.macs ?? 0) > 0)
+    const fit = layers.filter((l) => opFor(l)?.quant?.weights && (l.macs ?? 0) > 0)
     const macs = fit.reduce((n, l) => n + (l.macs ?? 0), 0)
     if (fit.length > 0)
       savings.push({
@@ -143,7 +141,7 @@ function foldableNorms(model: Model): { count: number; bytes: number } {
       const input = node.inputs[0]
       if (node.op !== 'BatchNormalization' || node.domain !== undefined || !input) continue
       const made = producer(graph, input)
-      if (!made || !heavy.has(made.op) || soleConsumer(graph, input) !== node) continue
+      if (!made || !opFor(made)?.linear || soleConsumer(graph, input) !== node) continue
       n++
       for (const id of node.inputs.slice(1)) {
         const data = id === null ? undefined : graph.values.get(id)?.data
@@ -159,7 +157,7 @@ function floatWeights(model: Model): number {
   let bytes = 0
   for (const graph of allGraphs(model))
     for (const node of graph.nodes) {
-      if (node.domain !== undefined || !heavy.has(node.op)) continue
+      if (!opFor(node)?.weights) continue
       for (const id of node.inputs) {
         const data = id === null ? undefined : graph.values.get(id)?.data
         if (!data || seen.has(data) || !isFloat(data.dtype) || data.shape.length < 2) continue

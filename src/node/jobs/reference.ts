@@ -1,6 +1,6 @@
 /** The float model beside a quantized one, for passes that compare the two. */
 import { PareError } from '../../base/errors.ts'
-import { isRounded } from '../../passes/quantize/common/twins.ts'
+import { isRounded } from '../../ops/quantized.ts'
 import { likeness } from '../../passes/quantize/round/reference.ts'
 import { applyRecipe, type Surroundings } from '../../passes/recipe.ts'
 import type { Model } from '../../types.ts'

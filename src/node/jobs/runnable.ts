@@ -1,10 +1,12 @@
 /** What is looked at before a stranger's model is run in this process: the engine cannot be interrupted, nor its memory bounded. */
+
 import { freemem, totalmem } from 'node:os'
 import { part } from '../../base/bytes.ts'
 import { evaluateDim } from '../../base/dim.ts'
 import { PareError } from '../../base/errors.ts'
 import { allGraphs } from '../../ir/graph.ts'
 import { byteLength, elementCount, isFloat, toNumbers } from '../../ir/tensor.ts'
+import { opFor } from '../../ops/index.ts'
 import { bytesText } from '../../report/words.ts'
 import type { AnyFormat, Dataset, Model, Tensor, Value } from '../../types.ts'
 import type { Job, JobHooks } from '../job.ts'
@@ -93,8 +95,7 @@ function isForeseen(model: Model): boolean {
   return allGraphs(model).every((graph) =>
     graph.nodes.every(
       (n) =>
-        n.op !== 'Loop' &&
-        n.op !== 'Scan' &&
+        !opFor(n)?.unbounded &&
         n.outputs.every(
           (id) => id === '' || (bytesOf(graph.values.get(id)) ?? Number.POSITIVE_INFINITY) < freemem() / 4
         )

@@ -2,12 +2,14 @@
  * From DequantizeLinear → operator → QuantizeLinear to one operator on integers with scales, for runtimes that do not fuse
  * by themselves. The arithmetic is that of ONNX Runtime's own fusion, number for number. What does not fit stays as it is.
  */
+
 import { z } from 'zod'
 import { attrInt } from '../../ir/attrs.ts'
 import { type Draft, editGraph, mapGraphs, takenIds } from '../../ir/edit.ts'
 import { constant } from '../../ir/graph.ts'
 import { elementCount, equalTensors, tensor, toFloats, toNumbers } from '../../ir/tensor.ts'
 import { opFor } from '../../ops/index.ts'
+import { isDequantize, isQdq, isQuantize } from '../../ops/quantized.ts'
 import type { Context, DType, Graph, Model, Node, Tensor } from '../../types.ts'
 import { definePass } from '../pass.ts'
 import { withTypes } from '../typed.ts'
@@ -117,9 +119,9 @@ function formOf(s: State, node: Node, data: readonly (Quantized | undefined)[], 
   if (!is8Bit(y.dtype) || elementCount(y.scales.shape) !== 1) return 'its output is not of 8 bits under one scale'
   const standard = standardForms[node.op]
   if (standard) return standard({ s, node, data, y })
-  if (opFor(node)?.quant?.output === 'same' || node.op === 'Concat') {
+  if (opFor(node)?.quant?.output === 'same' || joins(node)) {
     const moved = movement(s, node, data, y)
-    if (typeof moved !== 'string' || node.op !== 'Concat' || !how.microsoft) return moved
+    if (typeof moved !== 'string' || !joins(node) || !how.microsoft) return moved
   }
   const foreign = microsoftForms[node.op]
   if (!foreign) return `there is no ${node.op} on integers`
@@ -225,10 +227,10 @@ const scaleTolerance = 1e-6
 /** Data movement: the codes move instead, where they are read the same before and after. */
 function movement(s: State, node: Node, data: readonly (Quantized | undefined)[], y: Quantized): Form | string {
   if (fixedTypes.has(node.op) || node.outputs.length > 1) return `there is no ${node.op} on integers`
-  const moved = data.map((q, i) => (node.op === 'Concat' || i === 0 ? q : undefined))
+  const moved = data.map((q, i) => (joins(node) || i === 0 ? q : undefined))
   if (!moved.some((q) => q)) return 'its data is not quantized'
   for (const [i, q] of moved.entries())
-    if ((node.op === 'Concat' || i === 0) && !(isWhole(q) && isSameQuantization(s, q, y)))
+    if ((joins(node) || i === 0) && !(isWhole(q) && isSameQuantization(s, q, y)))
       return 'its input and output are of different scales'
   return { op: node.op, inputs: node.inputs.map((id, i) => moved[i]?.code ?? id), attrs: node.attrs }
 }
@@ -246,7 +248,6 @@ function isSameQuantization(s: State, a: Quantized, b: Quantized): boolean {
 
 // ---------------------------------------------------------------- parts
 
-const isQdq = (node: Node | undefined): boolean => node?.op === 'QuantizeLinear' || node?.op === 'DequantizeLinear'
 const is8Bit = (dtype: DType): boolean => dtype === 'int8' || dtype === 'uint8'
 const isWhole = (q: Quantized | undefined): q is Quantized =>
   q !== undefined && is8Bit(q.dtype) && elementCount(q.scales.shape) === 1
@@ -256,7 +257,7 @@ const dataOf = (s: State, id: string): Tensor | undefined => s.known.flatMap((g)
 /** What makes a value, as a DequantizeLinear with constant parameters of a scale or a vector of scales. */
 function dequantized(s: State, id: string): Quantized | undefined {
   const node = s.d.producer(id)
-  return node?.op === 'DequantizeLinear' ? parameters(s, node, s.d.value(node.inputs[0] ?? '')?.dtype) : undefined
+  return node && isDequantize(node) ? parameters(s, node, s.d.value(node.inputs[0] ?? '')?.dtype) : undefined
 }
 
 function parameters(s: State, node: Node, dtype: DType | undefined): Quantized | undefined {
@@ -274,7 +275,7 @@ function parameters(s: State, node: Node, dtype: DType | undefined): Quantized |
 function quantizer(s: State, node: Node): After | undefined {
   const made = node.outputs.filter((id) => id !== '')
   const reader = made.length === 1 ? s.d.soleConsumer(made[0] as string) : undefined
-  if (reader?.op !== 'QuantizeLinear') return undefined
+  if (!reader || !isQuantize(reader)) return undefined
   const output = reader.outputs[0] as string
   const y = parameters(s, reader, s.d.value(output)?.dtype)
   return y && { node: reader, output, y: { ...y, code: output } }
@@ -297,6 +298,11 @@ const three = (s: State, q: Quantized): string[] => [q.code, ...two(s, q)]
 function removeUnread(d: Draft, graph: Graph): void {
   for (const node of graph.nodes) {
     const id = node.outputs[0] as string
-    if (node.op === 'DequantizeLinear' && d.consumers(id).length === 0 && !d.isOutput(id)) d.remove(node)
+    if (isDequantize(node) && d.consumers(id).length === 0 && !d.isOutput(id)) d.remove(node)
   }
+}
+
+/** All inputs have the scale of the output. */
+function joins(node: Node): boolean {
+  return node.op === 'Concat'
 }

@@ -4,6 +4,7 @@
  * a little: never longer than what the nodes themselves took in the file. So weights stored small and expanded by nodes
  * (Cast, Expand, Tile, a palette's Gather) stay as they are. DequantizeLinear and QuantizeLinear always do.
  */
+
 import { PareError } from '../../base/errors.ts'
 import { subgraphs } from '../../ir/attrs.ts'
 import { editGraph, mapSubgraphs } from '../../ir/edit.ts'
@@ -11,6 +12,7 @@ import { constant, consumers, isOutput, producer } from '../../ir/graph.ts'
 import { byteLength, elementCount, tensorBytes } from '../../ir/tensor.ts'
 import { opFor } from '../../ops/index.ts'
 import { viewOf } from '../../ops/infer.ts'
+import { isRounding } from '../../ops/quantized.ts'
 import type { Context, Graph, Model, Node, Tensor, Value } from '../../types.ts'
 
 /** Nodes to fold together, and those of their results that others read. */
@@ -23,7 +25,6 @@ export interface Group {
 const nodeBytes = 128
 const maxGrowthBytes = 1024
 const maxMacs = 1e9
-const kept: ReadonlySet<string> = new Set(['QuantizeLinear', 'DequantizeLinear', 'DynamicQuantizeLinear'])
 
 /**
  * Folds what can be folded in all graphs of a model with inferred types. No result above `maxBytes`, nor all of a graph
@@ -111,7 +112,7 @@ function outputBytes(node: Node, graph: Graph): number | undefined {
 /** Does the node always compute the same? */
 function isFixed(node: Node, graphs: readonly Graph[], foldable: ReadonlySet<Node>): boolean {
   const op = opFor(node)
-  if (!op || op.impure || kept.has(node.op) || subgraphs(node).length > 0) return false
+  if (!op || op.impure || isRounding(node) || subgraphs(node).length > 0) return false
   return node.inputs.every((id) => {
     if (id === null) return true
     const graph = holder(graphs, id)

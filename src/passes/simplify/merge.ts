@@ -1,10 +1,12 @@
 /** One of several constants with the same content, and one of several nodes that compute the same. */
+
 import { equalBytes, largeBytes, quickHash, toArray } from '../../base/bytes.ts'
 import { subgraphs } from '../../ir/attrs.ts'
 import type { Draft } from '../../ir/edit.ts'
 import { opName } from '../../ir/graph.ts'
 import { equalTensors } from '../../ir/tensor.ts'
 import { opFor } from '../../ops/index.ts'
+import { isQdq } from '../../ops/quantized.ts'
 import type { Attr, Graph, Node, Tensor, Value } from '../../types.ts'
 
 type Constant = Value & { readonly data: Tensor }
@@ -47,15 +49,13 @@ function glance(v: Constant): string {
   return [v.data.dtype, v.data.shape, v.data.bytes.length, v.form, v.sparse, head].join('|')
 }
 
-/** Quantization stays one node per reader: engines fuse it with what it surrounds. */
-const kept: ReadonlySet<string> = new Set(['QuantizeLinear', 'DequantizeLinear'])
-
 /** Makes readers of equal computations read the same one. Only known, pure operators without subgraphs. */
 export function mergeNodes(draft: Draft): void {
   const seen = new Map<string, Node[]>()
   for (const node of draft.nodes()) {
     const op = opFor(node)
-    if (!op || op.impure || kept.has(node.op) || subgraphs(node).length > 0) continue
+    // Quantization stays one node per reader: engines fuse it with what it surrounds.
+    if (!op || op.impure || isQdq(node) || subgraphs(node).length > 0) continue
     // Merging renames what later nodes read, so the node at hand may have been replaced.
     const now = draft.producer(node.outputs.find((id) => id !== '') ?? '')
     if (!now) continue

@@ -1,10 +1,10 @@
 /** Training that goes on: the loss of the task on the training part, the best epoch by the selection part. */
 import { z } from 'zod'
 import { PareError } from '../../base/errors.ts'
+import { isRounded } from '../../ops/quantized.ts'
 import type { LossTerm, Training } from '../../train/index.ts'
 import type { Batch, Context, Dataset, Model, Tensor } from '../../types.ts'
 import { definePass } from '../pass.ts'
-import { isRounded } from '../quantize/common/twins.ts'
 import { learn, shapedLike } from './learn.ts'
 import { trainingFields } from './options.ts'
 import { samplesFor, type Task, taskOf } from './task.ts'

@@ -4,11 +4,14 @@
  * Quantization, 2019, section 4.2, with measured means). Layers are corrected in order, each with all corrections
  * before it in place, so that the means hold for the model that results.
  */
+
 import { z } from 'zod'
 import { PareError, stopIfAborted } from '../../../base/errors.ts'
 import { edit } from '../../../ir/edit.ts'
+import { graphView } from '../../../ir/graph.ts'
 import { observeChannels } from '../../../observe/channels.ts'
 import { heldSamples } from '../../../observe/held.ts'
+import { linearOf } from '../../../ops/ask.ts'
 import { inferShapes } from '../../../ops/infer.ts'
 import type { Context, Dataset, Model } from '../../../types.ts'
 import { definePass } from '../../pass.ts'
@@ -75,7 +78,9 @@ function findLayers(
 function layerOf(model: Model, t: Twin): Layer | string {
   const shape = model.graph.values.get(t.made.outputs[0] as string)?.shape
   if (!shape || shape.length < 2) return 'the shape of its output is not known'
-  const axis = t.made.op === 'Gemm' || t.made.op === 'MatMul' ? shape.length - 1 : 1
+  const linear = linearOf(graphView(model.graph), t.made)
+  if (!linear) return `${t.made.op} is not a linear layer of one weight`
+  const axis = shape.length + linear.axes.out
   const channels = shape[axis]
   if (typeof channels !== 'number') return 'the number of its channels is not known'
   const place = biasPlace(model, t.made, t.rule, channels)

@@ -6,8 +6,8 @@ import { attrFloat, attrInt, attrs } from '../../../ir/attrs.ts'
 import type { Draft } from '../../../ir/edit.ts'
 import { constant, producer } from '../../../ir/graph.ts'
 import { elementCount, tensor, toFloats, toNumbers } from '../../../ir/tensor.ts'
+import { activationScale, dequantizedConstant } from '../../../ops/quantized.ts'
 import type { Model, Node, QuantRule, Tensor } from '../../../types.ts'
-import { activationScale, dequantizedConstant } from '../common/twins.ts'
 
 /** Where a bias is, and its numbers as they stand. */
 export interface BiasPlace {

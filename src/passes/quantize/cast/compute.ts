@@ -80,7 +80,7 @@ export function keptNodes(model: Model, o: ComputeOptions): Kept {
 
 /** A Cast between float32 and a narrower float. */
 function isBorder(model: Model, graph: Graph, node: Node): boolean {
-  if (node.op !== 'Cast' || node.domain !== undefined) return false
+  if (!isCast(node) || node.domain !== undefined) return false
   const view = viewOf(model, graph, node)
   const types = [view.inputs[0]?.dtype, view.outputs[0]?.dtype]
   return types.includes('float32') && types.some((t) => t === 'float16' || t === 'bfloat16')
@@ -213,7 +213,7 @@ function makeHalf(h: Here, v: Value): void {
 /** Attributes that name or hold a float type. */
 function inHalf(h: Here, node: Node): Node {
   if (!node.outputs.some((id) => id && isSingle(h.graph.values.get(id)))) return node
-  if (node.op === 'Cast' && attrInt(node, 'to', 0) === codeOfDtype('float32'))
+  if (isCast(node) && attrInt(node, 'to', 0) === codeOfDtype('float32'))
     return { ...node, attrs: { ...node.attrs, to: { kind: 'int', value: codeOfDtype('float16') } } }
   if (node.op !== 'ConstantOfShape') return node
   const value = node.attrs.value?.kind === 'tensor' ? node.attrs.value.value : tensor('float32', [1], [0])
@@ -323,4 +323,8 @@ export function guardedConstants(model: Model, o: Pick<ComputeOptions, 'minEleme
       if (after.some((x, i) => x !== before[i])) out.set(v.id, tensor('float32', v.data.shape, after))
     }
   return out
+}
+
+function isCast(node: Node): boolean {
+  return node.op === 'Cast'
 }

@@ -2,7 +2,8 @@
 import { PareError } from '../../../base/errors.ts'
 import { allGraphs, consumers } from '../../../ir/graph.ts'
 import type { Method } from '../../../observe/ranges.ts'
-import type { Context, Dataset, Model } from '../../../types.ts'
+import { opFor } from '../../../ops/index.ts'
+import type { Context, Dataset, Model, Node } from '../../../types.ts'
 
 /** Below so many samples, ranges are those of the samples rather than those of the data. */
 export const fewSamples = 32
@@ -32,11 +33,10 @@ export function needBins(method: Method, bins: number): void {
     )
 }
 
-/** Does a model compute on rounded activations already? */
-export function hasRoundedValues(model: Model): boolean {
-  return model.graph.nodes.some((n) =>
-    /^(Dynamic)?QuantizeLinear$|^QLinear|Integer$|^QGemm$|^DynamicQuantize/.test(n.op)
-  )
+/** Does a node move rows of a weight as they are? */
+const isTable = (node: Node, id: string): boolean => {
+  const op = opFor(node)
+  return op?.quant?.output === 'same' && (op.weights ?? []).some((p) => node.inputs[p.input] === id)
 }
 
 /** Notes tables of embeddings that get one scale for all rows. */
@@ -47,7 +47,7 @@ export function noteWholeTables(
 ): void {
   for (const { id, axis, block, form } of weights) {
     if (axis !== undefined || block !== undefined || form === 'palette') continue
-    if (allGraphs(model).some((g) => consumers(g, id).some((n) => n.op === 'Gather' && n.inputs[0] === id)))
+    if (allGraphs(model).some((g) => consumers(g, id).some((n) => isTable(n, id))))
       ctx.note(
         `table ${id} has one scale for all its rows, and rows of small values round to nothing: leave perChannel on`
       )

@@ -1,31 +1,43 @@
 import { describe, expect, it } from 'vitest'
+import { attrs } from '../../../ir/attrs.ts'
 import { tensor } from '../../../ir/tensor.ts'
 import { model, parse } from '../../../ir/text.ts'
 import { saturationNotes } from '../../../node/jobs/host.ts'
+import { opFor } from '../../../ops/index.ts'
+import { stackOf } from '../../../ops/linear.ts'
 import { targetFor } from '../../../targets/index.ts'
+import type { Linear, Tensor } from '../../../types.ts'
 import { saturatingChannels, saturatingNodes } from './saturation.ts'
+
+/** A convolution with these filters. */
+function layerOf({ shape }: Tensor, group = 1): Linear {
+  const node = { name: 'conv', op: 'Conv', inputs: ['x', 'w'], outputs: ['y'], attrs: attrs({ group }) }
+  const found = opFor(node)?.linear?.({ node, inputs: [undefined, { type: 'tensor', shape }], outputs: [] })
+  if (!found) throw new Error('no layer')
+  return found
+}
 
 describe('pair sums', () => {
   it('saturate from 129 on, in both directions', () => {
-    const codes = tensor('int8', [5, 2], [127, 1, 127, 2, -127, -2, 127, -127, 64, 64])
+    const codes = tensor('int8', [5, 2, 1], [127, 1, 127, 2, -127, -2, 127, -127, 64, 64])
     // 255 · 128 = 32640 fits int16, 255 · 129 = 32895 does not.
-    expect(saturatingChannels(codes, 0)).toEqual([false, true, true, false, false])
+    expect(saturatingChannels(codes, layerOf(codes))).toEqual([false, true, true, false, false])
   })
   it('are of neighbours along the input channel, the kernel position outside', () => {
     // [output 1, inputs 2, positions 2]: read as (p0c0, p0c1, p1c0, p1c1).
     const apart = tensor('int8', [1, 2, 2], [100, 100, 0, 0])
     const beside = tensor('int8', [1, 2, 2], [100, 0, 100, 0])
-    expect(saturatingChannels(apart, 0)).toEqual([false])
-    expect(saturatingChannels(beside, 0)).toEqual([true])
+    expect(saturatingChannels(apart, layerOf(apart))).toEqual([false])
+    expect(saturatingChannels(beside, layerOf(beside))).toEqual([true])
   })
   it('follow the columns of a matrix', () => {
     const codes = tensor('int8', [2, 3], [100, 100, 1, 100, 1, 127])
-    expect(saturatingChannels(codes, 1)).toEqual([true, false, false])
+    expect(saturatingChannels(codes, stackOf([2, 3]))).toEqual([true, false, false])
   })
   it('do not occur in depthwise filters, but where a group has one input and more outputs', () => {
     const codes = tensor('int8', [2, 1, 1, 2], [127, 127, 1, 1])
-    expect(saturatingChannels(codes, 0, 2)).toEqual([false, false])
-    expect(saturatingChannels(codes, 0)).toEqual([true, false])
+    expect(saturatingChannels(codes, layerOf(codes, 2))).toEqual([false, false])
+    expect(saturatingChannels(codes, layerOf(codes))).toEqual([true, false])
   })
 })
 

@@ -1,24 +1,16 @@
 /** Layers of a model with rounded numbers beside those of the float model that it came from. */
 
 import { PareError } from '../../../base/errors.ts'
-import { constant, opName, producer } from '../../../ir/graph.ts'
-import { toNumbers } from '../../../ir/tensor.ts'
+import { opName, producer } from '../../../ir/graph.ts'
 import { opFor } from '../../../ops/index.ts'
-import type { Context, Graph, Model, Node, QuantRule, Tensor } from '../../../types.ts'
+import { dequantizer, isRounded } from '../../../ops/quantized.ts'
+import type { Context, Graph, Model, Node, QuantRule } from '../../../types.ts'
 
 /** A layer of the rounded model and the node of the reference that it came from. */
 export interface Twin {
   readonly made: Node
   readonly original: Node
   readonly rule: QuantRule & { readonly weights: NonNullable<QuantRule['weights']> }
-}
-
-/** Does a model hold numbers that were rounded to codes? */
-export function isRounded(model: Model): boolean {
-  return (
-    model.graph.nodes.some((n) => /quantize|Integer$|^QLinear|NBits$/i.test(n.op)) ||
-    [...model.graph.values.values()].some((v) => v.form === 'palette')
-  )
 }
 
 /** The float model to compare with; `undefined` where nothing is rounded. Throws `E_USAGE` where it is not known. */
@@ -54,33 +46,7 @@ function byName(graph: Graph): ReadonlyMap<string, Node> {
   return out
 }
 
-/** Codes, scales and zero points of a DequantizeLinear of constants. */
-export interface Dequantized {
-  readonly node: Node
-  readonly codes: Tensor
-  readonly scale: Tensor
-  readonly zero: Tensor | undefined
-}
-
-/** How a value is made from constant codes; `undefined` where it is not. */
-export function dequantizedConstant(graph: Graph, id: string | null | undefined): Dequantized | undefined {
-  const node = id == null ? undefined : producer(graph, id)
-  if (node?.op !== 'DequantizeLinear' || node.domain !== undefined) return undefined
-  const [codes, scale] = [constant(graph, node.inputs[0]), constant(graph, node.inputs[1])]
-  const zeroId = node.inputs[2] ?? null
-  const zero = constant(graph, zeroId)
-  return codes && scale && (zeroId === null || zero) ? { node, codes, scale, zero } : undefined
-}
-
-/** The scale of a value that comes out of a DequantizeLinear with one scale; `undefined` where it does not. */
-export function activationScale(graph: Graph, id: string | null | undefined): number | undefined {
-  const node = id == null ? undefined : producer(graph, id)
-  if (node?.op !== 'DequantizeLinear' || constant(graph, node.inputs[0])) return undefined
-  const scale = constant(graph, node.inputs[1])
-  return scale && scale.shape.length === 0 ? toNumbers(scale)[0] : undefined
-}
-
 /** Does a layer read rounded numbers: a weight from codes, or dequantized data? */
 export function isRoundedLayer(graph: Graph, t: Twin): boolean {
-  return t.made.inputs.some((id) => id !== null && producer(graph, id)?.op === 'DequantizeLinear')
+  return t.made.inputs.some((id) => dequantizer(graph, id) !== undefined)
 }

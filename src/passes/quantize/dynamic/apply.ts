@@ -7,11 +7,13 @@
  * A weight has one integer copy, in the graph where it was. What else reads it gets ŵ·s_w in the foldable form, and
  * reorderings of it are done on the codes.
  */
+
 import { assert } from '../../../base/errors.ts'
 import { attrFloat, attrInt, attrs as makeAttrs } from '../../../ir/attrs.ts'
 import { type Draft, editGraph, mapGraphs, takenIds } from '../../../ir/edit.ts'
 import { allGraphs, opName, producer } from '../../../ir/graph.ts'
 import { tensor, toFloats } from '../../../ir/tensor.ts'
+import { opFor } from '../../../ops/index.ts'
 import type { AttrInput, Attrs, Graph, Model, Node, Tensor } from '../../../types.ts'
 import { scaleTensor } from '../common/codes.ts'
 import { once } from '../common/once.ts'
@@ -99,14 +101,13 @@ function heart(s: State, node: Node, op: string, inputs: readonly (string | null
 function makeMatMul(s: State, node: Node, plan: DynamicNode): void {
   const { d } = s
   const w = weightOf(s, plan, 1)
-  const isGemm = plan.op === 'Gemm'
   const straight = codesOf(s, node.inputs[1] as string)
   const codes =
-    isGemm && attrInt(node, 'transB', 0) !== 0
+    attrInt(node, 'transB', 0) !== 0
       ? once(s.made, `transposed ${straight}`, () => d.add('Transpose', [straight], { attrs: { perm: [1, 0] } }))
       : straight
-  const scale = scaleOf(s, w, isGemm ? attrFloat(node, 'alpha', 1) : 1)
-  const bias = corrected(s, node, isGemm ? biasOf(s, node) : undefined)
+  const scale = scaleOf(s, w, attrFloat(node, 'alpha', 1))
+  const bias = corrected(s, node, biasOf(s, node))
   const out = node.outputs[0] as string
   if (s.isMicrosoft) {
     const inputs = [node.inputs[0] as string, codes, scale, zeroOf(s, w)]
@@ -272,7 +273,8 @@ function corrected(s: State, node: Node, bias: string | undefined): string | und
   if (isVector(old)) return d.addConstant(less(old), `${bias}_b`)
   if (bias !== undefined) return bias
   const add = d.soleConsumer(out)
-  const at = add?.op === 'Add' && node.op === 'MatMul' ? add.inputs.findIndex((id) => isVector(d.constant(id))) : -1
+  const isOpen = opFor(node)?.quant?.bias === undefined
+  const at = add?.op === 'Add' && isOpen ? add.inputs.findIndex((id) => isVector(d.constant(id))) : -1
   const own = d.constant(add?.inputs[at])
   if (!add || !own)
     return d.addConstant(

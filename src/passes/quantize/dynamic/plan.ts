@@ -42,15 +42,20 @@ export interface DynamicPlan {
 /** An operator with a dynamic form: where its weights are, and why a node of it may not have that form. */
 interface Kind {
   readonly weights: readonly number[]
+  /** The input that is rounded at run time; absent: none, rows of the weight are moved, and a computed one is no case. */
+  readonly data?: number
+  /** Its integer kernel takes uint8 weights only. */
+  readonly unsigned?: true
   /** The rank of a weight, where only one will do. */
   readonly rank?: number
   obstacle?(n: NodeView, o: DynamicOptions): string | undefined
 }
 
 const kinds: Readonly<Record<string, Kind>> = {
-  MatMul: { weights: [1] },
+  MatMul: { weights: [1], data: 0 },
   Gemm: {
     weights: [1],
+    data: 0,
     rank: 2,
     obstacle: ({ node }) => (attrInt(node, 'transA', 0) === 0 ? undefined : 'its first input is transposed')
   },
@@ -60,10 +65,12 @@ const kinds: Readonly<Record<string, Kind>> = {
   },
   Conv: {
     weights: [1],
+    data: 0,
+    unsigned: true,
     obstacle: (_, o) =>
       o.type === 'int8' ? 'ConvInteger with int8 weights does not load in every runtime: use uint8' : undefined
   },
-  LSTM: { weights: [1, 2], obstacle: recurrentObstacle }
+  LSTM: { weights: [1, 2], data: 0, obstacle: recurrentObstacle }
 }
 
 function recurrentObstacle({ node }: NodeView, o: DynamicOptions): string | undefined {
@@ -131,7 +138,7 @@ function rootsOf(
   for (const input of kind.weights) {
     const id = rootOf(model, graph, node.inputs[input])
     const weight = id === undefined ? undefined : uses.get(id)
-    if (id === undefined || !weight) return node.op === 'Gather' ? undefined : 'its weight is not a constant'
+    if (id === undefined || !weight) return kind.data === undefined ? undefined : 'its weight is not a constant'
     const { data, readers } = weight
     if (elementCount(data.shape) < o.minElements) return undefined
     if (data.dtype !== 'float32') return `its weight is ${data.dtype}, not float32`
@@ -141,8 +148,8 @@ function rootsOf(
     if (barred) return `its weight ${id} is read by ${barred.name} too, which is excluded`
     roots[input] = id
   }
-  const x = view.inputs[node.op === 'Gather' ? 1 : 0]
-  if (node.op !== 'Gather' && x?.dtype !== 'float32')
+  const x = kind.data === undefined ? undefined : view.inputs[kind.data]
+  if (kind.data !== undefined && x?.dtype !== 'float32')
     return `its input is ${x?.dtype ?? 'of unknown type'}, not float32`
   return kind.obstacle?.(view, o) ?? roots
 }
@@ -173,7 +180,8 @@ function weightFor(
   const axes = new Set(uses.filter((u) => readers.includes(u.node)).map((u) => u.axis))
   const axis = o.perChannel && axes.size === 1 ? [...axes][0] : undefined
   const isWide =
-    readers.some((n) => n.op === 'Conv') || (ctx.target.saturates && readers.some((n) => n.op !== 'Gather'))
+    readers.some((n) => kinds[opName(n)]?.unsigned) ||
+    (ctx.target.saturates && readers.some((n) => kinds[opName(n)]?.data !== undefined))
   const type = o.type === 'auto' ? (isWide ? 'uint8' : 'int8') : o.type
   if (type === 'int8' && ctx.target.saturates && o.type === 'int8')
     ctx.note(`weight ${id}: pair sums of int8 can saturate on ${ctx.target.name}; uint8 does not`)

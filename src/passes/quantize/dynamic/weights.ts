@@ -1,10 +1,12 @@
 /** The integer weights of a dynamic plan, and what their rounding adds to the mean of each output channel. */
+
 import { toArray } from '../../../base/bytes.ts'
 import { assert } from '../../../base/errors.ts'
 import { takenIds } from '../../../ir/edit.ts'
-import { allGraphs, constant } from '../../../ir/graph.ts'
+import { allGraphs, constant, graphView } from '../../../ir/graph.ts'
 import { calibrate } from '../../../observe/calibrate.ts'
 import type { ChannelMean } from '../../../observe/reductions.ts'
+import { linearOf } from '../../../ops/ask.ts'
 import { opFor } from '../../../ops/index.ts'
 import type { Context, Dataset, Model, Node, Tensor } from '../../../types.ts'
 import { meanShift, neededMean } from '../bias/numbers.ts'
@@ -96,7 +98,7 @@ export async function meanShifts(
 function wantedMean(model: Model, node: Node, weights: ReadonlyMap<string, Encoded>): Wanted | undefined {
   const rule = opFor(node)?.quant
   const weight = rule?.weights ? weights.get(node.inputs[rule.weights.input] ?? '') : undefined
-  if (!rule?.weights || !weight || (node.op === 'MatMul' && weight.codes.shape.length !== 2)) return undefined
+  if (!rule?.weights || !weight || !linearOf(graphView(model.graph), node)) return undefined
   const at = rule.weights.axis(node)
   // Every dynamic product can take a bias: it is added in float.
   const mean = neededMean(model, node, { ...rule, bias: rule.bias ?? 2 }, weightData(model, weight.id))

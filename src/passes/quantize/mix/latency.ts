@@ -4,8 +4,10 @@
  * (min-cut.ts). Kernel times under a profiler are rough, so splits for dearer and cheaper conversions are built and timed
  * against each other. Where the fastest loses too much, layers go back to float by e² for the time they save.
  */
+
 import { PareError } from '../../../base/errors.ts'
 import { consumers, isOutput } from '../../../ir/graph.ts'
+import { isQdq } from '../../../ops/quantized.ts'
 import type { Comparison, Context, Dim, Model, Node } from '../../../types.ts'
 import { parseOptions } from '../../pass.ts'
 import { round } from '../round/round.ts'
@@ -202,7 +204,7 @@ const usualMs = 5e-7
 function conversionMs(made: Model, kernels: ReadonlyMap<string, number>): number {
   let [ms, elements] = [0, 0]
   for (const n of made.graph.nodes) {
-    if (n.op !== 'QuantizeLinear' && n.op !== 'DequantizeLinear') continue
+    if (!isQdq(n)) continue
     const took = kernels.get(n.name)
     const size = elementsOf(made.graph.values.get(n.outputs[0] ?? '')?.shape)
     if (took === undefined || size === 0) continue

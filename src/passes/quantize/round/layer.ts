@@ -4,10 +4,11 @@ import { attrFloat } from '../../../ir/attrs.ts'
 import { constant, consumers } from '../../../ir/graph.ts'
 import { toFloats, toNumbers } from '../../../ir/tensor.ts'
 import { type Gram, type LayerInput, layerInput } from '../../../observe/gram.ts'
+import { activationScale, dequantizedConstant } from '../../../ops/quantized.ts'
 import type { Context, Model, Tensor } from '../../../types.ts'
 import { type BiasPlace, biasPlace } from '../bias/shift.ts'
 import { matcher } from '../common/select.ts'
-import { activationScale, dequantizedConstant, type Twin, twinsOf } from '../common/twins.ts'
+import { type Twin, twinsOf } from '../common/twins.ts'
 import { centred } from '../weights/layerwise.ts'
 import { damped, errorsOf, movedTarget, type Rows, roundRows, scaleSums } from './lattice.ts'
 import {
@@ -265,9 +266,8 @@ function keepUnsaturated(
   ctx: Pick<Context, 'target' | 'note'>
 ): Float64Array {
   if (!layer.isInteger || !ctx.target.saturates || w.from.codes.dtype !== 'int8') return values
-  const { k, groups, outStride, inStride } = layer.input
-  const axis = outStride > inStride ? 0 : 1
-  const risky = newlySaturating(w.from.codes, codesFrom(w, layer.input, values), axis, groups)
+  const { k, linear } = layer.input
+  const risky = newlySaturating(w.from.codes, codesFrom(w, layer.input, values), linear)
   return values.map((v, at) => (risky[Math.floor(at / k)] ? (start[at] as number) : v))
 }
 

@@ -1,8 +1,9 @@
 /** Is a float model the one that a rounded model was made from? Weights tell: codes stand for nearly the same numbers. */
 import { constant } from '../../../ir/graph.ts'
 import { toNumbers } from '../../../ir/tensor.ts'
+import { dequantizedConstant } from '../../../ops/quantized.ts'
 import type { Graph, Model } from '../../../types.ts'
-import { dequantizedConstant, type Twin, twinsOf } from '../common/twins.ts'
+import { type Twin, twinsOf } from '../common/twins.ts'
 import { codedWeight } from './weight.ts'
 
 export interface Likeness {

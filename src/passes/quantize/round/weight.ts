@@ -3,11 +3,11 @@ import { attrInt } from '../../../ir/attrs.ts'
 import type { Draft } from '../../../ir/edit.ts'
 import { elementCount, rangeOf, tensor, toNumbers } from '../../../ir/tensor.ts'
 import type { LayerInput } from '../../../observe/gram.ts'
-import type { DType, Tensor } from '../../../types.ts'
+import type { Dequantized } from '../../../ops/quantized.ts'
+import type { DType, Linear, Tensor } from '../../../types.ts'
 import { type Division, type Layout, layoutOf } from '../common/cells.ts'
 import { stored as storedScale } from '../common/fit.ts'
 import { saturatingChannels } from '../common/saturation.ts'
-import type { Dequantized } from '../common/twins.ts'
 import type { Grid } from './lattice.ts'
 
 /** Codes with a scale and a zero point per cell. */
@@ -110,10 +110,10 @@ export function codesFrom(w: CodedWeight, l: LayerInput, rows: Float64Array): Te
   return tensor(w.from.codes.dtype, w.shape, codes)
 }
 
-/** Channels along `axis` whose pair sums could not saturate before and can now; they must stay as they were. */
-export function newlySaturating(before: Tensor, after: Tensor, axis: number, groups: number): boolean[] {
-  const was = saturatingChannels(before, axis, groups)
-  return saturatingChannels(after, axis, groups).map((is, c) => is && !was[c])
+/** Output channels whose pair sums could not saturate before and can now; they must stay as they were. */
+export function newlySaturating(before: Tensor, after: Tensor, l: Linear): boolean[] {
+  const was = saturatingChannels(before, l)
+  return saturatingChannels(after, l).map((is, c) => is && !was[c])
 }
 
 /** Puts new codes, and scales where they moved, in the place of the old ones. */

@@ -2,12 +2,14 @@
  * Writes a plan into the model as QuantizeLinear and DequantizeLinear, in the shape that runtimes fuse: every integer node
  * reads dequantized values only and its output is read by one QuantizeLinear only; a bias is int32 under s_x · s_w.
  */
+
 import { assert } from '../../../base/errors.ts'
 import { attrs } from '../../../ir/attrs.ts'
 import { type Draft, edit, renameReads } from '../../../ir/edit.ts'
 import { tensor, toFloats } from '../../../ir/tensor.ts'
 import { type Parameters, parametersOf } from '../../../observe/ranges.ts'
 import { opFor } from '../../../ops/index.ts'
+import { isDequantize } from '../../../ops/quantized.ts'
 import type { Attrs, Model, Node, Tensor } from '../../../types.ts'
 import { channelsOf, encodeWeight, scaleTensor } from '../common/codes.ts'
 import { once } from '../common/once.ts'
@@ -96,7 +98,7 @@ function guarded(s: State, p: Parameters, id: string): string {
   while (maker && opFor(maker)?.quant?.clamp && d.soleConsumer(maker.inputs[0] as string) === maker)
     maker = d.producer(maker.inputs[0] as string)
   const data = maker?.inputs[0]
-  if (!maker || !takenOver.has(maker.op) || data == null || d.producer(data)?.op !== 'DequantizeLinear') return id
+  if (!maker || !takenOver.has(maker.op) || data == null || !isDequantize(d.producer(data))) return id
   const low = ((p.dtype === 'uint8' ? 0 : -128) - p.zeroPoint) * p.scale
   const floor = once(s.made, `floor ${low}`, () => d.addConstant(tensor('float32', [], [low]), 'low'))
   return addNode(d, 'Max', [id, floor], d.fresh(`${id}_max`))
@@ -150,11 +152,12 @@ function quantizeConstants(s: State, n: NodePlan, output: string): void {
     assert(numbers, `no scales of ${n.weight.id}`)
     inputs[n.weight.input] = weightOf(s, numbers, original)
     if (n.bias) inputs[n.bias.input] = biasOf(s, n, n.bias, numbers, original)
-    if (node.op === 'Gemm') own = withoutFactors(own)
+    own = withoutFactors(own)
   }
   d.replace(node, { ...node, inputs, attrs: own })
 }
 
+/** Those of Gemm are in weight and bias. */
 const withoutFactors = ({ alpha: _a, beta: _b, ...rest }: Attrs): Attrs => rest
 
 /** A constant operand, by its own range. */

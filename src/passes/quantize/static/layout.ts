@@ -7,12 +7,13 @@
  * movement: its bounds then limit the range of all values between.
  */
 import { subgraphs } from '../../../ir/attrs.ts'
-import { allGraphs, consumers, opName, producer, soleConsumer } from '../../../ir/graph.ts'
+import { allGraphs, consumers, graphView, opName, producer, soleConsumer } from '../../../ir/graph.ts'
 import { elementCount } from '../../../ir/tensor.ts'
+import { linearOf } from '../../../ops/ask.ts'
 import { opFor } from '../../../ops/index.ts'
 import { viewOf } from '../../../ops/infer.ts'
+import { dequantizedConstant, isDequantize } from '../../../ops/quantized.ts'
 import type { Context, Dim, Model, Node, QuantRule, Target, Tensor } from '../../../types.ts'
-import { dequantizedConstant } from '../common/twins.ts'
 
 /** A node to become integer. */
 export interface IntegerNode {
@@ -86,7 +87,7 @@ function refuseSubgraphs(model: Model, where: Where): void {
 }
 
 function computesFloat(model: Model, node: Node): boolean {
-  if (node.op === 'DequantizeLinear') return false
+  if (isDequantize(node)) return false
   const id = node.outputs[0]
   const type = id ? model.graph.values.get(id) : undefined
   return type?.dtype === 'float32' && type.type === 'tensor' && node.inputs.some((i) => i !== null && !dataOf(model, i))
@@ -110,7 +111,7 @@ function candidate(model: Model, node: Node, rule: QuantRule): IntegerNode | str
     if (!tensor && rule.weights?.input === input && dequantizedConstant(model.graph, id))
       return 'its weight is rounded already: quantize the float model that it came from'
     if (!tensor) data.push(input)
-    else if (rule.weights?.input === input) weight = { input, id, axis: weightAxis(rule, node, tensor) }
+    else if (rule.weights?.input === input) weight = { input, id, axis: weightAxis(model, rule, node, tensor) }
     else constants.push(input)
   }
   if (rule.bias !== undefined && rule.weights && !weight) return 'its weight is not a constant'
@@ -121,11 +122,10 @@ function candidate(model: Model, node: Node, rule: QuantRule): IntegerNode | str
 }
 
 /** One scale per channel where the kernels can: along one axis of a matrix or filter bank. */
-function weightAxis(rule: QuantRule, node: Node, weight: Tensor): number | undefined {
-  const rank = weight.shape.length
+function weightAxis(model: Model, rule: QuantRule, node: Node, weight: Tensor): number | undefined {
   const axis = rule.weights?.axis(node) ?? 0
-  const own = axis < 0 ? axis + rank : axis
-  return rank < 2 || (node.op === 'MatMul' && rank !== 2) ? undefined : own
+  const own = axis < 0 ? axis + weight.shape.length : axis
+  return linearOf(graphView(model.graph), node) ? own : undefined
 }
 
 function biasOf(

@@ -4,9 +4,9 @@
  * Bias codes are b / (s_x · s_w), with the product rounded to float32 as the runtime computes it. Where that would need
  * more than 30 bits, s_w grows until it does not: |b| ≤ s_x · s_w · 2³⁰.
  */
+
 import { assert, PareError } from '../../../base/errors.ts'
-import { attrFloat, attrInt } from '../../../ir/attrs.ts'
-import { constant, producer } from '../../../ir/graph.ts'
+import { constant, graphView, producer } from '../../../ir/graph.ts'
 import { tensor, toFloats } from '../../../ir/tensor.ts'
 import type { Observed } from '../../../observe/calibrate.ts'
 import type { Histogram } from '../../../observe/histogram.ts'
@@ -19,7 +19,9 @@ import {
   type RangeOptions
 } from '../../../observe/ranges.ts'
 import { finalScores } from '../../../observe/scores.ts'
-import type { Model, Node, Tensor } from '../../../types.ts'
+import { linearOf } from '../../../ops/ask.ts'
+import { stackOf } from '../../../ops/linear.ts'
+import type { Linear, Model, Node, Tensor } from '../../../types.ts'
 import { meanShift, neededMean } from '../bias/numbers.ts'
 import { channelsOf, encodeWeight, peaksOf, refineScales, storedScale } from '../common/codes.ts'
 import { safeLevels, saturatingChannels } from '../common/saturation.ts'
@@ -195,11 +197,8 @@ function planWeight(
   const levels = new Int8Array(channels.count).fill(o.narrow === 'all' ? safeLevels : fullLevels)
   let scales = scalesAt(levels)
   if (o.narrow === 'saturating') {
-    const risky = saturatingChannels(
-      encodeWeight(data, channels, scales, fullLevels),
-      w.axis ?? channelAxis(users[0] as IntegerNode),
-      Math.min(...users.map((n) => attrInt(n.node, 'group', 1)))
-    )
+    const codes = encodeWeight(data, channels, scales, fullLevels)
+    const risky = anyOf(users.map((n) => saturatingChannels(codes, weightLayer(model, n.node, data.shape))))
     for (const [c, is] of (w.axis === undefined ? [risky.some(Boolean)] : risky).entries())
       if (is) levels[c] = safeLevels
     scales = scalesAt(levels)
@@ -215,8 +214,13 @@ function planWeight(
 export const fullLevels = 127
 const largestBias = 2 ** 30
 
-/** The axis of the channels where the scale is one for all. */
-const channelAxis = (n: IntegerNode): number => n.weight?.axis ?? 0
+/** A node's layer; a stack of matrices counts as groups of one. */
+const weightLayer = (model: Model, node: Node, shape: readonly number[]): Linear =>
+  linearOf(graphView(model.graph), node) ?? stackOf(shape)
+
+/** True where one of the lists is. */
+const anyOf = (lists: readonly (readonly boolean[])[]): boolean[] =>
+  (lists[0] ?? []).map((_, c) => lists.some((is) => is[c]))
 
 function raiseForBias(
   model: Model,
@@ -242,8 +246,8 @@ export function scaledWeight(
 ): { readonly tensor: Tensor; readonly alpha: number } {
   const data = constant(model.graph, id)
   assert(data, `weight ${id} is no constant`)
-  const alpha = attrFloat(node, 'alpha', 1)
-  if (node.op !== 'Gemm' || alpha === 1) return { tensor: data, alpha: 1 }
+  const alpha = linearOf(graphView(model.graph), node)?.alpha ?? 1
+  if (alpha === 1) return { tensor: data, alpha: 1 }
   return {
     tensor: tensor(
       'float32',
@@ -259,7 +263,7 @@ function biasConstant(model: Model, id: string, node: Node): Float64Array {
   const data = constant(model.graph, id)
   assert(data, `bias ${id} is no constant`)
   peaksOf(data, channelsOf(data.shape, undefined), id)
-  const beta = node.op === 'Gemm' ? attrFloat(node, 'beta', 1) : 1
+  const beta = linearOf(graphView(model.graph), node)?.bias?.beta ?? 1
   return Float64Array.from(toFloats(data), (x) => x * beta)
 }
 

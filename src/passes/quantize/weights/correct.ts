@@ -1,4 +1,5 @@
 /** Corrects float biases for weights that were rounded; the algebra is in ../bias/numbers.ts. */
+
 import { attrFloat, attrInt } from '../../../ir/attrs.ts'
 import { edit } from '../../../ir/edit.ts'
 import { constant, producer } from '../../../ir/graph.ts'
@@ -6,6 +7,7 @@ import { calibrate } from '../../../observe/calibrate.ts'
 import type { ChannelMean } from '../../../observe/reductions.ts'
 import { opFor } from '../../../ops/index.ts'
 import { inferShapes } from '../../../ops/infer.ts'
+import { dequantizer } from '../../../ops/quantized.ts'
 import type { Context, Dataset, Model, Node, QuantRule, Tensor } from '../../../types.ts'
 import { meanShift, neededMean } from '../bias/numbers.ts'
 import { type BiasPlace, biasPlace, shiftBias } from '../bias/shift.ts'
@@ -61,7 +63,7 @@ function axisOf(rule: QuantRule, node: Node, weight: Tensor): number {
 }
 
 const isRounded = (made: Model, weight: string, before: Tensor): boolean =>
-  producer(made.graph, weight)?.op === 'DequantizeLinear' || (constant(made.graph, weight) ?? before) !== before
+  dequantizer(made.graph, weight) !== undefined || (constant(made.graph, weight) ?? before) !== before
 
 function shiftOf(model: Model, made: Model, c: Correction, means: Float64Array): Float64Array {
   const weight = constant(model.graph, c.weight) as Tensor
