@@ -79,6 +79,16 @@ function decibels({ is, was }: { is: number[]; was: number[] }, take: (i: number
   return noise === 0 ? Number.POSITIVE_INFINITY : 10 * Math.log10(signal / noise)
 }
 
+/** Share of rows with the same greatest element. */
+function agreement({ is, was }: { is: number[]; was: number[] }, classes: number): number {
+  const top = (a: number[], row: number): number => {
+    const one = a.slice(row * classes, (row + 1) * classes)
+    return one.indexOf(Math.max(...one))
+  }
+  const rows = was.length / classes
+  return Array.from({ length: rows }, (_, r) => top(is, r) === top(was, r)).filter(Boolean).length / rows
+}
+
 describe.skipIf(!isBuilt)('small cases (skipped before npm run build)', () => {
   it('cast-float --compute: a Scan that reads weights around it opens, at 55 dB', async () => {
     const made = await make('scan-outer-weights', 'cast-float --compute')
@@ -92,6 +102,14 @@ describe.skipIf(!isBuilt)('small cases (skipped before npm run build)', () => {
     expect(made.status, made.err).toBe(0)
     const { y } = await outputs('qlinearconv-then-float', made.path)
     expect(decibels(y as never)).toBeGreaterThan(40)
+  })
+
+  it('train-quantized: a weight that is read along two axes has steps for each', async () => {
+    const command = 'train-quantized --train-data DATA --calibration-data DATA --epochs 1'
+    const made = await make('one-weight-two-layouts', command)
+    expect(made.status, made.err).toBe(0)
+    const { y } = await outputs('one-weight-two-layouts', made.path)
+    expect(agreement(y as never, 36)).toBeGreaterThan(0.95)
   })
   // MORE
 })

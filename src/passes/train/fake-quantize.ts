@@ -8,7 +8,7 @@ import { assert } from '../../base/errors.ts'
 import { type Draft, edit, renameReads } from '../../ir/edit.ts'
 import { elementCount, scalar, tensor, toFloats } from '../../ir/tensor.ts'
 import type { Model, Node, Tensor } from '../../types.ts'
-import type { NodePlan, StaticPlan, ValuePlan } from '../quantize/static/plan.ts'
+import { type NodePlan, type StaticPlan, type ValuePlan, weightKey } from '../quantize/static/plan.ts'
 
 /** Steps of a weight: one per channel along an axis, or one. */
 export interface WeightSteps {
@@ -37,7 +37,7 @@ interface Steps {
 /** A model that computes as if quantized, and where its steps are. */
 export interface FakeQuantized {
   readonly model: Model
-  /** By weight, and by a value's first id. */
+  /** By `weightKey` of a weight, and by a value's first id. */
   readonly steps: ReadonlyMap<string, Steps>
   /** Constants that are not trained. */
   readonly fixed: ReadonlySet<string>
@@ -87,7 +87,7 @@ function putWeight(w: Work, weight: WeightSteps, nodes: ReadonlyMap<string, Node
   assert(data, `weight ${id} is no constant`)
   const shape = axis === undefined ? [] : data.shape.map((n, i) => (i === axis ? n : 1))
   const readers = d.consumers(id)
-  const to = putSteps(w, id, id, {
+  const to = putSteps(w, weightKey(weight), id, {
     ...{ scales: tensor('float32', shape, scales), low: -level, high: level, zero: scalar('int8', 0) },
     count: elementCount(data.shape) / scales.length
   })
@@ -159,7 +159,7 @@ interface Clip {
 }
 
 /** Adds y = s·DQ(Q(clip(x/s))). Returns y. */
-function putSteps(w: Work, name: string, from: string, c: Clip, to?: string): string {
+function putSteps(w: Work, key: string, from: string, c: Clip, to?: string): string {
   const { d, rule, steps } = w
   const keep = (t: Tensor, hint: string): string => {
     const id = d.addConstant(t, hint)
@@ -169,11 +169,11 @@ function putSteps(w: Work, name: string, from: string, c: Clip, to?: string): st
   const base = toFloats(c.scales)
   const scaled = 1 / Math.sqrt(c.count * Math.max(c.high, -c.low, 1))
   const gain = base.map((s) => (rule.adaptive ? 1 : Math.sqrt(scaled) / s))
-  let step = keep(c.scales, `${name}.s`)
+  let step = keep(c.scales, `${from}.s`)
   let parameter: string | undefined
   if (rule.learned) {
-    parameter = d.addConstant(tensor('float32', c.scales.shape, new Float32Array(base.length)), `${name}.p`)
-    const moved = d.add('Mul', [parameter, keep(tensor('float32', c.scales.shape, gain), `${name}.k`)])
+    parameter = d.addConstant(tensor('float32', c.scales.shape, new Float32Array(base.length)), `${from}.p`)
+    const moved = d.add('Mul', [parameter, keep(tensor('float32', c.scales.shape, gain), `${from}.k`)])
     step = d.add('Mul', [d.add('Exp', [moved]), step])
   }
   const one = keep(scalar('float32', 1), 'one')
@@ -182,6 +182,6 @@ function putSteps(w: Work, name: string, from: string, c: Clip, to?: string): st
   const clipped = d.add('Clip', [d.add('Div', [from, step]), bound(c.low), bound(c.high)])
   const code = d.add('QuantizeLinear', [clipped, one, zero])
   const rounded = d.add('DequantizeLinear', [code, one, zero])
-  steps.set(name, { ...(parameter === undefined ? {} : { parameter }), base, gain })
+  steps.set(key, { ...(parameter === undefined ? {} : { parameter }), base, gain })
   return d.add('Mul', [rounded, step], to === undefined ? {} : { outputs: [to] })
 }

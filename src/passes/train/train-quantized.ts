@@ -93,8 +93,10 @@ async function onIntegers(model: Model, o: Options, ctx: Context): Promise<Model
     values: plan.values.map((v) => withStep(model, plan, v, trainedSteps(fake, fitted.model, v.ids[0] as string)[0])),
     weights: plan.weights.map((w, i) => {
       const { level } = weights[i] as WeightSteps
-      const alpha = alphas.get(w.id) ?? 1
-      const scales = Array.from(trainedSteps(fake, fitted.model, w.id), (s) => storedScale(s * alpha, 'float32'))
+      const alpha = alphas.get(weightKey(w)) ?? 1
+      const scales = Array.from(trainedSteps(fake, fitted.model, weightKey(w)), (s) =>
+        storedScale(s * alpha, 'float32')
+      )
       return { ...w, scales, levels: scales.map(() => level) }
     })
   }
@@ -117,7 +119,7 @@ function alphasOf(model: Model, plan: StaticPlan): ReadonlyMap<string, number> {
   const out = new Map<string, number>()
   for (const n of plan.nodes) {
     const node = n.weight && producer(model.graph, n.output)
-    if (n.weight && node) out.set(n.weight.id, scaledWeight(model, n.weight.id, node).alpha)
+    if (n.weight && node) out.set(weightKey(n.weight), scaledWeight(model, n.weight.id, node).alpha)
   }
   return out
 }
@@ -147,7 +149,7 @@ async function storedInFewBits(model: Model, o: Options, ctx: Context): Promise<
   return applyWeights(trained, plan, (w, data) => {
     const { axis, codes } = w
     const { level } = weights.find((x) => x.id === w.id) as WeightSteps
-    const scales = trainedSteps(fake, fitted.model, w.id).map((s) => storedScale(s, 'float32'))
+    const scales = trainedSteps(fake, fitted.model, weightKey(w)).map((s) => storedScale(s, 'float32'))
     const inside = clamped(data, axis, scales, level)
     if (!codes) return storeAlone(w, rounded(inside, axis, scales), { hqq: false, isSparse: true })
     return encodeWith(
