@@ -12,20 +12,9 @@ import { inferShapes } from '../../../ops/infer.ts'
 import type { Context, Graph, Model, Node, Tensor } from '../../../types.ts'
 import { definePass } from '../../pass.ts'
 import { matcher } from '../common/select.ts'
-import { computeInHalf, guardedConstants, keptNodes } from './compute.ts'
-import { largestHalf, type Narrow, reasonNotNarrow, vanishing } from './narrow.ts'
+import { computeInHalf, guardedConstants, isCast, keptNodes } from './compute.ts'
+import { exactOps, largestHalf, type Narrow, reasonNotNarrow, vanishing } from './narrow.ts'
 import { valuesBeyond } from './overflow.ts'
-
-/** Operators whose float constants are quantization parameters, or must be float32. */
-const keepsFloat = new Set([
-  'Cast',
-  'DequantizeLinear',
-  'DynamicQuantizeLinear',
-  'QLinearConv',
-  'QLinearMatMul',
-  'QuantizeLinear',
-  'Resize'
-])
 
 /** Stores float32 constants in a 16-bit type; the model computes in float32 as before. */
 export const castFloat = definePass({
@@ -91,7 +80,8 @@ function castGraph(graph: Graph, how: How): Graph {
       for (const v of constants(graph)) {
         const readers = consumers(graph, v.id)
         if (v.data.dtype !== 'float32' || elementCount(v.data.shape) < how.minElements || readers.length === 0) continue
-        if (readers.some((n) => keepsFloat.has(n.op) || n.domain !== undefined || how.isExcluded(n))) continue
+        if (readers.some((n) => exactOps.has(n.op) || isCast(n) || n.domain !== undefined || how.isExcluded(n)))
+          continue
         const reason = reasonNotNarrow(v.data, how.type)
         if (reason) {
           how.ctx.refuse(readers[0] as Node, `weight ${v.id} ${reason}: it stays in float32`)

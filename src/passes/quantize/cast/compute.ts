@@ -14,7 +14,7 @@ import { viewOf } from '../../../ops/infer.ts'
 import type { Graph, Known, Model, Node, Tensor, Value } from '../../../types.ts'
 import { once } from '../common/once.ts'
 import { keptForJoins } from './joins.ts'
-import { largestHalf, reasonNotNarrow } from './narrow.ts'
+import { exactOps, largestHalf, reasonNotNarrow } from './narrow.ts'
 
 const leastGuard = 2 ** -23
 
@@ -277,16 +277,6 @@ function constantReaders(model: Model, kept: Kept): ReadonlyMap<Value, ReadonlyS
   return out
 }
 
-/** Operators whose float constants must be float32 as they are. */
-const exactOps: ReadonlySet<string> = new Set([
-  'DequantizeLinear',
-  'DynamicQuantizeLinear',
-  'QLinearConv',
-  'QLinearMatMul',
-  'QuantizeLinear',
-  'Resize'
-])
-
 /** Read in float16 only: it is float16. Read in float32 too: a large one is stored in float16 and cast, a small one is there twice. */
 function storeConstant(h: Here, v: Value): void {
   const { d, o } = h
@@ -325,6 +315,6 @@ export function guardedConstants(model: Model, o: Pick<ComputeOptions, 'minEleme
   return out
 }
 
-function isCast(node: Node): boolean {
+export function isCast(node: Node): boolean {
   return node.op === 'Cast'
 }
