@@ -5,10 +5,11 @@
  * All sums are float64; the result is rounded once, to the type of the weight.
  */
 import type { GraphView } from '../../ir/graph.ts'
-import { elementCount, isFloat, tensor, tensorBytes, toNumbers } from '../../ir/tensor.ts'
+import { isFloat, tensor, tensorBytes, toNumbers } from '../../ir/tensor.ts'
 import { linearOf } from '../../ops/ask.ts'
 import { channelAt, isUnpadded } from '../../ops/linear.ts'
 import type { DType, Linear, Node, Tensor, Value } from '../../types.ts'
+import { constantBias, withBias } from '../biases.ts'
 import type { Site } from './rule.ts'
 
 /** A linear node with a constant weight. */
@@ -46,7 +47,7 @@ export function linearLayer(node: Node, g: GraphView): LinearLayer | string | un
   if (!(data.dtype === 'float32' || data.dtype === 'float16' || data.dtype === 'float64'))
     return isFloat(data.dtype) ? `its weight is ${data.dtype}` : undefined
   const outChannels = linear.groups * linear.outputs
-  const bias = biasOf(node, linear, outChannels, g)
+  const bias = constantBias(g, node, linear)
   if (typeof bias === 'string') return bias
   return {
     node,
@@ -59,17 +60,6 @@ export function linearLayer(node: Node, g: GraphView): LinearLayer | string | un
     axis: linear.axes.out,
     isTurned: linear.axes.in !== linear.axes.out
   }
-}
-
-function biasOf(node: Node, { bias }: Linear, channels: number, g: GraphView): Float64Array | string | undefined {
-  const id = bias && node.inputs[bias.input]
-  if (!bias || id === null || id === undefined) return undefined
-  const data = g.constant(id)
-  if (!data) return 'its bias is not constant'
-  const isVector = data.shape.at(-1) === channels && elementCount(data.shape) === channels
-  if (!isVector && elementCount(data.shape) !== 1) return `its bias has shape [${data.shape}]`
-  const given = toNumbers(data)
-  return Float64Array.from({ length: channels }, (_, i) => bias.beta * (given[isVector ? i : 0] as number))
 }
 
 /** Can a layer take a shift of its output? One without a place for a bias becomes a Gemm, which only knows matrices. */
@@ -162,11 +152,7 @@ export function absorbed(l: LinearLayer, made: Absorbed, x: string, output: stri
   const { beta: _, ...attrs } = l.node.attrs
   const hint = (place && inputs[place.input]) ?? `${l.node.name || l.node.op}_bias`
   const bias = site.draft.addConstant(made.bias, hint)
-  if (place) return { ...base, inputs: filled(inputs, place.input, bias), attrs }
+  if (place) return withBias({ ...base, inputs }, l.linear, bias)
   const { domain: _domain, ...rest } = base
   return { ...rest, op: 'Gemm', inputs: [x, weight, bias], attrs }
 }
-
-/** With `id` at a position; those before it that were not given are left out. */
-const filled = (inputs: readonly (string | null)[], at: number, id: string): (string | null)[] =>
-  Array.from({ length: Math.max(inputs.length, at + 1) }, (_, i) => (i === at ? id : (inputs[i] ?? null)))

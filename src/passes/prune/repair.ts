@@ -3,17 +3,18 @@
  * channel gets the mean and deviation back that it had over some samples, y' = (y − μ)·σ_wide/σ + μ_wide, by its weight and
  * bias (REPAIR, Jordan et al., ICLR 2023). One run does, since a layer is put right in the graph before the next reads it.
  */
-import { attrFloat } from '../../ir/attrs.ts'
 import { type Draft, edit } from '../../ir/edit.ts'
 import { constant, consumers } from '../../ir/graph.ts'
 import { elementCount, scalar, tensor, toFloats } from '../../ir/tensor.ts'
 import { sampleBytes, watch } from '../../observe/feed.ts'
 import { heldSamples } from '../../observe/held.ts'
 import { momentsOf } from '../../observe/reductions.ts'
-import { opFor } from '../../ops/index.ts'
-import { inferShapes, viewOf } from '../../ops/infer.ts'
+import { linearOf } from '../../ops/ask.ts'
+import { inferShapes } from '../../ops/infer.ts'
+import { channelAt } from '../../ops/linear.ts'
 import { fedOf, prescribed } from '../../runtime/batches.ts'
 import type { Context, Dataset, Model, Node, Tensor } from '../../types.ts'
+import { biasPlace } from '../biases.ts'
 import { type Gone, goneOf, type Kept } from './remove.ts'
 
 /** Samples of a run, at most and at least; and bytes of its largest value. */
@@ -26,7 +27,7 @@ interface Layer {
   readonly output: string
   readonly rank: number
   readonly axis: number
-  readonly weight: { readonly id: string; readonly axis: number }
+  readonly weight: string
   readonly bias: string
 }
 
@@ -54,30 +55,23 @@ export async function repaired(narrow: Model, wide: Model, kept: Kept, data: Dat
   })
 }
 
-/** Layers with a float weight and bias of their own, told by the operator's own rules. */
+/** Linear layers with a float weight and bias that no other node reads. */
 const layersOf = (typed: Model): Layer[] => typed.graph.nodes.flatMap((node) => layerOf(typed, node) ?? [])
 
 function layerOf(typed: Model, node: Node): Layer | undefined {
   const { graph } = typed
-  const op = opFor(node)
-  const { weights, bias } = op?.quant ?? {}
-  const [output] = node.outputs
-  if (!op?.channels || !weights || bias === undefined || !output) return undefined
-  const links = op.channels(viewOf(typed, graph, node)).filter(({ sums }) => !sums)
-  const ends = links.map(({ spans }) => ({
-    row: spans.find((s) => s.of === 'input' && s.at === weights.input),
-    made: spans.find((s) => s.of === 'output')
-  }))
-  const { row, made } = ends.find((e) => e.row && e.made) ?? {}
-  const [id, biasId] = [node.inputs[weights.input] ?? '', node.inputs[bias] ?? '']
-  const [w, b] = [constant(graph, id), constant(graph, biasId)]
+  const place = biasPlace(graph, node)
+  if (typeof place === 'string' || place.kind !== 'float' || place.linear.bias?.beta !== 1) return undefined
+  const { linear, channels } = place
+  const [output = ''] = node.outputs
+  const weight = node.inputs[linear.weight] ?? ''
+  const bias = node.inputs[linear.bias?.input ?? -1] ?? ''
+  const [w, b] = [constant(graph, weight), constant(graph, bias)]
   const rank = graph.values.get(output)?.shape?.length
-  if (!row || !made || !w || !b || rank === undefined || attrFloat(node, 'beta', 1) !== 1) return undefined
-  const channels = w.shape[row.axis]
-  const isOwn = [id, biasId].every((value) => consumers(graph, value).length === 1)
-  const isVector = elementCount(b.shape) === channels && b.shape.at(-1) === channels
-  if (!isOwn || !isVector || w.dtype !== 'float32' || b.dtype !== 'float32') return undefined
-  return { output, rank, axis: made.axis, weight: { id, axis: row.axis }, bias: biasId }
+  const isOwn = [weight, bias].every((value) => consumers(graph, value).length === 1)
+  if (!w || !b || rank === undefined || !isOwn || elementCount(b.shape) !== channels) return undefined
+  if (w.dtype !== 'float32' || b.dtype !== 'float32') return undefined
+  return { output, rank, axis: rank + linear.axes.out, weight, bias }
 }
 
 /** Adds the mean and the deviation of a layer's output to the graph that tells them. */
@@ -134,12 +128,13 @@ function leftOf({ mean, deviation }: Spread, { output, axis }: Layer, gone: Gone
 }
 
 /** w' = w·g and b' = (b − μ)·g + μ_wide, g = σ_wide / σ. */
-function write(d: Draft, { weight, bias }: Layer, found: Spread, wanted: Spread): void {
-  const [w, b] = [d.value(weight.id), d.value(bias)]
-  if (!w?.data || !b?.data) return
+function write(d: Draft, { output, weight, bias }: Layer, found: Spread, wanted: Spread): void {
+  const [w, b, node] = [d.value(weight), d.value(bias), d.producer(output)]
+  const linear = node && linearOf(d, node)
+  if (!w?.data || !b?.data || !linear) return
   const gains = wanted.deviation.map((s, c) => s / Math.max(found.deviation[c] as number, s / mostGain + tiny))
-  const run = elementCount(w.data.shape.slice(weight.axis + 1))
-  const values = toFloats(w.data).map((x, k) => x * (gains[Math.floor(k / run) % gains.length] as number))
+  const channel = channelAt(linear, 'out')
+  const values = toFloats(w.data).map((x, k) => x * (gains[channel(k)] as number))
   const shifted = toFloats(b.data).map(
     (x, c) => (x - (found.mean[c] as number)) * (gains[c] as number) + (wanted.mean[c] as number)
   )

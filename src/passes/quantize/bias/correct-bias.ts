@@ -8,17 +8,15 @@
 import { z } from 'zod'
 import { PareError, stopIfAborted } from '../../../base/errors.ts'
 import { edit } from '../../../ir/edit.ts'
-import { graphView } from '../../../ir/graph.ts'
 import { observeChannels } from '../../../observe/channels.ts'
 import { heldSamples } from '../../../observe/held.ts'
-import { linearOf } from '../../../ops/ask.ts'
 import { inferShapes } from '../../../ops/infer.ts'
 import type { Context, Dataset, Model } from '../../../types.ts'
+import { type BiasPlace, biasPlace, shiftBias } from '../../biases.ts'
 import { definePass } from '../../pass.ts'
 import { withTypes } from '../../typed.ts'
 import { matcher } from '../common/select.ts'
 import { isRoundedLayer, referenceOf, type Twin, twinsOf } from '../common/twins.ts'
-import { type BiasPlace, biasPlace, shiftBias } from './shift.ts'
 
 /** Takes back, layer by layer, what rounding added to the mean of each output channel. */
 export const correctBias = definePass({
@@ -78,13 +76,9 @@ function findLayers(
 function layerOf(model: Model, t: Twin): Layer | string {
   const shape = model.graph.values.get(t.made.outputs[0] as string)?.shape
   if (!shape || shape.length < 2) return 'the shape of its output is not known'
-  const linear = linearOf(graphView(model.graph), t.made)
-  if (!linear) return `${t.made.op} is not a linear layer of one weight`
-  const axis = shape.length + linear.axes.out
-  const channels = shape[axis]
-  if (typeof channels !== 'number') return 'the number of its channels is not known'
-  const place = biasPlace(model, t.made, t.rule, channels)
-  return typeof place === 'string' ? place : { ...t, place, rank: shape.length, axis }
+  const place = biasPlace(model.graph, t.made)
+  if (typeof place === 'string') return place
+  return { ...t, place, rank: shape.length, axis: shape.length + place.linear.axes.out }
 }
 
 async function correct(
@@ -107,7 +101,7 @@ async function correct(
     if (!is || !should) continue
     const shift = is.map((m, c) => m - (should[c] as number))
     if (shift.every(Number.isFinite)) {
-      now = edit(now, (d) => void shiftBias(d, now, d.producer(output) ?? l.made, l.place, shift))
+      now = edit(now, (d) => void shiftBias(d, now.graph, d.producer(output) ?? l.made, l.place, shift))
       plan.push({ node: l.made.name, output, shift: rootMeanSquare(shift), mean: rootMeanSquare(should) })
     } else ctx.refuse(l.made, 'its output is not finite on the calibration data')
     ctx.progress('correcting biases', i + 1, layers.length)

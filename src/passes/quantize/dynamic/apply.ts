@@ -13,8 +13,8 @@ import { attrFloat, attrInt, attrs as makeAttrs } from '../../../ir/attrs.ts'
 import { type Draft, editGraph, mapGraphs, takenIds } from '../../../ir/edit.ts'
 import { allGraphs, opName, producer } from '../../../ir/graph.ts'
 import { tensor, toFloats } from '../../../ir/tensor.ts'
-import { opFor } from '../../../ops/index.ts'
 import type { AttrInput, Attrs, Graph, Model, Node, Tensor } from '../../../types.ts'
+import { biasPlace, shiftBias, shiftedBias } from '../../biases.ts'
 import { scaleTensor } from '../common/codes.ts'
 import { once } from '../common/once.ts'
 import { type DynamicNode, type DynamicPlan, moves } from './plan.ts'
@@ -45,7 +45,7 @@ export function applyDynamic(
     const own = [...weights.values()].filter((w) => graph.values.get(w.id)?.data)
     if (here.length === 0 && own.length === 0) return graph
     const change = (d: Draft): void => {
-      const s: State = { d, weights, shifts, makers, isMicrosoft: plan.microsoft, made: new Map() }
+      const s: State = { d, graph, weights, shifts, makers, isMicrosoft: plan.microsoft, made: new Map() }
       for (const { node, plan } of here) makeDynamic(s, node, plan)
       removeMoves(s, graph)
       for (const w of own) storeCodes(s, w)
@@ -59,6 +59,8 @@ const microsoft = 'com.microsoft'
 
 interface State {
   readonly d: Draft
+  /** As it was when the draft was opened. */
+  readonly graph: Graph
   readonly weights: ReadonlyMap<string, Encoded>
   readonly shifts: ReadonlyMap<string, Float64Array>
   /** In all graphs. */
@@ -107,7 +109,7 @@ function makeMatMul(s: State, node: Node, plan: DynamicNode): void {
       ? once(s.made, `transposed ${straight}`, () => d.add('Transpose', [straight], { attrs: { perm: [1, 0] } }))
       : straight
   const scale = scaleOf(s, w, attrFloat(node, 'alpha', 1))
-  const bias = corrected(s, node, biasOf(s, node))
+  const bias = biasOf(s, node)
   const out = node.outputs[0] as string
   if (s.isMicrosoft) {
     const inputs = [node.inputs[0] as string, codes, scale, zeroOf(s, w)]
@@ -145,7 +147,7 @@ function makeConv(s: State, node: Node, plan: DynamicNode): void {
     w.axis === undefined
       ? scaleOf(s, w, 1)
       : s.d.addConstant(tensor('float32', [w.scales.length, ...trailing], w.scales), w.scaleId)
-  const bias = corrected(s, node, node.inputs[2] ?? undefined)
+  const bias = biasOf(s, node)
   const wide = bias === undefined ? undefined : reshaped(s, bias, [-1, ...trailing])
   scaled(s, product, x.scale, scale, wide, node.outputs[0] as string)
 }
@@ -237,7 +239,17 @@ const zeroOf = (s: State, w: Encoded): string => {
   return once(s.made, `zero ${w.type} ${shape}`, () => s.d.addConstant(zeroTensor(w, shape), w.zeroId))
 }
 
+/** What the output gets added, less the shift of its mean; `undefined` where that is nothing, or an Add behind does it. */
 function biasOf(s: State, node: Node): string | undefined {
+  const shift = s.shifts.get(node.outputs[0] as string)
+  const place = shift && biasPlace(s.graph, node, { behind: true })
+  if (!shift || !place || typeof place === 'string') return plainBias(s, node)
+  if (place.kind !== 'behind') return shiftedBias(s.d, s.graph, node, place, shift)
+  shiftBias(s.d, s.graph, node, place, shift)
+  return undefined
+}
+
+function plainBias(s: State, node: Node): string | undefined {
   const id = node.inputs[2] ?? undefined
   const beta = attrFloat(node, 'beta', 1)
   if (id === undefined || beta === 0) return undefined
@@ -253,41 +265,6 @@ function biasOf(s: State, node: Node): string | undefined {
       `${id}_beta`
     )
   return s.d.add('Mul', [id, s.d.addConstant(tensor('float32', [], [beta]), 'beta')])
-}
-
-/** The bias less the shift of the mean; where there is none, that of an Add behind the node takes it. */
-function corrected(s: State, node: Node, bias: string | undefined): string | undefined {
-  const { d } = s
-  const out = node.outputs[0] as string
-  const shift = s.shifts.get(out)
-  if (!shift) return bias
-  const less = (t: Tensor): Tensor =>
-    tensor(
-      'float32',
-      t.shape,
-      toFloats(t).map((b, c) => b - (shift[c] as number))
-    )
-  const isVector = (t: Tensor | undefined): t is Tensor =>
-    t?.shape.at(-1) === shift.length && t.bytes.length === 4 * shift.length
-  const old = d.constant(bias)
-  if (isVector(old)) return d.addConstant(less(old), `${bias}_b`)
-  if (bias !== undefined) return bias
-  const add = d.soleConsumer(out)
-  const isOpen = opFor(node)?.quant?.bias === undefined
-  const at = add?.op === 'Add' && isOpen ? add.inputs.findIndex((id) => isVector(d.constant(id))) : -1
-  const own = d.constant(add?.inputs[at])
-  if (!add || !own)
-    return d.addConstant(
-      tensor(
-        'float32',
-        [shift.length],
-        shift.map((v) => -v)
-      ),
-      `${out}_b`
-    )
-  const made = d.addConstant(less(own), `${add.inputs[at]}_b`)
-  d.replace(add, { ...add, inputs: add.inputs.map((id, i) => (i === at ? made : id)) })
-  return undefined
 }
 
 function reshaped(s: State, id: string, shape: readonly number[]): string {

@@ -11,19 +11,20 @@ import { constant } from '../../../ir/graph.ts'
 import { type Gram, grams, type LayerInput } from '../../../observe/gram.ts'
 import { inferShapes } from '../../../ops/infer.ts'
 import type { Context, Dataset, Model, Tensor } from '../../../types.ts'
+import { shiftBiases } from '../../biases.ts'
 import { weightUses } from '../common/uses.ts'
 import { expanded, type Stored, storeAlone } from '../weights/apply.ts'
 import { storeByMoments } from '../weights/gptq-store.ts'
-import { applyBiases, biasOf, canShift, centred, soleLayer } from '../weights/layerwise.ts'
+import { canShift, centred, shiftOf, soleLayer } from '../weights/layerwise.ts'
 import type { WeightPlan } from '../weights/plan.ts'
 import { asHalf, type Method, type Part, type Way } from './types.ts'
 
-/** A weight as one type makes it, and the bias that takes up the shift of the mean. */
+/** A weight as one type makes it, and what the bias of its layer loses for that, by the first output of the node. */
 export interface Disturbed {
   readonly id: string
   /** Made anew from its codes at every call. */
   readonly data: () => Tensor
-  readonly bias?: { readonly output: string; readonly values: Float64Array }
+  readonly shift?: { readonly output: string; readonly values: Float64Array }
 }
 
 /** Weights of every part in every way: `made[part][way]`. */
@@ -90,8 +91,8 @@ function rounder(
     const made = 'dtype' in stored ? compacted(stored) : stored
     const data = (): Tensor => expanded(made, own, w)
     if (!seen || !hasBias) return { id, data }
-    const values = biasOf(typed, seen.layer, own, data(), seen.gram)
-    return { id, data, bias: { output: seen.layer.node.outputs[0] as string, values } }
+    const values = shiftOf(seen.layer, own, data(), seen.gram)
+    return { id, data, shift: { output: seen.layer.node.outputs[0] as string, values } }
   }
 }
 
@@ -99,7 +100,7 @@ function rounder(
 export function disturbed(model: Model, all: readonly Disturbed[]): Model {
   if (all.length === 0) return model
   const byId = new Map(all.map((d) => [d.id, d.data]))
-  const biases = new Map(all.flatMap((d) => (d.bias ? [[d.bias.output, d.bias.values] as const] : [])))
+  const shifts = new Map(all.flatMap((d) => (d.shift ? [[d.shift.output, d.shift.values] as const] : [])))
   const taken = takenIds(model)
   return mapGraphs(model, (graph) =>
     editGraph(
@@ -109,7 +110,7 @@ export function disturbed(model: Model, all: readonly Disturbed[]): Model {
           const data = constant(graph, v.id) ? byId.get(v.id) : undefined
           if (data) d.set({ ...v, data: data() })
         }
-        if (graph.name === model.graph.name) applyBiases(d, biases)
+        if (graph.name === model.graph.name) shiftBiases(d, graph, shifts)
       },
       taken
     )

@@ -6,7 +6,7 @@ import { toFloats, toNumbers } from '../../../ir/tensor.ts'
 import { type Gram, type LayerInput, layerInput } from '../../../observe/gram.ts'
 import { activationScale, dequantizedConstant } from '../../../ops/quantized.ts'
 import type { Context, Model, Tensor } from '../../../types.ts'
-import { type BiasPlace, biasPlace } from '../bias/shift.ts'
+import { type BiasPlace, biasNumbers, biasPlace } from '../../biases.ts'
 import { matcher } from '../common/select.ts'
 import { type Twin, twinsOf } from '../common/twins.ts'
 import { centred } from '../weights/layerwise.ts'
@@ -79,7 +79,7 @@ function roundLayerOf(model: Model, reference: Model, t: Twin): RoundLayer | str
   return {
     ...t,
     input: { ...input, x },
-    place: biasPlace(model, t.made, t.rule, input.outputs),
+    place: biasPlace(model.graph, t.made),
     isInteger: activationScale(model.graph, x) !== undefined
   }
 }
@@ -282,25 +282,18 @@ function shiftOf(
 ): Float64Array {
   const { k, outputs, groups } = layer.input
   const place = layer.place as BiasPlace
-  const now = biasNumbers(model, layer.made.inputs[place.input], outputs)
-  const was = biasNumbers(reference, layer.original.inputs[place.input], outputs)
+  const original = biasPlace(reference.graph, layer.original)
+  assert(typeof original !== 'string', `${layer.original.name}: ${String(original)}`)
+  const now = biasNumbers(model.graph, layer.made, place)
+  const was = biasNumbers(reference.graph, layer.original, original)
   return now.map((b, r) => {
     const from = Math.floor((r * groups) / outputs) * k
     let sum = was[r] as number
     for (let i = 0; i < k; i++) {
       const mean = gram.mean[from + i] as number
-      const original = mean + (gram.off ? (gram.off.mean[from + i] as number) : 0)
-      sum += (exact[r * k + i] as number) * original - (made[r * k + i] as number) * mean
+      const before = mean + (gram.off ? (gram.off.mean[from + i] as number) : 0)
+      sum += (exact[r * k + i] as number) * before - (made[r * k + i] as number) * mean
     }
     return b - sum
   })
-}
-
-function biasNumbers(model: Model, id: string | null | undefined, outputs: number): Float64Array {
-  const data = constant(model.graph, id)
-  if (data) return Float64Array.from(toFloats(data))
-  const stored = dequantizedConstant(model.graph, id)
-  if (!stored) return new Float64Array(outputs)
-  const [codes, scale] = [toNumbers(stored.codes), toNumbers(stored.scale)]
-  return Float64Array.from(codes, (q, c) => q * (scale[scale.length === 1 ? 0 : c] as number))
 }

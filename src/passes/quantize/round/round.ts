@@ -17,9 +17,9 @@ import { heldSamples } from '../../../observe/held.ts'
 import { inferShapes } from '../../../ops/infer.ts'
 import { isRounded } from '../../../ops/quantized.ts'
 import type { Context, Dataset, Model } from '../../../types.ts'
+import { shiftBias } from '../../biases.ts'
 import { definePass } from '../../pass.ts'
 import { withTypes } from '../../typed.ts'
-import { shiftBias } from '../bias/shift.ts'
 import { referenceOf } from '../common/twins.ts'
 import { findRoundLayers, type Rounded, type RoundLayer, type RoundOptions, roundLayer } from './layer.ts'
 import { replaceCodes } from './weight.ts'
@@ -96,7 +96,7 @@ async function roundAll(
       for (const [layer, { coded, codes, shift }] of made) {
         replaceCodes(d, coded, codes)
         const node = d.producer(layer.made.outputs[0] as string)
-        if (shift && node && typeof layer.place !== 'string') shiftBias(d, now, node, layer.place, shift)
+        if (shift && node && typeof layer.place !== 'string') shiftBias(d, now.graph, node, layer.place, shift)
       }
     })
   }

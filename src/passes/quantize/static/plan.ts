@@ -22,6 +22,7 @@ import { finalScores } from '../../../observe/scores.ts'
 import { linearOf } from '../../../ops/ask.ts'
 import { stackOf } from '../../../ops/linear.ts'
 import type { Linear, Model, Node, Tensor } from '../../../types.ts'
+import { type BiasPlace, biasNumbers, biasPlace } from '../../biases.ts'
 import { meanShift, neededMean } from '../bias/numbers.ts'
 import { channelsOf, encodeWeight, peaksOf, refineScales, storedScale } from '../common/codes.ts'
 import { safeLevels, saturatingChannels } from '../common/saturation.ts'
@@ -263,15 +264,18 @@ function biasConstant(model: Model, id: string, node: Node): Float64Array {
   const data = constant(model.graph, id)
   assert(data, `bias ${id} is no constant`)
   peaksOf(data, channelsOf(data.shape, undefined), id)
-  const beta = linearOf(graphView(model.graph), node)?.bias?.beta ?? 1
-  return Float64Array.from(toFloats(data), (x) => x * beta)
+  return biasNumbers(model.graph, node, placeOf(model, node))
+}
+
+function placeOf(model: Model, node: Node): BiasPlace {
+  const place = biasPlace(model.graph, node)
+  assert(typeof place !== 'string', `${node.name}: ${String(place)}`)
+  return place
 }
 
 /** The values of a planned bias, corrected. */
 export function biasValues(model: Model, bias: BiasPlan, node: Node): Float64Array {
-  const { id, shift } = bias
-  const own = id === undefined ? new Float64Array(shift?.length ?? 0) : biasConstant(model, id, node)
-  return shift ? own.map((b, c) => b - (shift[c] as number)) : own
+  return biasNumbers(model.graph, node, placeOf(model, node), bias.shift)
 }
 
 /** The node of a plan in its model. */

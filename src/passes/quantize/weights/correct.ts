@@ -1,6 +1,6 @@
 /** Corrects float biases for weights that were rounded; the algebra is in ../bias/numbers.ts. */
 
-import { attrFloat, attrInt } from '../../../ir/attrs.ts'
+import { attrInt } from '../../../ir/attrs.ts'
 import { edit } from '../../../ir/edit.ts'
 import { constant, producer } from '../../../ir/graph.ts'
 import { calibrate } from '../../../observe/calibrate.ts'
@@ -9,8 +9,8 @@ import { opFor } from '../../../ops/index.ts'
 import { inferShapes } from '../../../ops/infer.ts'
 import { dequantizer } from '../../../ops/quantized.ts'
 import type { Context, Dataset, Model, Node, QuantRule, Tensor } from '../../../types.ts'
+import { type BiasPlace, biasPlace, shiftBias } from '../../biases.ts'
 import { meanShift, neededMean } from '../bias/numbers.ts'
-import { type BiasPlace, biasPlace, shiftBias } from '../bias/shift.ts'
 import { channelsOf } from '../common/codes.ts'
 import { expanded } from './apply.ts'
 
@@ -41,7 +41,7 @@ export async function correctBiases(
     for (const c of todo) {
       const found = seen.means.get(c.needed.id)
       const node = d.producer(c.node.outputs[0] as string)
-      if (found && node) shiftBias(d, made, node, c.place, shiftOf(model, made, c, found))
+      if (found && node) shiftBias(d, made.graph, node, c.place, shiftOf(model, made, c, found))
     }
   })
 }
@@ -51,10 +51,11 @@ function correction(typed: Model, made: Model, node: Node): Correction | undefin
   const weight = rule?.weights ? node.inputs[rule.weights.input] : undefined
   const data = constant(typed.graph, weight)
   if (!rule || !weight || !data || !isRounded(made, weight, data)) return undefined
-  if (attrFloat(node, 'alpha', 1) !== 1) return undefined
-  const place = biasPlace(typed, node, rule, data.shape[axisOf(rule, node, data)] ?? 0)
+  const place = biasPlace(typed.graph, node)
   const needed = neededMean(typed, node, rule, data)
-  return needed && typeof place !== 'string' ? { node, rule, weight, needed, place } : undefined
+  return needed && typeof place !== 'string' && place.linear.alpha === 1
+    ? { node, rule, weight, needed, place }
+    : undefined
 }
 
 function axisOf(rule: QuantRule, node: Node, weight: Tensor): number {

@@ -3,14 +3,13 @@
  * them, and answers them as the original layer answered its own. What a bias can take up (a shift of the mean) is left to
  * the bias: then moments are taken around the mean.
  */
-import { attrFloat } from '../../../ir/attrs.ts'
-import { type Draft, edit } from '../../../ir/edit.ts'
+import { edit } from '../../../ir/edit.ts'
 import { constant, consumers } from '../../../ir/graph.ts'
-import { tensor, toFloats } from '../../../ir/tensor.ts'
+import { toFloats } from '../../../ir/tensor.ts'
 import { type Gram, grams, type LayerInput, layerInput } from '../../../observe/gram.ts'
-import { opFor } from '../../../ops/index.ts'
 import { inferShapes } from '../../../ops/infer.ts'
 import type { Context, Dataset, Model, Tensor } from '../../../types.ts'
+import { biasPlace, shiftBiases } from '../../biases.ts'
 import { expanded, type Stored } from './apply.ts'
 import type { WeightPlan } from './plan.ts'
 
@@ -26,8 +25,8 @@ export interface LayerwiseOptions {
 
 export interface Layerwise {
   readonly stored: ReadonlyMap<string, Stored>
-  /** New biases by the first output of their node. */
-  readonly biases: ReadonlyMap<string, Float64Array>
+  /** What is taken off the bias of each output channel, by the first output of the node. */
+  readonly shifts: ReadonlyMap<string, Float64Array>
 }
 
 /** Rounds of running the data: layers beyond share one with their neighbours. */
@@ -43,7 +42,7 @@ export async function storeLayerwise(
 ): Promise<Layerwise> {
   const typed = inferShapes(model)
   const stored = new Map<string, Stored>()
-  const biases = new Map<string, Float64Array>()
+  const shifts = new Map<string, Float64Array>()
   const layers: { w: WeightPlan; layer: LayerInput }[] = []
   for (const w of plan) {
     const layer = soleLayer(typed, w)
@@ -57,7 +56,7 @@ export async function storeLayerwise(
   const order = new Map(typed.graph.nodes.map((n, i) => [n, i]))
   layers.sort((a, b) => (order.get(a.layer.node) as number) - (order.get(b.layer.node) as number))
   const byWeight = new Map(plan.map((w) => [w.id, w]))
-  let current = withStored(typed, stored, byWeight, biases)
+  let current = withStored(typed, stored, byWeight, shifts)
   let thin = 0
   const perStage = Math.ceil(layers.length / maxStages)
   for (let from = 0; from < layers.length; from += perStage) {
@@ -72,18 +71,18 @@ export async function storeLayerwise(
       if (gram.rows < gram.k) thin++
       const result = o.store(w, own, layer, hasBias ? centred(gram) : gram)
       made.set(w.id, result)
-      if (hasBias) moved.set(layer.node.outputs[0] as string, biasOf(typed, layer, own, expanded(result, own, w), gram))
+      if (hasBias) moved.set(layer.node.outputs[0] as string, shiftOf(layer, own, expanded(result, own, w), gram))
       ctx.progress('rounding weights', made.size + from, layers.length)
     }
     for (const [id, s] of made) stored.set(id, s)
-    for (const [id, b] of moved) biases.set(id, b)
+    for (const [id, s] of moved) shifts.set(id, s)
     current = withStored(current, made, byWeight, moved)
   }
   if (thin > 0)
     ctx.note(
       `quantize-weights: ${thin} of ${layers.length} layers saw fewer rows than they have inputs; give more calibration samples`
     )
-  return { stored, biases }
+  return { stored, shifts }
 }
 
 /** The layer that a weight belongs to; a reason where it is not exactly one. */
@@ -99,7 +98,7 @@ function withStored(
   model: Model,
   made: ReadonlyMap<string, Stored>,
   plan: ReadonlyMap<string, WeightPlan>,
-  biases: ReadonlyMap<string, Float64Array>
+  shifts: ReadonlyMap<string, Float64Array>
 ): Model {
   if (made.size === 0) return model
   return edit(model, (d) => {
@@ -107,51 +106,33 @@ function withStored(
       const v = d.value(id)
       if (v?.data) d.set({ ...v, data: expanded(s, v.data, plan.get(id) as WeightPlan) })
     }
-    applyBiases(d, biases)
+    shiftBiases(d, model.graph, shifts)
   })
 }
 
 // ---------------------------------------------------------------- biases
 
-/** Gives nodes, named by their first outputs, new biases. */
-export function applyBiases(d: Draft, biases: ReadonlyMap<string, Float64Array>): void {
-  for (const [output, values] of biases) {
-    const node = d.producer(output)
-    if (!node) continue
-    const old = node.inputs[2] ?? undefined
-    const like = d.constant(old)
-    const dtype = like?.dtype ?? d.value(node.inputs[1] ?? '')?.dtype ?? 'float32'
-    const id = d.addConstant(tensor(dtype, like?.shape ?? [values.length], values), `${old ?? output}_b`)
-    d.replace(node, { ...node, inputs: [node.inputs[0] ?? null, node.inputs[1] ?? null, id] })
-  }
+/** Has a layer, or can it be given, a float bias of one number per output? */
+export function canShift(typed: Model, { node, linear }: LayerInput): boolean {
+  const place = biasPlace(typed.graph, node)
+  return typeof place !== 'string' && place.kind !== 'codes' && linear.alpha === 1
 }
 
-/** Has a layer, or can it be given, a constant bias with one value per output? */
-export function canShift(typed: Model, { node, outputs }: LayerInput): boolean {
-  if (opFor(node)?.quant?.bias !== 2) return false
-  if (attrFloat(node, 'alpha', 1) !== 1 || attrFloat(node, 'beta', 1) !== 1) return false
-  const bias = node.inputs[2] ?? undefined
-  return bias === undefined || constant(typed.graph, bias)?.shape.join() === String(outputs)
-}
-
-/** b + W·E[x] − Ŵ·E[x̂]. */
-export function biasOf(typed: Model, layer: LayerInput, own: Tensor, made: Tensor, gram: Gram): Float64Array {
-  const { node, outputs, groups, k, outStride, inStride } = layer
-  const old = constant(typed.graph, node.inputs[2])
-  const out = old ? Float64Array.from(toFloats(old)) : new Float64Array(outputs)
+/** Ŵ·E[x̂] − W·E[x]: what rounding adds to the mean of every output. */
+export function shiftOf(layer: LayerInput, own: Tensor, made: Tensor, gram: Gram): Float64Array {
+  const { outputs, groups, k, outStride, inStride } = layer
   const [w, q] = [toFloats(own), toFloats(made)]
-  for (let o = 0; o < outputs; o++) {
+  return Float64Array.from({ length: outputs }, (_, o) => {
     const from = Math.floor((o * groups) / outputs) * k
     let sum = 0
     for (let i = 0; i < k; i++) {
       const at = o * outStride + i * inStride
       const mean = gram.mean[from + i] as number
-      sum +=
-        (w[at] as number) * (mean + (gram.off ? (gram.off.mean[from + i] as number) : 0)) - (q[at] as number) * mean
+      const exact = mean + (gram.off ? (gram.off.mean[from + i] as number) : 0)
+      sum += (w[at] as number) * exact - (q[at] as number) * mean
     }
-    out[o] = (out[o] as number) + sum
-  }
-  return out
+    return -sum
+  })
 }
 
 /** Moments around the means. */

@@ -8,6 +8,7 @@ import { PareError } from '../../../base/errors.ts'
 import { edit } from '../../../ir/edit.ts'
 import { heldSamples } from '../../../observe/held.ts'
 import type { Context, Dataset, Model, Tensor } from '../../../types.ts'
+import { shiftBiases } from '../../biases.ts'
 import { definePass } from '../../pass.ts'
 import { noteWholeTables } from '../common/advice.ts'
 import { noteUnmatched } from '../common/select.ts'
@@ -15,7 +16,7 @@ import { applyWeights, type Stored, storeAlone } from './apply.ts'
 import { scaleChannels } from './awq.ts'
 import { correctBiases } from './correct.ts'
 import { storeByMoments } from './gptq-store.ts'
-import { applyBiases, type LayerStore, storeLayerwise } from './layerwise.ts'
+import { type LayerStore, storeLayerwise } from './layerwise.ts'
 import { planWeights, type WeightOptions, type WeightPlan } from './plan.ts'
 
 export type { WeightPlan } from './plan.ts'
@@ -117,9 +118,9 @@ type Weights = readonly WeightPlan[]
 async function byMoments(model: Model, plan: Weights, data: Dataset, o: Options, ctx: Context): Promise<Model> {
   const alone = (w: WeightPlan, t: Tensor): Stored => storeAlone(w, t, { hqq: false, isSparse: isSparse(model, w) })
   const store: LayerStore = (w, t, layer, gram) => storeByMoments(w, t, layer, gram, isSparse(model, w))
-  const { stored, biases } = await storeLayerwise(model, plan, data, { correctBias: o.correctBias, alone, store }, ctx)
+  const { stored, shifts } = await storeLayerwise(model, plan, data, { correctBias: o.correctBias, alone, store }, ctx)
   const made = applyWeights(model, plan, (w, t) => stored.get(w.id) ?? alone(w, t))
-  return edit(made, (d) => applyBiases(d, biases))
+  return edit(made, (d) => shiftBiases(d, model.graph, shifts))
 }
 
 async function byScaling(model: Model, plan: Weights, data: Dataset, o: Options, ctx: Context): Promise<Model> {
