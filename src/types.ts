@@ -176,18 +176,17 @@ export interface Cost {
 }
 
 /**
- * How an operator is quantized. `inputs`: the positions that become integers; none named: all of them. `weights`: the
- * position of the weight and its output-channel axis, per channel. `bias`: the position of an int32 bias. `output`: `own` range, `same` as the
- * input's (data movement), or `fixed` scale and zero point. `clamp`: the operator only clamps, and saturation of its
- * producer's output can take its place.
+ * What quantizing an operator means, whatever runs it; what an engine's kernels ask for beside it is a row of the target
+ * (`IntegerRow`). `inputs`: the positions that become integers; none named: all of them. `weights`: the position of the
+ * weight and its axis of output channels. `bias`: the position of the bias. `output`: a range of its `own`, the `same`
+ * scale as the input's (data movement), or the bounds of all values that the operator can give. `clamp`: the operator only
+ * clamps, and saturation of its producer's output can take its place.
  */
 export interface QuantRule {
   readonly inputs: readonly number[]
   readonly weights?: WeightPlace
   readonly bias?: number
-  readonly output: 'own' | 'same' | { readonly scale: number; readonly zeroPoint: number }
-  /** Why this very node has no integer kernel, where its operator has one. */
-  declines?(node: Node): string | undefined
+  readonly output: 'own' | 'same' | { readonly low: number; readonly high: number }
   /** Lower and upper bound of the output where the operator clamps (Relu, Clip); infinite where open. */
   clamp?(n: NodeFacts): { readonly low: number; readonly high: number } | undefined
 }
@@ -506,6 +505,48 @@ export interface Runner {
   open(source: Source, o?: OpenOptions): Promise<Session>
 }
 
+/** A fact of a node that conditions are about; `ir/rows.ts` says how each is read. */
+export type Feature = 'mode' | 'dilation' | 'outputs' | 'groups'
+
+/** What a fact of a node must be; of a list of numbers each must. A fact that is not known does not hold. */
+export type Condition = readonly [
+  feature: Feature,
+  relation: '==' | '!=' | '<=' | '>=' | 'in',
+  value: number | string | readonly (number | string)[]
+]
+
+/**
+ * An operator that a target computes on integers between DequantizeLinear and QuantizeLinear, and what its kernel asks for.
+ * Several rows of one operator are alternatives: the first whose conditions a node meets counts.
+ */
+export interface IntegerRow {
+  /** `domain:Name` outside the default domain. */
+  readonly op: string
+  readonly when?: readonly Condition[]
+  /** Combinations of the types of activations and of constant weights, the preferred first. */
+  readonly types: readonly { readonly values: DType; readonly weights?: DType }[]
+  /** Scales that a weight may have, symmetric around 0: one for each output channel, one for all. */
+  readonly scales?: readonly ('channel' | 'tensor')[]
+  /** The zero points of a weight, all 0, must be spelled out. */
+  readonly needsZeroPoint?: true
+  /** Type of a bias, whose scale is the product of those of data and weight; absent: the kernel adds none. */
+  readonly bias?: DType
+  /** All that it reads and what it gives must be under one scale and zero point. */
+  readonly sameScale?: true
+  /** Its output must be under the scale that divides the operator's bounds into as many steps as there are codes. */
+  readonly fixedOutput?: true
+  /** The kernel can also give floats. */
+  readonly floatOutput?: true
+  /** Clamps right behind it that become part of the kernel, so that saturation of its codes can do their work. */
+  readonly fusesWith?: readonly string[]
+}
+
+/** An operator with a form whose activations are quantized at run time, and the types of its weights, the preferred first. */
+export interface DynamicRow {
+  readonly op: string
+  readonly weights: readonly ('int8' | 'uint8')[]
+}
+
 /** Where a model will live, as data. */
 export interface Target {
   readonly name: string
@@ -526,8 +567,12 @@ export interface Target {
   readonly operators: 'all' | readonly string[]
   /** Element types of values that it loads. */
   readonly elements: 'all' | readonly DType[]
-  /** Operators with integer kernels that the runtime fuses from QDQ, by name (`domain:Name` outside the default domain). */
-  readonly integerOps: readonly string[]
+  /** Operators that it computes on integers; one without a row stays in float. */
+  readonly integer: readonly IntegerRow[]
+  /** Operators that it can compute on activations quantized at run time. */
+  readonly dynamic: readonly DynamicRow[]
+  /** Operators with float weights that the runtime makes integer by itself between DequantizeLinear and QuantizeLinear. */
+  readonly takesOver: readonly string[]
   /** Forms of constants that it loads; `auto` stands for any of them. */
   readonly forms: readonly Form[]
   /** u8×s8 pair sums saturate at int16 (x86 without VNNI). */

@@ -21,7 +21,7 @@ describe('generated pages', () => {
       yes(op.channels),
       yes(op.quant),
       targets
-        .filter((t) => t.integerOps.includes(nameOf(op)))
+        .filter((t) => t.integer.some((row) => row.op === nameOf(op)))
         .map((t) => t.name)
         .join(', ')
     ])

@@ -41,7 +41,7 @@ export function pairsOf(original: Model, compressed: Model, macs: ReadonlyMap<No
 function isLayer(graph: Graph, node: Node, macs: number | undefined): boolean {
   const { dtype } = graph.values.get(node.outputs[0] ?? '') ?? {}
   if (dtype === undefined || !isFloat(dtype)) return false
-  const computes = (macs ?? 0) > 0 || opFor(node)?.quant?.output === 'own'
+  const computes = (macs ?? 0) > 0 || (opFor(node)?.quant?.output ?? 'same') !== 'same'
   return computes && node.inputs.some((id) => id !== null && !isFixed(graph, id))
 }
 

@@ -224,6 +224,13 @@ export interface Parameters {
   readonly dtype: 'uint8' | 'int8'
 }
 
+/** Parameters whose codes divide a range into as many steps as there are codes: its upper end is one step above the highest. */
+export function fixedParameters({ low, high }: Range, dtype: 'uint8' | 'int8'): Parameters {
+  const lowest = dtype === 'uint8' ? 0 : -128
+  const scale = Math.fround((high - low) / 256)
+  return { scale, zeroPoint: Math.min(lowest + 255, lowest + Math.round(-low / scale)), dtype }
+}
+
 /**
  * Parameters that cover a range. The highest code stands for at most `limit` (where a clamp is left to saturation), the
  * lowest for exactly 0 when the range starts there.

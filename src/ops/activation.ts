@@ -6,6 +6,7 @@ import { everyAxis, otherAxes } from './channels.ts'
 import { alone, axisOf, freeOp, sameType, withGrads } from './op.ts'
 
 const own: QuantRule = { inputs: [0], output: 'own' }
+const probability: QuantRule = { inputs: [0], output: { low: 0, high: 1 } }
 
 /** Along one axis; the axis must exist. */
 function alongAxis(n: NodeView): ReturnType<typeof sameType> {
@@ -25,9 +26,9 @@ const along = (name: string, o: Partial<Op> = {}): Op =>
 
 export const activationOps: readonly Op[] = withGrads(activationGrads, [
   alike('Relu', { quant: { ...own, clamp: () => ({ low: 0, high: Number.POSITIVE_INFINITY }) }, homogeneous: alone }),
-  alike('Sigmoid', { quant: own }),
+  alike('Sigmoid', { quant: probability }),
   alike('LeakyRelu', { quant: own, homogeneous: alone }),
-  along('Softmax', { quant: own }),
+  along('Softmax', { quant: probability }),
   along('LogSoftmax'),
   along('Hardmax'),
   ...['Celu', 'Elu', 'Gelu', 'HardSigmoid', 'HardSwish', 'Mish', 'Selu', 'Shrink'].map((name) => alike(name)),

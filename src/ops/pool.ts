@@ -4,7 +4,7 @@
  */
 import { addDims, mulDims, unknownDim } from '../base/dim.ts'
 import { attrInt, attrInts } from '../ir/attrs.ts'
-import type { Dim, Known, Link, Node, NodeView, Op } from '../types.ts'
+import type { Dim, Known, Link, NodeView, Op } from '../types.ts'
 import { batchAndChannels } from './channels.ts'
 import { alone, contentOf, dtypeOf, fail, free, isGiven, shapeOf, tensorType, withGrads } from './op.ts'
 import { poolGrads } from './pool.grad.ts'
@@ -84,25 +84,19 @@ const whole = (name: string, rest: Partial<Op> = {}): Op => ({ name, infer: infe
 const microsoft = 'com.microsoft'
 const blocked = 'com.microsoft.nchwc'
 
-/** Pools. */
-const givesIndices = (node: Node): string | undefined =>
-  node.outputs[1] ? 'it gives indices, which only the float kernel does' : undefined
-
-const isDilated = (node: Node): string | undefined =>
-  attrInts(node, 'dilations')?.some((d) => d !== 1) ? 'the integer kernel has no dilations' : undefined
-
 /** Indices count through all channels. */
 const poolChannels = (n: NodeView): readonly Link[] => (n.node.outputs[1] ? [] : batchAndChannels(n))
 
+/** Pools. */
 export const poolOps: readonly Op[] = withGrads(poolGrads, [
   pool('MaxPool', {
     channels: poolChannels,
-    quant: { inputs: [0], output: 'same', declines: givesIndices },
+    quant: { inputs: [0], output: 'same' },
     homogeneous: alone
   }),
   pool('AveragePool', {
     channels: poolChannels,
-    quant: { inputs: [0], output: 'own', declines: isDilated },
+    quant: { inputs: [0], output: 'own' },
     homogeneous: alone
   }),
   pool('LpPool', { channels: poolChannels }),

@@ -5,7 +5,7 @@
 import { mulDims, unknownDim } from '../base/dim.ts'
 import { attrFloats, attrInts, attrString } from '../ir/attrs.ts'
 import { toFloats } from '../ir/tensor.ts'
-import type { Dim, Known, Link, Node, NodeView, Op } from '../types.ts'
+import type { Dim, Known, Link, NodeView, Op } from '../types.ts'
 import { axesOfData, into, link, out, sizeAt } from './channels.ts'
 import { axisOf, contentOf, dtypeOf, fail, freeOp, isGiven, shapeOf, tensorType, unknownDims, withGrads } from './op.ts'
 import { resizeGrads } from './resize.grad.ts'
@@ -101,14 +101,11 @@ function resizeChannels(n: NodeView): readonly Link[] {
 }
 
 /** Resampling. */
-const interpolates = (node: Node): string | undefined =>
-  attrString(node, 'mode', 'nearest') === 'nearest' ? undefined : 'only nearest resizing moves codes'
-
 export const resizeOps: readonly Op[] = withGrads(resizeGrads, [
   freeOp('Resize', {
     infer: inferResize,
     channels: resizeChannels,
-    quant: { inputs: [0], output: 'same', declines: interpolates }
+    quant: { inputs: [0], output: 'same' }
   }),
   freeOp('Upsample', { infer: (n) => inferUpsample(n) }),
   freeOp('Upsample', { domain: 'com.microsoft.nchwc', infer: (n) => inferUpsample(n, attrInts) }),

@@ -1,37 +1,72 @@
 /** What ONNX Runtime's CPU and WebAssembly providers have in common. */
-import type { Form } from '../types.ts'
+import type { DynamicRow, Form, IntegerRow } from '../types.ts'
+
+const values: IntegerRow['types'] = [{ values: 'uint8' }, { values: 'int8' }]
+
+/** Kernels with constant weights. */
+const weighted = {
+  types: [
+    { values: 'uint8', weights: 'int8' },
+    { values: 'int8', weights: 'int8' },
+    { values: 'uint8', weights: 'uint8' }
+  ],
+  scales: ['channel', 'tensor'],
+  fusesWith: ['Relu', 'Clip']
+} as const
+
+const computes = (op: string, rest: Partial<IntegerRow> = {}): IntegerRow => ({
+  op,
+  types: values,
+  fusesWith: ['Relu', 'Clip'],
+  ...rest
+})
+
+/** Data movement, which keeps the codes as they are. */
+const moves = (op: string, rest: Partial<IntegerRow> = {}): IntegerRow => ({ op, types: values, ...rest })
 
 /**
  * Operators that it turns, between DequantizeLinear and QuantizeLinear, into an integer kernel or pure data movement.
  * Softmax is left out: 256 codes are too few for probabilities, and it is cheap in float.
  */
-export const integerOps: readonly string[] = [
-  'Add',
-  'AveragePool',
-  'Concat',
-  'Conv',
-  'DepthToSpace',
-  'Expand',
-  'Flatten',
-  'Gather',
-  'Gemm',
-  'GlobalAveragePool',
-  'Identity',
-  'LeakyRelu',
-  'MatMul',
-  'MaxPool',
-  'Mul',
-  'Reshape',
-  'Resize',
-  'Sigmoid',
-  'Slice',
-  'Split',
-  'Squeeze',
-  'Tile',
-  'Transpose',
-  'Unsqueeze',
-  'Where'
+export const integerRows: readonly IntegerRow[] = [
+  { op: 'Conv', ...weighted, bias: 'int32' },
+  { op: 'Gemm', ...weighted, bias: 'int32', needsZeroPoint: true, floatOutput: true },
+  { op: 'MatMul', ...weighted, needsZeroPoint: true, floatOutput: true },
+  computes('Add'),
+  computes('AveragePool', { when: [['dilation', '==', 1]] }),
+  computes('Concat'),
+  computes('GlobalAveragePool'),
+  computes('LeakyRelu'),
+  computes('Mul'),
+  computes('Sigmoid'),
+  computes('Where'),
+  moves('DepthToSpace'),
+  moves('Expand'),
+  moves('Flatten'),
+  moves('Gather'),
+  moves('Identity'),
+  moves('MaxPool', { when: [['outputs', '==', 1]] }),
+  moves('Reshape'),
+  moves('Resize', { when: [['mode', '==', 'nearest']] }),
+  moves('Slice'),
+  moves('Split'),
+  moves('Squeeze'),
+  moves('Tile'),
+  moves('Transpose'),
+  moves('Unsqueeze')
 ]
+
+/** ConvInteger with int8 weights does not load everywhere. */
+export const dynamicRows: readonly DynamicRow[] = [
+  { op: 'MatMul', weights: ['int8', 'uint8'] },
+  { op: 'Gemm', weights: ['int8', 'uint8'] },
+  { op: 'Gather', weights: ['int8', 'uint8'] },
+  { op: 'Conv', weights: ['uint8'] },
+  { op: 'LSTM', weights: ['int8', 'uint8'] }
+]
+
+/** It quantizes their weights when a session is created, with one scale for all channels. */
+export const takenOver: readonly string[] = ['Conv', 'ConvTranspose', 'Gemm']
 
 /** Every form that folds to a plain float constant while a session is created. */
 export const onnxForms: readonly Form[] = [

@@ -1,5 +1,5 @@
 import type { Target } from '../types.ts'
-import { integerOps, onnxForms } from './onnxruntime.ts'
+import { dynamicRows, integerRows, onnxForms, takenOver } from './onnxruntime.ts'
 
 /** ONNX Runtime's CPU provider on a machine with dot-product instructions (VNNI, ARM dotprod). */
 export const ortCpu: Target = {
@@ -12,7 +12,9 @@ export const ortCpu: Target = {
   opset: { min: 7, max: 25 },
   operators: 'all',
   elements: 'all',
-  integerOps,
+  integer: integerRows,
+  dynamic: dynamicRows,
+  takesOver: takenOver,
   forms: onnxForms,
   saturates: false,
   assumesDotProducts: true

@@ -1,5 +1,5 @@
 import type { Target } from '../types.ts'
-import { integerOps, onnxForms } from './onnxruntime.ts'
+import { dynamicRows, integerRows, onnxForms, takenOver } from './onnxruntime.ts'
 
 /** ONNX Runtime's WebAssembly provider, in browsers. */
 export const ortWasm: Target = {
@@ -13,7 +13,9 @@ export const ortWasm: Target = {
   opset: { min: 7, max: 25 },
   operators: 'all',
   elements: 'all',
-  integerOps,
+  integer: integerRows,
+  dynamic: dynamicRows,
+  takesOver: takenOver,
   forms: onnxForms,
   saturates: false,
   assumesDotProducts: false

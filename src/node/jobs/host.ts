@@ -28,7 +28,7 @@ const isWeaker = (target: Target, { arch, vnni }: Processor): boolean =>
 
 /** A note where int8 sums of this model can saturate on this processor, though its target is one on which they cannot. */
 export function saturationNotes(model: Model, target: Target, here: Processor = thisOne()): string[] {
-  const nodes = isWeaker(target, here) ? saturatingNodes(model) : []
+  const nodes = isWeaker(target, here) ? saturatingNodes(model, target) : []
   if (nodes.length === 0) return []
   return [`${missing(target)}: sums of ${listed(nodes)} can saturate here${advice(target)}`]
 }

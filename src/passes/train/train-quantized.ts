@@ -71,7 +71,7 @@ async function onIntegers(model: Model, o: Options, ctx: Context): Promise<Model
     model,
     {
       ...{ calibrator: 'mse', percentile: 99.99, include: [], exclude: [] },
-      ...{ reduceRange: 'never', activations: 'uint8', perChannel: true, correctBias: false }
+      ...{ reduceRange: 'never', activations: 'auto', perChannel: true, correctBias: false }
     },
     withCalibration(ctx)
   )

@@ -20,7 +20,7 @@ const integer: Variant = {
 /** Candidates for a target. Without real data nothing can be calibrated. */
 export function variants(target: Target, isCalibrated: boolean): readonly Variant[] {
   const canFold = target.forms.includes('foldable')
-  return [...(canFold ? [weights, half] : []), ...(isCalibrated && target.integerOps.length > 0 ? [integer] : [])]
+  return [...(canFold ? [weights, half] : []), ...(isCalibrated && target.integer.length > 0 ? [integer] : [])]
 }
 
 /** int8 where it is faster and harmless, float elsewhere. */

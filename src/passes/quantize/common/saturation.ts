@@ -3,14 +3,15 @@
  * when 255·(w_k + w_{k+1}) leaves int16, that is when |w_k + w_{k+1}| > 128 for weights that are neighbours in the order
  * the kernel reads them: kernel position first, input channel last. The bound is exact over all activations.
  */
-import { allGraphs, constant, consumers, graphView, producer } from '../../../ir/graph.ts'
+import { allGraphs, constant, consumers, graphView, opName, producer } from '../../../ir/graph.ts'
+import { rowsOf } from '../../../ir/rows.ts'
 import { typedValues } from '../../../ir/tensor.ts'
-import { isClamp, linearOf } from '../../../ops/ask.ts'
+import { linearOf } from '../../../ops/ask.ts'
 import { inferShapes } from '../../../ops/infer.ts'
 import { isDepthwise } from '../../../ops/linear.ts'
 import { dequantizedConstant, dequantizer, isQuantize } from '../../../ops/quantized.ts'
 import { moveOf } from '../../../ops/reorder.ts'
-import type { Graph, Linear, Model, Node, Tensor } from '../../../types.ts'
+import type { Graph, Linear, Model, Node, Target, Tensor } from '../../../types.ts'
 
 /** Codes up to this cannot saturate: 255 · (64 + 64) = 32640. */
 export const safeLevels = 64
@@ -44,20 +45,22 @@ function offsetsOf({ inputs, kernel, strides }: Linear): Int32Array {
   return out
 }
 
-/** Names of the convolutions and products of matrices that run on int8 weights whose pair sums can saturate. */
-export const saturatingNodes = (model: Model): string[] =>
+type Rows = Pick<Target, 'integer'>
+
+/** Names of the convolutions and products of matrices that a target runs on int8 weights whose pair sums can saturate. */
+export const saturatingNodes = (model: Model, target: Rows): string[] =>
   allGraphs(inferShapes(model)).flatMap((graph) =>
-    graph.nodes.filter((node) => isSaturating(graph, node)).map((node) => node.name)
+    graph.nodes.filter((node) => isSaturating(graph, node, target)).map((node) => node.name)
   )
 
-function isSaturating(graph: Graph, node: Node): boolean {
+function isSaturating(graph: Graph, node: Node, target: Rows): boolean {
   const linear = linearOf(graphView(graph), node)
-  const found = linear && codesOf(graph, node, linear)
+  const found = linear && codesOf(graph, node, linear, target)
   return found?.codes.dtype === 'int8' && saturatingChannels(found.codes, found.layer).includes(true)
 }
 
 /** The codes of a weight that meets quantized activations; `undefined` where a node does not compute on integers. */
-function codesOf(graph: Graph, node: Node, layer: Linear): { codes: Tensor; layer: Linear } | undefined {
+function codesOf(graph: Graph, node: Node, layer: Linear, target: Rows): { codes: Tensor; layer: Linear } | undefined {
   const id = node.inputs[layer.weight]
   const given = constant(graph, id)
   if (given) return { codes: given, layer }
@@ -66,7 +69,7 @@ function codesOf(graph: Graph, node: Node, layer: Linear): { codes: Tensor; laye
   // The codes of a matrix lie transposed in the constant.
   if (moved && maker && moveOf(maker, moved.shape, graph)?.back(0) === 1)
     return { codes: moved, layer: turnedLayer(layer) }
-  if (!isFused(graph, node, layer) || !dequantizer(graph, node.inputs[layer.data])) return undefined
+  if (!isFused(graph, node, target) || !dequantizer(graph, node.inputs[layer.data])) return undefined
   const made = dequantizedConstant(graph, id)
   return made && { codes: made.codes, layer }
 }
@@ -76,10 +79,12 @@ function turnedLayer(l: Linear): Linear {
   return { ...l, strides: { ...l.strides, out: isByRow ? 1 : l.inputs, in: isByRow ? l.outputs : 1 } }
 }
 
-/** Products may return floats; a convolution computes on integers only where its output is quantized, perhaps behind a clamp. */
-function isFused(graph: Graph, node: Node, { patch }: Linear): boolean {
-  if (!patch) return true
-  return consumers(graph, node.outputs[0] as string).some((next) =>
-    isQuantize(isClamp(next) ? consumers(graph, next.outputs[0] as string)[0] : next)
-  )
+/** Is there a kernel for it that gives floats, or one whose output is quantized, perhaps behind a clamp that it fuses with? */
+function isFused(graph: Graph, node: Node, target: Rows): boolean {
+  const row = rowsOf(target, node).find((r) => r.scales)
+  if (!row || row.floatOutput) return row !== undefined
+  return consumers(graph, node.outputs[0] as string).some((next) => {
+    const isClamp = row.fusesWith?.includes(opName(next))
+    return isQuantize(isClamp ? consumers(graph, next.outputs[0] as string)[0] : next)
+  })
 }

@@ -3,7 +3,7 @@ import { attrInt } from '../../../ir/attrs.ts'
 import { allGraphs, constant, opName, producer } from '../../../ir/graph.ts'
 import { elementCount } from '../../../ir/tensor.ts'
 import { viewOf } from '../../../ops/infer.ts'
-import type { Context, Graph, Model, Node, NodeView } from '../../../types.ts'
+import type { Context, DynamicRow, Graph, Model, Node, NodeView, Target } from '../../../types.ts'
 import { channelsOf, needScalesPerChannel } from '../common/codes.ts'
 import { matcher } from '../common/select.ts'
 import { type UsedWeight, weightPlaces, weightUses } from '../common/uses.ts'
@@ -44,8 +44,6 @@ interface Kind {
   readonly weights: readonly number[]
   /** The input that is rounded at run time; absent: none, rows of the weight are moved, and a computed one is no case. */
   readonly data?: number
-  /** Its integer kernel takes uint8 weights only. */
-  readonly unsigned?: true
   /** The rank of a weight, where only one will do. */
   readonly rank?: number
   obstacle?(n: NodeView, o: DynamicOptions): string | undefined
@@ -63,13 +61,7 @@ const kinds: Readonly<Record<string, Kind>> = {
     weights: [0],
     obstacle: ({ node }) => (attrInt(node, 'axis', 0) === 0 ? undefined : 'it does not gather rows')
   },
-  Conv: {
-    weights: [1],
-    data: 0,
-    unsigned: true,
-    obstacle: (_, o) =>
-      o.type === 'int8' ? 'ConvInteger with int8 weights does not load in every runtime: use uint8' : undefined
-  },
+  Conv: { weights: [1], data: 0 },
   LSTM: { weights: [1, 2], data: 0, obstacle: recurrentObstacle }
 }
 
@@ -97,7 +89,7 @@ export function planDynamic(
         if (kinds[opName(node)]) left[node.op] = (left[node.op] ?? 0) + 1
         continue
       }
-      const found = rootsOf(model, graph, node, { o, uses, isExcluded })
+      const found = rootsOf(model, graph, node, { o, uses, isExcluded, target: ctx.target })
       if (typeof found === 'string') ctx.refuse(node, `${found}: stays in float`)
       else if (found) nodes.push({ node, roots: found })
     }
@@ -122,6 +114,7 @@ interface Where {
   readonly o: DynamicOptions
   readonly uses: ReadonlyMap<string, UsedWeight>
   readonly isExcluded: (node: Node) => boolean
+  readonly target: Target
 }
 
 /** The constants behind a node's weights by input, or why it cannot be dynamic; `undefined` where nothing is to be said. */
@@ -129,11 +122,12 @@ function rootsOf(
   model: Model,
   graph: Graph,
   node: Node,
-  { o, uses, isExcluded }: Where
+  { o, uses, isExcluded, target }: Where
 ): Record<number, string> | string | undefined {
   const kind = kinds[opName(node)]
   const view = viewOf(model, graph, node)
-  if (!kind) return weightPlaces(node).length > 0 ? `${opName(node)} has no dynamic form` : undefined
+  const types = dynamicTypes(target, node)
+  if (!kind || !types) return weightPlaces(node).length > 0 ? `${opName(node)} has no dynamic form` : undefined
   const roots: Record<number, string> = {}
   for (const input of kind.weights) {
     const id = rootOf(model, graph, node.inputs[input])
@@ -151,8 +145,13 @@ function rootsOf(
   const x = kind.data === undefined ? undefined : view.inputs[kind.data]
   if (kind.data !== undefined && x?.dtype !== 'float32')
     return `its input is ${x?.dtype ?? 'of unknown type'}, not float32`
+  if (o.type !== 'auto' && !types.includes(o.type))
+    return `with ${o.type} weights its dynamic form does not load on ${target.name}: use ${types.join(' or ')}`
   return kind.obstacle?.(view, o) ?? roots
 }
+
+const dynamicTypes = (target: Target, node: Node): DynamicRow['weights'] | undefined =>
+  target.dynamic.find((row) => row.op === opName(node))?.weights
 
 /** The constant that a value is a reordered copy of. */
 function rootOf(model: Model, graph: Graph, id: string | null | undefined): string | undefined {
@@ -179,9 +178,8 @@ function weightFor(
 ): DynamicWeight {
   const axes = new Set(uses.filter((u) => readers.includes(u.node)).map((u) => u.axis))
   const axis = o.perChannel && axes.size === 1 ? [...axes][0] : undefined
-  const isWide =
-    readers.some((n) => kinds[opName(n)]?.unsigned) ||
-    (ctx.target.saturates && readers.some((n) => kinds[opName(n)]?.data !== undefined))
+  const canSaturate = ctx.target.saturates && readers.some((n) => kinds[opName(n)]?.data !== undefined)
+  const isWide = canSaturate || !readers.every((n) => dynamicTypes(ctx.target, n)?.includes('int8'))
   const type = o.type === 'auto' ? (isWide ? 'uint8' : 'int8') : o.type
   if (type === 'int8' && ctx.target.saturates && o.type === 'int8')
     ctx.note(`weight ${id}: pair sums of int8 can saturate on ${ctx.target.name}; uint8 does not`)

@@ -205,7 +205,7 @@ describe('quantize-dynamic', () => {
     const ctx = testContext()
     expect(await run(m, { include: ['*'], type: 'int8' }, ctx)).toBe(m)
     expect(ctx.refusals.map((r) => [r.op, r.reason])).toEqual([
-      ['Conv', 'ConvInteger with int8 weights does not load in every runtime: use uint8: stays in float'],
+      ['Conv', 'with int8 weights its dynamic form does not load on ort-cpu: use uint8: stays in float'],
       ['MatMul', 'its weight is not a constant: stays in float'],
       ['Gemm', 'its first input is transposed: stays in float'],
       ['MatMul', 'its weight is float16, not float32: stays in float']

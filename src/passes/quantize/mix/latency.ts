@@ -265,6 +265,7 @@ function onlyOne(plan: StaticPlan, n: NodePlan, model: Model): StaticPlan {
       .map((v) => ({ ...v, ids: v.ids.filter((id) => own.has(id)) })),
     nodes: [n],
     weights: plan.weights.filter((w) => w.id === n.weight?.id),
-    clamps: []
+    clamps: [],
+    takesOver: plan.takesOver
   }
 }

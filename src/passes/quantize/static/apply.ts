@@ -6,6 +6,7 @@
 import { assert } from '../../../base/errors.ts'
 import { attrs } from '../../../ir/attrs.ts'
 import { type Draft, edit, renameReads } from '../../../ir/edit.ts'
+import { opName } from '../../../ir/graph.ts'
 import { tensor, toFloats } from '../../../ir/tensor.ts'
 import { type Parameters, parametersOf } from '../../../observe/ranges.ts'
 import { opFor } from '../../../ops/index.ts'
@@ -19,6 +20,7 @@ import {
   fullLevels,
   type NodePlan,
   planned,
+  rangeOf,
   type StaticPlan,
   scaledWeight,
   type WeightNumbers,
@@ -32,6 +34,7 @@ export function applyStatic(model: Model, plan: StaticPlan): Model {
     const renamed = removeClamps(d, plan.clamps)
     const outputs = plan.nodes.map((n) => renamed.get(n.output) ?? n.output)
     for (const [i, n] of plan.nodes.entries()) quantizeConstants(s, n, outputs[i] as string)
+    for (const [i, n] of plan.nodes.entries()) if (n.requantized) requantize(s, n, n.requantized, outputs[i] as string)
     quantizeValues(s, outputs)
   })
 }
@@ -85,12 +88,10 @@ function quantizeValues(s: State, outputs: readonly string[]): void {
     }
 }
 
-/** Operators whose float weights ONNX Runtime quantizes by itself, with one scale for all channels. */
-const takenOver = new Set(['Conv', 'ConvTranspose', 'Gemm'])
-
 /**
- * ONNX Runtime makes an integer kernel of its own out of a float operator between DequantizeLinear and QuantizeLinear,
- * over Relu and Clip too, and loses the precision it was left in float for. A Max that changes no code keeps it away.
+ * A runtime that takes over a float operator between DequantizeLinear and QuantizeLinear, over Relu and Clip too, makes an
+ * integer kernel of its own out of it and loses the precision it was left in float for. A Max that changes no code keeps
+ * it away.
  */
 function guarded(s: State, p: Parameters, id: string): string {
   const { d } = s
@@ -98,7 +99,8 @@ function guarded(s: State, p: Parameters, id: string): string {
   while (maker && opFor(maker)?.quant?.clamp && d.soleConsumer(maker.inputs[0] as string) === maker)
     maker = d.producer(maker.inputs[0] as string)
   const data = maker?.inputs[0]
-  if (!maker || !takenOver.has(maker.op) || data == null || !isDequantize(d.producer(data))) return id
+  const isTakenOver = maker !== undefined && s.plan.takesOver.includes(opName(maker))
+  if (!isTakenOver || data == null || !isDequantize(d.producer(data))) return id
   const low = ((p.dtype === 'uint8' ? 0 : -128) - p.zeroPoint) * p.scale
   const floor = once(s.made, `floor ${low}`, () => d.addConstant(tensor('float32', [], [low]), 'low'))
   return addNode(d, 'Max', [id, floor], d.fresh(`${id}_max`))
@@ -137,6 +139,23 @@ function parameterIds(s: State, p: Parameters): string[] {
   return [scale, zero]
 }
 
+/** Gives data that has codes of another scale those of the output; before values are quantized under their own. */
+function requantize(s: State, n: NodePlan, positions: readonly number[], output: string): void {
+  const { d } = s
+  const node = d.producer(output)
+  assert(node, `nothing makes ${output}`)
+  const p = parametersFor(s.plan, n.output)
+  const inputs = [...node.inputs]
+  for (const i of positions) {
+    const from = inputs[i] as string
+    inputs[i] = once(s.made, `requantized ${from} ${p.dtype} ${p.scale} ${p.zeroPoint}`, () => {
+      const code = addNode(d, 'QuantizeLinear', [from, ...parameterIds(s, p)], d.fresh(`${from}_q`))
+      return addNode(d, 'DequantizeLinear', [code, ...parameterIds(s, p)], d.fresh(`${from}_dq`))
+    })
+  }
+  d.replace(node, { ...node, inputs })
+}
+
 // ---------------------------------------------------------------- constants
 
 function quantizeConstants(s: State, n: NodePlan, output: string): void {
@@ -145,12 +164,13 @@ function quantizeConstants(s: State, n: NodePlan, output: string): void {
   assert(node, `nothing makes ${output}`)
   const original = planned(s.model, n)
   const inputs = [...node.inputs]
-  for (const i of n.constants) inputs[i] = constantOf(s, inputs[i] as string)
+  const shared = n.sharesScale && parametersFor(s.plan, n.output)
+  for (const i of n.constants) inputs[i] = constantOf(s, inputs[i] as string, shared)
   let own = node.attrs
   if (n.weight) {
     const numbers = s.plan.weights.find((w) => weightKey(w) === weightKey(n.weight as { id: string }))
     assert(numbers, `no scales of ${n.weight.id}`)
-    inputs[n.weight.input] = weightOf(s, numbers, original)
+    inputs[n.weight.input] = weightOf(s, numbers, original, n.needsZeroPoint)
     if (n.bias) inputs[n.bias.input] = biasOf(s, n, n.bias, numbers, original)
     own = withoutFactors(own)
   }
@@ -160,29 +180,23 @@ function quantizeConstants(s: State, n: NodePlan, output: string): void {
 /** Those of Gemm are in weight and bias. */
 const withoutFactors = ({ alpha: _a, beta: _b, ...rest }: Attrs): Attrs => rest
 
-/** A constant operand, by its own range. */
-function constantOf(s: State, id: string): string {
-  return once(s.made, `constant ${id}`, () => {
+/** A constant operand, by given parameters or by its own range. */
+function constantOf(s: State, id: string, given?: Parameters): string {
+  return once(s.made, `constant ${id}${given ? ` ${given.scale} ${given.zeroPoint}` : ''}`, () => {
     const data = s.d.constant(id)
     assert(data, `${id} is no constant`)
-    const values = toFloats(data)
-    let [low, high] = [0, 0]
-    for (const x of values) {
-      low = Math.min(low, x)
-      high = Math.max(high, x)
-    }
-    const p = parametersOf({ low, high }, s.plan.values[0]?.dtype ?? 'uint8')
+    const p = given ?? parametersOf(rangeOf(data), s.plan.values[0]?.dtype ?? 'uint8')
     const codes = tensor(
       p.dtype,
       data.shape,
-      values.map((x) => x / p.scale + p.zeroPoint)
+      toFloats(data).map((x) => x / p.scale + p.zeroPoint)
     )
     const code = s.d.addConstant(codes, `${id}_q`)
     return addNode(s.d, 'DequantizeLinear', [code, ...parameterIds(s, p)], s.d.fresh(`${id}_dq`))
   })
 }
 
-function weightOf(s: State, w: WeightNumbers, node: Node): string {
+function weightOf(s: State, w: WeightNumbers, node: Node, needsZeroPoint = false): string {
   return once(s.made, `weight ${weightKey(w)}`, () => {
     const { tensor: data } = scaledWeight(s.model, w.id, node)
     const scales = Float64Array.from(w.scales)
@@ -190,14 +204,11 @@ function weightOf(s: State, w: WeightNumbers, node: Node): string {
     const sparse = s.d.value(w.id)?.sparse
     const code = s.d.addConstant(codes, `${w.id}_q`)
     if (sparse) s.d.set({ id: code, type: 'tensor', dtype: 'int8', shape: codes.shape, data: codes, sparse })
-    const zero = needsZeroPoint.has(node.op) ? zeros(s, w.axis === undefined ? [] : [scales.length]) : undefined
+    const zero = needsZeroPoint ? zeros(s, w.axis === undefined ? [] : [scales.length]) : undefined
     const scale = scaleTensor(scales, w.axis !== undefined, 'float32')
     return dequantized(s, { code, scale, ...(zero === undefined ? {} : { zero }) }, w.id, w.axis)
   })
 }
-
-/** Operators that ONNX Runtime fuses only where the zero point of the weight is spelled out. */
-const needsZeroPoint = new Set(['Gemm', 'MatMul'])
 
 const zeros = (s: State, shape: readonly number[]): string =>
   once(s.made, `zeros int8 ${shape}`, () => s.d.addConstant(tensor('int8', shape, new Int8Array(shape[0] ?? 1)), 'z'))

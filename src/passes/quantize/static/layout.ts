@@ -4,21 +4,25 @@
  *
  * Nodes with weights (and MatMul) are what pays. Lighter nodes join where all they read is quantized anyway; data
  * movement keeps the parameters of its input. A clamp goes where only it reads a quantized output, also through data
- * movement: its bounds then limit the range of all values between.
+ * movement: its bounds then limit the range of all values between. Where a kernel wants all that it reads under the
+ * scale of its output, those values share one range, or get codes of that scale beside their own.
  */
 import { subgraphs } from '../../../ir/attrs.ts'
 import { allGraphs, consumers, graphView, opName, producer, soleConsumer } from '../../../ir/graph.ts'
+import { type CodeType, codeTypes, rowFor } from '../../../ir/rows.ts'
 import { elementCount } from '../../../ir/tensor.ts'
 import { linearOf } from '../../../ops/ask.ts'
 import { opFor } from '../../../ops/index.ts'
 import { viewOf } from '../../../ops/infer.ts'
 import { dequantizedConstant, isDequantize } from '../../../ops/quantized.ts'
-import type { Context, Dim, Model, Node, QuantRule, Target, Tensor } from '../../../types.ts'
+import type { Context, Dim, IntegerRow, Model, Node, QuantRule, Target, Tensor } from '../../../types.ts'
 
 /** A node to become integer. */
 export interface IntegerNode {
   readonly node: Node
   readonly rule: QuantRule
+  /** What the target's kernel asks for. */
+  readonly row: IntegerRow
   /** Input positions of values (not constants) that are read as integers. */
   readonly data: readonly number[]
   /** Input positions of constants that become integers by their own range. */
@@ -28,16 +32,22 @@ export interface IntegerNode {
   readonly bias?: { readonly input: number; readonly id: string }
   /** Its output may stay float: the integer kernel dequantizes it, and nothing reads it as integers. */
   readonly givesFloat: boolean
+  /** Input positions of data that has codes of another scale and must be given those of the output. */
+  readonly requantized: readonly number[]
 }
 
 /** Values with one scale and zero point. */
 export interface Group {
   readonly ids: readonly string[]
-  /** The value whose observed range counts: behind the clamps. */
-  readonly tap: string
+  /** The values whose observed ranges count: behind the clamps. None where the range is fixed. */
+  readonly taps: readonly string[]
+  /** Constants that are quantized by the same scale. */
+  readonly constants: readonly string[]
   /** Bounds by the clamps that saturation replaces. */
   readonly low: number
   readonly high: number
+  /** The range is that of the operator, whatever is observed. */
+  readonly isFixed?: true
 }
 
 export interface Layout {
@@ -47,15 +57,26 @@ export interface Layout {
   readonly clamps: readonly Node[]
 }
 
-type Where = Pick<Context, 'refuse'> & { readonly target: Target; readonly isExcluded: (node: Node) => boolean }
+type Where = Pick<Context, 'refuse'> & {
+  readonly target: Target
+  readonly activations: CodeType
+  readonly isExcluded: (node: Node) => boolean
+}
 
 /** Decides what becomes integer. The model's types should have been inferred. Refuses what could not, with the reason. */
 export function layout(model: Model, where: Where): Layout {
   refuseSubgraphs(model, where)
-  const nodes = settle(model, candidates(model, where))
-  const clamps = absorbable(model, nodes)
-  const all = [...nodes.values()].map((n) => ({ ...n, givesFloat: givesFloat(model, n, nodes, clamps) }))
-  return { nodes: all, clamps: [...clamps], groups: groupValues(model, all, clamps) }
+  const kept = settle(model, candidates(model, where))
+  const clamps = absorbable(model, kept)
+  const nodes = [...kept.values()]
+    .filter((n) => !clamps.has(n.node))
+    .map((n) => ({ ...n, givesFloat: givesFloat(model, n, kept, clamps) }))
+  const { groups, requantized } = groupValues(model, nodes, clamps)
+  return {
+    nodes: nodes.map((n) => ({ ...n, requantized: requantized.get(n.node) ?? [] })),
+    clamps: [...clamps],
+    groups
+  }
 }
 
 // ---------------------------------------------------------------- candidates
@@ -65,12 +86,14 @@ type Candidates = Map<Node, IntegerNode>
 function candidates(model: Model, where: Where): Candidates {
   const out: Candidates = new Map()
   for (const node of model.graph.nodes) {
-    const op = opFor(node)
-    if (op?.quant?.clamp || !computesFloat(model, node)) continue
+    if (!computesFloat(model, node)) continue
     if (where.isExcluded(node) || subgraphs(node).length > 0) continue
-    const hasKernel = op?.quant && where.target.integerOps.includes(opName(node))
-    const made = hasKernel ? (op.quant.declines?.(node) ?? candidate(model, node, op.quant)) : undefined
-    if (made === undefined)
+    const rule = opFor(node)?.quant
+    const row = rule && rowFor(where.target, viewOf(model, model.graph, node))
+    if (rule?.clamp && row === undefined) continue
+    const made = rule && row && typeof row !== 'string' ? candidate(model, node, rule, row, where) : undefined
+    if (typeof row === 'string') where.refuse(node, row)
+    else if (made === undefined)
       where.refuse(node, `not among the operators that ${where.target.name} computes on integers: stays in float`)
     else if (typeof made === 'string') where.refuse(node, made)
     else out.set(node, made)
@@ -97,7 +120,13 @@ const dataOf = (model: Model, id: string): Tensor | undefined =>
   model.graph.inputs.includes(id) ? undefined : model.graph.values.get(id)?.data
 
 /** The node as integer, or why not. */
-function candidate(model: Model, node: Node, rule: QuantRule): IntegerNode | string {
+function candidate(
+  model: Model,
+  node: Node,
+  rule: QuantRule,
+  row: IntegerRow,
+  { target, activations }: Where
+): IntegerNode | string {
   const positions = rule.inputs.length > 0 ? rule.inputs : node.inputs.map((_, i) => i)
   const data: number[] = []
   const constants: number[] = []
@@ -116,9 +145,15 @@ function candidate(model: Model, node: Node, rule: QuantRule): IntegerNode | str
   }
   if (rule.bias !== undefined && rule.weights && !weight) return 'its weight is not a constant'
   if (data.length === 0) return 'it reads constants only: quantize-weights can store them'
+  const types = codeTypes(row, weight !== undefined)
+  if (!types.includes(activations))
+    return `${target.name} does not compute it on ${activations}${weight ? ' with weights of int8' : ''}`
+  if (weight && !row.scales) return `${target.name} takes no constant for input ${weight.input}`
   const bias = weight && rule.bias !== undefined ? biasOf(model, node, rule.bias, weight) : undefined
   if (typeof bias === 'string') return bias
-  return { node, rule, data, constants, ...(weight ? { weight } : {}), ...(bias ? { bias } : {}), givesFloat: false }
+  if (bias && row.bias !== 'int32') return `${target.name} adds no bias of int32 to it`
+  const parts = { ...(weight ? { weight } : {}), ...(bias ? { bias } : {}) }
+  return { node, rule, row, data, constants, ...parts, givesFloat: false, requantized: [] }
 }
 
 /** One scale per channel where the kernels can: along one axis of a matrix or filter bank. */
@@ -211,7 +246,8 @@ function absorbable(model: Model, kept: Candidates): Set<Node> {
   for (const node of model.graph.nodes) {
     const bounds = clampBounds(model, node)
     if (!bounds || bounds.low > 0 || bounds.high < 0) continue
-    if (ownerOf(model, node.inputs[0] as string, kept, out)) out.add(node)
+    const owner = ownerOf(model, node.inputs[0] as string, kept, out)
+    if (owner?.row.fusesWith?.includes(opName(node))) out.add(node)
   }
   return out
 }
@@ -222,59 +258,114 @@ function clampBounds(model: Model, node: Node): { low: number; high: number } | 
 }
 
 /** The node with a range of its own that a value comes from, if nothing else reads anything on the way. */
-function ownerOf(model: Model, id: string, kept: Candidates, clamps: ReadonlySet<Node>): Node | undefined {
+function ownerOf(model: Model, id: string, kept: Candidates, clamps: ReadonlySet<Node>): IntegerNode | undefined {
   const maker = producer(model.graph, id)
   if (!maker || soleConsumer(model.graph, id) === undefined) return undefined
   const n = kept.get(maker)
-  if (n?.rule.output === 'own' && maker.outputs.length === 1) return maker
-  if (n?.rule.output === 'same' && maker.outputs.length === 1)
-    return ownerOf(model, maker.inputs[0] as string, kept, clamps)
-  return clamps.has(maker) ? ownerOf(model, maker.inputs[0] as string, kept, clamps) : undefined
+  const isMove = n?.rule.output === 'same' && maker.outputs.length === 1
+  if (clamps.has(maker) || isMove) return ownerOf(model, maker.inputs[0] as string, kept, clamps)
+  const hasOwnScale = n && !n.row.sameScale && !n.row.fixedOutput
+  return hasOwnScale && maker.outputs.length === 1 ? n : undefined
 }
 
 // ---------------------------------------------------------------- groups
 
-/** Operators whose integer kernels can give float. */
-const canGiveFloat = new Set(['Gemm', 'MatMul'])
-
 function givesFloat(model: Model, n: IntegerNode, kept: Candidates, clamps: ReadonlySet<Node>): boolean {
   const id = n.node.outputs[0] as string
-  if (!canGiveFloat.has(n.node.op) || readAsInteger(model, id, kept)) return false
+  if (!n.row.floatOutput || readAsInteger(model, id, kept)) return false
   return !consumers(model.graph, id).some((c) => clamps.has(c))
 }
 
-/** Every value that is read or made as integers, with those that share its parameters. */
-function groupValues(model: Model, nodes: readonly IntegerNode[], clamps: ReadonlySet<Node>): Group[] {
+interface Growing extends Group {
+  readonly ids: string[]
+  readonly taps: string[]
+  readonly constants: string[]
+  low: number
+  high: number
+}
+
+const open = { low: Number.NEGATIVE_INFINITY, high: Number.POSITIVE_INFINITY }
+const groupOf = (id: string): Growing => ({ ids: [id], taps: [id], constants: [], ...open })
+
+/** Every value that is read or made as integers, with those that share its parameters; and what needs others, by reader. */
+function groupValues(
+  model: Model,
+  nodes: readonly IntegerNode[],
+  clamps: ReadonlySet<Node>
+): { readonly groups: Group[]; readonly requantized: ReadonlyMap<Node, readonly number[]> } {
   const byNode = new Map(nodes.map((n) => [n.node, n]))
-  const groups = new Map<string, { ids: string[]; tap: string; low: number; high: number }>()
-  const groupOf = (id: string): void => {
-    if (!groups.has(id))
-      groups.set(id, { ids: [id], tap: id, low: Number.NEGATIVE_INFINITY, high: Number.POSITIVE_INFINITY })
-  }
+  const groups = new Map<string, Growing>()
+  const requantized = new Map<Node, readonly number[]>()
   for (const node of model.graph.nodes) {
     const n = byNode.get(node)
     if (n) {
-      for (const i of n.data) groupOf(node.inputs[i] as string)
-      if (n.givesFloat) continue
-      const shared = n.rule.output === 'same' ? groups.get(node.inputs[n.data[0] as number] as string) : undefined
-      for (const id of node.outputs.filter(Boolean)) {
-        if (!shared) groupOf(id)
-        else {
-          groups.set(id, shared)
-          shared.ids.push(id)
-        }
-      }
+      const others = groupNode(groups, n)
+      if (others.length > 0) requantized.set(node, others)
     } else if (clamps.has(node)) {
-      const [from, to] = [node.inputs[0] as string, node.outputs[0] as string]
-      const shared = groups.get(from)
+      const shared = groups.get(node.inputs[0] as string)
       const bounds = clampBounds(model, node)
-      if (!shared || !bounds) continue
-      shared.low = Math.max(shared.low, bounds.low)
-      shared.high = Math.min(shared.high, bounds.high)
-      shared.tap = to
-      shared.ids.push(to)
-      groups.set(to, shared)
+      if (shared && bounds) groupClamp(groups, shared, node.outputs[0] as string, bounds)
     }
   }
-  return [...new Set(groups.values())]
+  return { groups: [...new Set(groups.values())], requantized }
+}
+
+/** Groups what a node reads and gives. Returns the input positions of data that stays under another scale than it asks for. */
+function groupNode(groups: Map<string, Growing>, n: IntegerNode): readonly number[] {
+  const { node, rule, row } = n
+  for (const i of n.data) {
+    const id = node.inputs[i] as string
+    if (!groups.has(id)) groups.set(id, groupOf(id))
+  }
+  if (n.givesFloat) return []
+  const made = node.outputs.filter(Boolean)
+  if (rule.output === 'same') {
+    const shared = groups.get(node.inputs[n.data[0] as number] as string) as Growing
+    for (const id of made) groups.set(id, shared)
+    shared.ids.push(...made)
+    return []
+  }
+  const bounds = row.fixedOutput && typeof rule.output === 'object' ? rule.output : undefined
+  for (const id of made) groups.set(id, bounds ? { ...groupOf(id), taps: [], ...bounds, isFixed: true } : groupOf(id))
+  const own = groups.get(made[0] as string)
+  return row.sameScale && own ? join(groups, n, own) : []
+}
+
+/** Takes what a node reads into the group of its output, where that changes no bounds. Returns the positions of the rest. */
+function join(groups: Map<string, Growing>, n: IntegerNode, own: Growing): readonly number[] {
+  const groupAt = (i: number): Growing => groups.get(n.node.inputs[i] as string) as Growing
+  const all = n.data.map(groupAt)
+  if (n.constants.length === 0) {
+    own.low = Math.min(...all.map((g) => g.low))
+    own.high = Math.max(...all.map((g) => g.high))
+  }
+  own.constants.push(...n.constants.map((i) => n.node.inputs[i] as string))
+  const others: number[] = []
+  for (const i of n.data) {
+    const g = groupAt(i)
+    if (g === own) continue
+    if (g.isFixed || g.low !== own.low || g.high !== own.high) {
+      others.push(i)
+      continue
+    }
+    own.ids.push(...g.ids)
+    own.taps.push(...g.taps)
+    own.constants.push(...g.constants)
+    for (const id of g.ids) groups.set(id, own)
+  }
+  return others
+}
+
+/** A clamp that saturation replaces limits the range of what it reads, which is observed behind it. */
+function groupClamp(
+  groups: Map<string, Growing>,
+  shared: Growing,
+  to: string,
+  bounds: { readonly low: number; readonly high: number }
+): void {
+  shared.low = Math.max(shared.low, bounds.low)
+  shared.high = Math.min(shared.high, bounds.high)
+  shared.taps.splice(0, shared.taps.length, to)
+  shared.ids.push(to)
+  groups.set(to, shared)
 }

@@ -7,15 +7,18 @@
 
 import { assert, PareError } from '../../../base/errors.ts'
 import { constant, graphView, producer } from '../../../ir/graph.ts'
+import type { CodeType } from '../../../ir/rows.ts'
 import { tensor, toFloats } from '../../../ir/tensor.ts'
 import type { Observed } from '../../../observe/calibrate.ts'
 import type { Histogram } from '../../../observe/histogram.ts'
 import {
   type Chosen,
   chooseRange,
+  fixedParameters,
   type Method,
   type Parameters,
   parametersOf,
+  type Range,
   type RangeOptions
 } from '../../../observe/ranges.ts'
 import { finalScores } from '../../../observe/scores.ts'
@@ -33,7 +36,8 @@ export interface ValuePlan extends Parameters {
   readonly ids: readonly string[]
   readonly low: number
   readonly high: number
-  readonly method: Chosen['method']
+  /** How the range was found; `fixed`: it is the operator's, which the target demands. */
+  readonly method: Chosen['method'] | 'fixed'
 }
 
 export interface NodePlan {
@@ -46,6 +50,12 @@ export interface NodePlan {
   readonly weight?: { readonly input: number; readonly id: string; readonly axis?: number }
   readonly bias?: BiasPlan
   readonly givesFloat: boolean
+  /** The zero points of its weight are spelled out. */
+  readonly needsZeroPoint?: true
+  /** Its constants are under the scale of its output. */
+  readonly sharesScale?: true
+  /** Input positions of data that gets codes under the scale of the output beside its own. */
+  readonly requantized?: readonly number[]
 }
 
 /** The int32 bias: the constant, where there was one, less the shift of the mean that rounding brought. */
@@ -70,21 +80,24 @@ export interface StaticPlan {
   readonly weights: readonly WeightNumbers[]
   /** Outputs of the Relus and Clips that saturation replaces, in order. */
   readonly clamps: readonly string[]
+  /** Operators that stay float only where something keeps the runtime from making them integer by itself. */
+  readonly takesOver: readonly string[]
 }
 
 export interface NumberOptions extends RangeOptions {
-  readonly activations: 'uint8' | 'int8'
+  readonly activations: CodeType
   readonly perChannel: boolean
   /** Weights of 7 bits: where pair sums can saturate, everywhere, nowhere. */
   readonly narrow: 'saturating' | 'all' | 'none'
   readonly correctBias: boolean
+  readonly takesOver: readonly string[]
 }
 
 /** Fills a layout with numbers. Throws `E_MODEL` where a weight is not finite. */
 export function planNumbers(model: Model, made: Layout, seen: Observed, o: NumberOptions): StaticPlan {
   const scores = finalScores(model)
   const methodOf = (g: Group): Method => (g.ids.some((id) => scores.has(id)) ? 'minmax' : o.method)
-  const values = made.groups.map((g) => planValue(g, seen.values, { ...o, method: methodOf(g) }))
+  const values = made.groups.map((g) => planValue(model, g, seen.values, { ...o, method: methodOf(g) }))
   const byId = new Map(values.flatMap((v) => v.ids.map((id) => [id, v] as const)))
   const weights = planWeightNumbers(model, made.nodes, byId, o)
   const byKey = new Map(weights.map((w) => [weightKey(w), w]))
@@ -92,16 +105,36 @@ export function planNumbers(model: Model, made: Layout, seen: Observed, o: Numbe
     values,
     nodes: made.nodes.map((n) => planNode(model, n, byKey, seen, o)),
     weights,
-    clamps: made.clamps.map((n) => n.outputs[0] as string)
+    clamps: made.clamps.map((n) => n.outputs[0] as string),
+    takesOver: o.takesOver
   }
 }
 
-function planValue(g: Group, seen: ReadonlyMap<string, Histogram>, o: NumberOptions): ValuePlan {
-  const h = seen.get(g.tap)
-  assert(h, `no range of ${g.tap}`)
-  const { method, ...found } = chooseRange(h, o)
-  const range = { low: Math.max(found.low, g.low), high: Math.min(found.high, g.high) }
-  return { ids: g.ids, ...range, method, ...parametersOf(range, o.activations, g.high) }
+function planValue(model: Model, g: Group, seen: ReadonlyMap<string, Histogram>, o: NumberOptions): ValuePlan {
+  const { ids, low, high } = g
+  if (g.isFixed) return { ids, low, high, method: 'fixed', ...fixedParameters(g, o.activations) }
+  const found = g.taps.map((id) => {
+    const h = seen.get(id)
+    assert(h, `no range of ${id}`)
+    return chooseRange(h, o)
+  })
+  const all: readonly Range[] = [...found, ...g.constants.map((id) => rangeOf(constant(model.graph, id) as Tensor))]
+  const range = {
+    low: Math.max(Math.min(...all.map((r) => r.low)), low),
+    high: Math.min(Math.max(...all.map((r) => r.high)), high)
+  }
+  const { method } = found[0] as Chosen
+  return { ids, ...range, method, ...parametersOf(range, o.activations, high) }
+}
+
+/** From the least to the greatest of a constant and 0. */
+export function rangeOf(data: Tensor): Range {
+  let [low, high] = [0, 0]
+  for (const x of toFloats(data)) {
+    low = Math.min(low, x)
+    high = Math.max(high, x)
+  }
+  return { low, high }
 }
 
 function planNode(
@@ -111,7 +144,7 @@ function planNode(
   seen: Observed,
   o: NumberOptions
 ): NodePlan {
-  const weight = n.weight ? weightOf(n.weight, o.perChannel) : undefined
+  const weight = n.weight ? weightOf(n, n.weight, o.perChannel) : undefined
   const numbers = weight ? weights.get(weightKey(weight)) : undefined
   const bias = numbers ? planBias(model, n, numbers, seen, o) : undefined
   return {
@@ -122,7 +155,10 @@ function planNode(
     constants: n.constants,
     ...(weight ? { weight } : {}),
     ...(bias ? { bias } : {}),
-    givesFloat: n.givesFloat
+    givesFloat: n.givesFloat,
+    ...(weight && n.row.needsZeroPoint ? { needsZeroPoint: true } : {}),
+    ...(n.row.sameScale ? { sharesScale: true } : {}),
+    ...(n.requantized.length > 0 ? { requantized: n.requantized } : {})
   }
 }
 
@@ -137,16 +173,24 @@ function planBias(
   const needed = o.correctBias ? neededMean(model, n.node, n.rule, weight) : undefined
   const means = needed ? seen.means.get(needed.id) : undefined
   const axis = n.weight?.axis
-  if (!means || axis === undefined || n.rule.bias === undefined) return n.bias
+  if (!means || axis === undefined || n.rule.bias === undefined || n.row.bias !== 'int32') return n.bias
   const channels = channelsOf(weight.shape, w.axis)
   const codes = encodeWeight(weight, channels, Float64Array.from(w.scales), w.levels ?? fullLevels)
   const shift = meanShift(n.node, { weight, axis, codes, channels, scales: w.scales }, means)
   return { ...(n.bias ?? { input: n.rule.bias }), shift: Array.from(shift) }
 }
 
-function weightOf(w: NonNullable<IntegerNode['weight']>, perChannel: boolean): NonNullable<NodePlan['weight']> {
-  const { axis, ...rest } = w
-  return axis === undefined || !perChannel ? rest : { ...rest, axis }
+type WeightOf = NonNullable<IntegerNode['weight']>
+
+/** A scale per channel where that is asked for and the target's kernel has it, and where the kernel has nothing else. */
+function weightOf(
+  { row }: IntegerNode,
+  { axis, ...rest }: WeightOf,
+  perChannel: boolean
+): NonNullable<NodePlan['weight']> {
+  const scales = row.scales ?? []
+  const isPerChannel = scales.includes('channel') && (perChannel || !scales.includes('tensor'))
+  return axis === undefined || !isPerChannel ? rest : { ...rest, axis }
 }
 
 // ---------------------------------------------------------------- weights
@@ -164,7 +208,7 @@ function planWeightNumbers(
   const users = new Map<string, IntegerNode[]>()
   for (const n of nodes) {
     if (!n.weight) continue
-    const key = weightKey(weightOf(n.weight, o.perChannel))
+    const key = weightKey(weightOf(n, n.weight, o.perChannel))
     users.set(key, [...(users.get(key) ?? []), n])
   }
   return [...users.values()].map((all) => planWeight(model, all, values, o))
@@ -176,8 +220,9 @@ function planWeight(
   values: ReadonlyMap<string, Parameters>,
   o: NumberOptions
 ): WeightNumbers {
-  const w = weightOf((users[0] as IntegerNode).weight as NonNullable<IntegerNode['weight']>, o.perChannel)
-  const { tensor: data, alpha } = scaledWeight(model, w.id, (users[0] as IntegerNode).node)
+  const first = users[0] as IntegerNode
+  const w = weightOf(first, first.weight as WeightOf, o.perChannel)
+  const { tensor: data, alpha } = scaledWeight(model, w.id, first.node)
   const channels = channelsOf(data.shape, w.axis)
   const peaks = peaksOf(data, channels, w.id)
   const least = new Float64Array(channels.count)

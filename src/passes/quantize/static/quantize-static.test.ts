@@ -206,8 +206,8 @@ describe('quantize-static', () => {
       c = Resize(b, _, s: f32[4]{1, 1, 2, 2}, mode="linear")
       output c`)
     expect(ctx.refusals.map((r) => r.reason)).toEqual([
-      'the integer kernel has no dilations',
-      'only nearest resizing moves codes'
+      'its dilation is 2,2, and must be == 1 for ort-cpu to compute it on integers',
+      'its mode is linear, and must be == nearest for ort-cpu to compute it on integers'
     ])
     expect(await kernels(made)).toEqual({ QLinearConv: 1 })
   })

@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { PareError } from '../../../base/errors.ts'
 import { listed } from '../../../base/listed.ts'
 import { constant } from '../../../ir/graph.ts'
+import { type CodeType, preferredType } from '../../../ir/rows.ts'
 import { calibrate } from '../../../observe/calibrate.ts'
 import type { Histogram } from '../../../observe/histogram.ts'
 import { methods } from '../../../observe/ranges.ts'
@@ -38,7 +39,10 @@ export const quantizeStatic = definePass({
       .enum(['auto', 'always', 'never'])
       .default('auto')
       .describe('7-bit weights; auto: where pair sums can saturate, for targets without VNNI'),
-    activations: z.enum(['uint8', 'int8']).default('uint8').describe('type of activations; int8 does not fuse on x86'),
+    activations: z
+      .enum(['auto', 'uint8', 'int8'])
+      .default('auto')
+      .describe('type of activations; auto: what the target prefers. int8 does not fuse in ONNX Runtime on x86'),
     symmetric: z
       .boolean()
       .default(false)
@@ -74,7 +78,7 @@ export interface StaticOptions {
   readonly include: readonly string[]
   readonly exclude: readonly string[]
   readonly reduceRange: 'auto' | 'always' | 'never'
-  readonly activations: 'uint8' | 'int8'
+  readonly activations: 'auto' | CodeType
   readonly perChannel: boolean
   readonly correctBias: boolean
 }
@@ -89,7 +93,8 @@ export async function planStatic(
   ctx: Context
 ): Promise<{ plan: StaticPlan; model: Model } | undefined> {
   const isExcluded = choice(o)
-  let made = layout(model, { target: ctx.target, isExcluded, refuse: ctx.refuse })
+  const where = { target: ctx.target, activations: typeOf(o, ctx) }
+  let made = layout(model, { ...where, isExcluded, refuse: ctx.refuse })
   if (!made.nodes.some((n) => n.rule.weights)) return undefined
   checkWeights(model, made)
   if (ctx.data.calibration) noteFewSamples(ctx.data.calibration, ctx)
@@ -111,7 +116,7 @@ export async function planStatic(
       return { plan, model: quantized }
     }
     const isLeft = (node: Node): boolean => isExcluded(node) || leftFloat.has(node.outputs[0] as string)
-    made = layout(model, { target: ctx.target, isExcluded: isLeft, refuse: () => {} })
+    made = layout(model, { ...where, isExcluded: isLeft, refuse: () => {} })
     if (!made.nodes.some((n) => n.rule.weights)) return undefined
     await look(model, made, o, ctx, seen)
   }
@@ -144,7 +149,7 @@ async function look(
       facts: { inputs: inputsText(model) },
       hint: 'give --data with samples of what the model will see: 100 or more'
     })
-  const taps = made.groups.map((g) => g.tap).filter((id) => !seen.values.has(id))
+  const taps = made.groups.flatMap((g) => g.taps).filter((id) => !seen.values.has(id))
   const needed = made.nodes.flatMap((n) => (o.correctBias && n.weight ? (meanFor(model, n) ?? []) : []))
   const means = [...new Map(needed.map((m) => [m.id, m])).values()].filter((m) => !seen.means.has(m.id))
   const found = await calibrate(
@@ -169,16 +174,20 @@ function choice(o: StaticOptions): (node: Node) => boolean {
   return (node) => isExcluded(node) || !isIncluded(node)
 }
 
+const typeOf = ({ activations }: StaticOptions, { target }: Pick<Context, 'target'>): CodeType =>
+  activations === 'auto' ? preferredType(target) : activations
+
 function numberOptions(o: StaticOptions, ctx: Pick<Context, 'target'>): NumberOptions {
   const narrow = { always: 'all', never: 'none', auto: ctx.target.saturates ? 'saturating' : 'none' } as const
   return {
     method: o.calibrator,
     percentile: o.percentile,
     levels: 256,
-    activations: o.activations,
+    activations: typeOf(o, ctx),
     perChannel: o.perChannel,
     correctBias: o.correctBias,
-    narrow: narrow[o.reduceRange]
+    narrow: narrow[o.reduceRange],
+    takesOver: ctx.target.takesOver
   }
 }
 
