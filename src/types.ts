@@ -352,6 +352,8 @@ export interface Op {
   readonly unbounded?: true
   /** Gives its input on at inference. */
   readonly idle?: true
+  /** Of its subgraphs one runs, once: its work is that of the heaviest. */
+  readonly branches?: true
   /** Results are drawn or carried from outside: never folded, never merged. */
   readonly impure?: true
 }

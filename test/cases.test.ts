@@ -111,5 +111,16 @@ describe.skipIf(!isBuilt)('small cases (skipped before npm run build)', () => {
     const { y } = await outputs('one-weight-two-layouts', made.path)
     expect(agreement(y as never, 36)).toBeGreaterThan(0.95)
   })
+
+  it('quantize-static and compress: a past of no tokens is no lack of samples', async () => {
+    const name = 'empty-past'
+    const made = await make(name, 'quantize-static --data DATA')
+    expect(made.status, made.err).toBe(0)
+    const { logits, present } = await outputs(name, made.path)
+    expect(decibels(logits as never)).toBeGreaterThan(20)
+    expect(decibels(present as never)).toBeGreaterThan(20)
+    const found = await make(name, 'compress --data DATA --max-drop 5% --metric relativeError')
+    expect(found.status, found.err).toBe(0)
+  }, 120_000)
   // MORE
 })

@@ -1,4 +1,5 @@
 /** Matches arrays to a model's inputs: by name, type and shape; pictures also by layout. */
+import { toArray } from '../base/bytes.ts'
 import { PareError } from '../base/errors.ts'
 import { elementCount, isFloat, isInteger, kindOf, rangeOf, tensor, toNumbers } from '../ir/tensor.ts'
 import type { Dim, DType, Session, Tensor } from '../types.ts'
@@ -23,6 +24,8 @@ export interface FitOptions {
   /** File name for messages. */
   readonly where: string
   readonly preprocess?: Preprocess | undefined
+  /** Inputs that take a sample as it is: they have no batch axis. */
+  readonly whole?: ReadonlySet<string> | undefined
   /** Number of classes of the model, where it is known. */
   readonly classes?: number | undefined
   /** May samples be without a label (−1)? */
@@ -50,7 +53,9 @@ export function fitArrays(
         facts: { model: inputs.map(spell).join(', '), data: [...arrays.keys()].join(', ') || 'nothing' },
         hint: inputs.length === 1 ? `name the array x or ${input.name}` : 'name each array like its input'
       })
-    const fitted = fitArray(array(), name, input, o)
+    const fitted = o.whole?.has(input.name)
+      ? fitWhole(array(), name, input, { ...o, samples: samplesIn(arrays, inputs, o) })
+      : fitArray(array(), name, input, o)
     preprocessed ||= fitted.preprocessed
     columns[input.name] = fitted.column
   }
@@ -68,9 +73,59 @@ interface Fitted {
   readonly preprocessed: boolean
 }
 
+/** Samples in the data: of the first array whose first axis must hold them. */
+function samplesIn(
+  arrays: ReadonlyMap<string, () => Tensor>,
+  inputs: readonly ModelInput[],
+  { whole }: FitOptions
+): number | undefined {
+  const batched = inputs.find((i) => !whole?.has(i.name) && arrays.has(i.name))
+  return (batched ? arrays.get(batched.name)?.() : undefined)?.shape[0]
+}
+
+/**
+ * An array for an input that takes a sample as it is: [samples, …] of the input's own shape, with axes of size 1 left out
+ * or not; or that shape alone, for all samples.
+ */
+function fitWhole(
+  data: Tensor,
+  name: string,
+  input: ModelInput,
+  o: FitOptions & { readonly samples: number | undefined }
+): Fitted {
+  const shape = input.shape ?? []
+  const perSample = data.shape.length > 0 && (o.samples === undefined || data.shape[0] === o.samples)
+  // An open axis may be the batch, which is 1 and may be left out.
+  const single = shape.map((d) => (typeof d === 'string' ? 1 : d))
+  const fitted = (own: readonly number[]): readonly number[] | undefined =>
+    fitShape(own, shape) ?? fitShape(own, single)
+  const sample = perSample ? fitted(data.shape.slice(1)) : undefined
+  const shared = sample ? undefined : fitted(data.shape)
+  const dtype = input.dtype ?? data.dtype
+  if ((!sample && !shared) || !castable(data.dtype, dtype)) throw mismatch(data, name, input, o)
+  const rows = sample ? data : repeated(data, o.samples ?? 1)
+  const each = sample ?? shared ?? []
+  return {
+    preprocessed: false,
+    column: {
+      data: rows,
+      prepare: (part) => cast({ ...part, shape: [part.shape[0] as number, ...each] }, dtype, `${o.where}, ${name}`)
+    }
+  }
+}
+
+/** The same sample `n` times. */
+function repeated(t: Tensor, n: number): Tensor {
+  const one = toArray(t.bytes)
+  const bytes = new Uint8Array(one.length * n)
+  for (let i = 0; i < n; i++) bytes.set(one, i * one.length)
+  return { dtype: t.dtype, shape: [n, ...t.shape], bytes }
+}
+
 function fitArray(data: Tensor, name: string, input: ModelInput, o: FitOptions): Fitted {
   const place = `${o.where}, ${name}`
-  if (!data.shape[0] || elementCount(data.shape) === 0) throw new PareError('E_DATA', 'no samples', { where: place })
+  // An axis of length 0 behind the samples is a legal size: a past of no tokens.
+  if (!data.shape[0]) throw new PareError('E_DATA', 'no samples', { where: place })
   const picture = asPictures(data, input)
   if (picture) {
     const column = fitPictures(picture, input, o)
@@ -251,12 +306,14 @@ const spell = (i: ModelInput): string => `${i.name}: ${i.dtype ?? '?'}${shapeTex
 function mismatch(data: Tensor, name: string, input: ModelInput, o: FitOptions): PareError {
   return new PareError('E_DATA_SHAPE', 'the data does not fit the model', {
     facts: { model: `input ${spell(input)}`, data: `${o.where}, ${name}: ${data.dtype}${shapeText(data.shape)}` },
-    hint: advice(data, input)
+    hint: advice(data, input, o.whole?.has(input.name) ?? false)
   })
 }
 
 /** What would make pictures fit; for other data only the shape itself can be right. */
-function advice(data: Tensor, input: ModelInput): string {
+function advice(data: Tensor, input: ModelInput, isWhole: boolean): string {
+  if (isWhole)
+    return `data of ${input.dtype ?? 'float32'}${shapeText(['n', ...(input.shape ?? [])])}, or one such value for all samples`
   const picture = asPictures(data, input)
   const shape = input.shape ?? []
   const to = picture && imageInput([input], undefined)

@@ -12,7 +12,7 @@
 import { stopIfAborted } from '../base/errors.ts'
 import { constant, producer } from '../ir/graph.ts'
 import { elementCount, tensorBytes, toFloats } from '../ir/tensor.ts'
-import { costOf } from '../ops/cost.ts'
+import { costOf, type Shapes } from '../ops/cost.ts'
 import { inferShapes } from '../ops/infer.ts'
 import { isQdq } from '../ops/quantized.ts'
 import type { Coverage, Layer } from '../report/types.ts'
@@ -27,6 +27,8 @@ import { countValues, coverageOf, type Tally, tallyOf, weightCoverage } from './
 import { addPair, type Sums, sqnrDb } from './sums.ts'
 
 export interface LayersOptions {
+  /** Shapes of the inputs in a run on one sample: work is counted at them. */
+  readonly shapes?: Shapes
   readonly runner: Runner
   /** Without data, errors are not measured. */
   readonly dataset?: Dataset
@@ -45,7 +47,7 @@ export interface LayersOptions {
 export async function layersOf(original: Model, compressed: Model, o: LayersOptions): Promise<readonly Layer[]> {
   const before = inferShapes(original)
   const after = inferShapes(compressed)
-  const macs = costOf(before).byNode
+  const macs = costOf(before, o.shapes).byNode
   const pairs = pairsOf(before, after, macs)
   const errors = o.dataset ? await errorsOf(before, after, pairs, o.dataset, o) : new Map<string, Errors>()
   const values = pairs.flatMap(({ value }) => (value === undefined ? [] : [value]))

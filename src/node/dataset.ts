@@ -14,6 +14,7 @@ import { parseClassNames } from '../data/labels.ts'
 import { isNpy, parseNpy } from '../data/npy.ts'
 import { readNpz } from '../data/npz.ts'
 import { type Preprocess, parsePreprocess, presets } from '../data/preprocess.ts'
+import { wholeInputs } from '../runtime/batches.ts'
 import type { Bytes, Tensor } from '../types.ts'
 import { fileBytes, sha256File } from './files.ts'
 import { loadDataset } from './modules.ts'
@@ -76,7 +77,12 @@ async function fromArrays(
   const arrays = paths.length === 2 ? idxArrays(paths) : readArrays(fileBytes(paths[0] as string), where)
   const hashes = await Promise.all(paths.map((p) => sha256File(p)))
   const sha256 = hashes.length === 1 ? hashes[0] : createHash('sha256').update(hashes.join('\n')).digest('hex')
-  return columnDataset(fitArrays(arrays, inputs, { where, preprocess, classes: o.classes, partly: o.partly, sha256 }))
+  return columnDataset(
+    fitArrays(arrays, inputs, {
+      ...{ where, preprocess, sha256, whole: wholeInputs({ inputs }) },
+      ...{ classes: o.classes, partly: o.partly }
+    })
+  )
 }
 
 function readArrays(bytes: Bytes, where: string): Arrays {

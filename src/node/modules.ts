@@ -6,6 +6,7 @@ import { refuseNaN } from '../data/arrays.ts'
 import type { ModelInput } from '../data/fit.ts'
 import { checkLabels } from '../data/labels.ts'
 import { dtypeNames, tensorOf } from '../ir/tensor.ts'
+import { wholeInputs } from '../runtime/batches.ts'
 import type { Batch, Dataset, Metric, Tensor } from '../types.ts'
 
 type Fields = Readonly<Record<string, unknown>>
@@ -139,13 +140,16 @@ function checkBatch(given: unknown, inputs: readonly ModelInput[], labelled: boo
   const { n, labels } = given
   if (typeof n !== 'number' || !Number.isInteger(n) || n < 1) throw bad('n must be the number of samples')
   const tensors = given['inputs']
-  const checked = inputs.map((input) => [input.name, checkTensor(tensors[input.name], n, input, where)] as const)
+  const whole = wholeInputs({ inputs })
+  const checked = inputs.map(
+    (input) => [input.name, checkTensor(tensors[input.name], n, input, where, whole.has(input.name))] as const
+  )
   if (!labelled) return { n, inputs: Object.fromEntries(checked) }
   if (!Array.isArray(labels) || labels.length !== n) throw new PareError('E_LABELS', `not ${n} labels`, { where })
   return { n, inputs: Object.fromEntries(checked), labels: labels.map(Number) }
 }
 
-function checkTensor(given: unknown, n: number, input: ModelInput, where: string): Tensor {
+function checkTensor(given: unknown, n: number, input: ModelInput, where: string, isWhole: boolean): Tensor {
   const place = `${where}, ${input.name}`
   const bad = (message: string): PareError => new PareError('E_DATA', message, { where: place })
   if (!isFields(given)) throw bad(`no tensor for the model's input ${input.name}`)
@@ -155,10 +159,11 @@ function checkTensor(given: unknown, n: number, input: ModelInput, where: string
     throw bad('a tensor is { dtype, shape, bytes: Uint8Array }')
   if (!Array.isArray(shape) || !shape.every((d) => Number.isSafeInteger(d) && d >= 0))
     throw bad('a shape is a list of counts')
+  const own = isWhole ? ['n', ...(input.shape ?? [])] : input.shape
   const fits =
     (input.dtype ?? known) === known &&
-    (input.shape?.length ?? shape.length) === shape.length &&
-    (input.shape ?? []).every((d, i) => i === 0 || typeof d === 'string' || d === shape[i])
+    (own?.length ?? shape.length) === shape.length &&
+    (own ?? []).every((d, i) => i === 0 || typeof d === 'string' || d === shape[i])
   if (!fits)
     throw new PareError('E_DATA_SHAPE', 'the data does not fit the model', {
       facts: {

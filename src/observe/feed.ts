@@ -1,7 +1,7 @@
 /** Feeding samples to a model for what it gives on them: one pass over the data, a run at a time in memory. */
 import { evaluateDim } from '../base/dim.ts'
 import { PareError } from '../base/errors.ts'
-import { batching, fedOf, runOn, runs } from '../runtime/batches.ts'
+import { batching, fedOf, feedsOf, runs } from '../runtime/batches.ts'
 import type { Context, Dataset, Model, OpenOptions, Session, Tensor } from '../types.ts'
 
 export type Surroundings = Pick<Context, 'engine' | 'signal' | 'progress'>
@@ -34,7 +34,7 @@ export async function* outputsOn(
   const how = batching([session], batch)
   let done = 0
   for await (const run of runs(dataset, how, { rest: 'leave', signal: ctx.signal })) {
-    yield { outputs: await runOn(session, run), n: run.batch.n }
+    yield { outputs: await session.run(feedsOf(session, run)), n: run.batch.n }
     done += run.batch.n
     ctx.progress(stage, done, dataset.size)
   }

@@ -116,7 +116,7 @@ function cut(n: NodeView, k: Known | undefined, axis: number): { type: Known | u
 }
 
 export const controlOps: readonly Op[] = [
-  { name: 'If', infer: inferIf },
+  { name: 'If', infer: inferIf, branches: true },
   { name: 'Loop', infer: inferLoop, unbounded: true },
   { name: 'Scan', infer: inferScan, unbounded: true }
 ]

@@ -35,7 +35,7 @@ it('is unknown, never smaller, where a part is', () => {
   expect([...costOf(m).byNode.values()]).toEqual([undefined, undefined])
 })
 
-it('knows branches only where they cost nothing', () => {
+it('counts the heaviest of branches', () => {
   const m = model`
     input x: f32[N,4]
     input c: bool[]
@@ -44,6 +44,17 @@ it('knows branches only where they cost nothing', () => {
     b = If(c, then_branch={ v = MatMul(a, W); output v }, else_branch={ w = MatMul(a, W); output w })
     output b`
   const { byNode } = costOf(m)
-  expect(m.graph.nodes.map((n) => byNode.get(n))).toEqual([0, undefined])
+  expect(m.graph.nodes.map((n) => byNode.get(n))).toEqual([0, 0])
+  expect(costOf(m).total).toBe(4)
   expect([...byNode.values()].filter((macs) => macs === 4)).toHaveLength(2)
+})
+
+it('counts at given shapes of inputs, and as without them where those contradict the graph', () => {
+  const m = model`
+    input x: f32[?,1,?]
+    y = Conv(x, w: f32[2,1,3]{1, 2, 3, 4, 5, 6})
+    output y`
+  expect(costOf(m).total).toBeUndefined()
+  expect(costOf(m, { x: [1, 1, 10] }).total).toBe(8 * 2 * 3)
+  expect(costOf(m, { x: [1, 2, 10] }).total).toBeUndefined()
 })

@@ -3,6 +3,7 @@
  * movement and element-wise arithmetic count as none. What cannot be known makes the total unknown, never smaller.
  */
 import { unknownDim } from '../base/dim.ts'
+import { PareError } from '../base/errors.ts'
 import { subgraphs } from '../ir/attrs.ts'
 import { bind } from '../ir/bind.ts'
 import type { Graph, Model, Node, Value } from '../types.ts'
@@ -15,12 +16,16 @@ export interface ModelCost {
   readonly byNode: ReadonlyMap<Node, number | undefined>
 }
 
+/** Shapes of inputs, by name. */
+export type Shapes = Readonly<Record<string, readonly number[]>>
+
 /**
- * MACs with the first axis of every input fixed to one where it is open; a batch that the file fixes counts whole. A node with subgraphs costs nothing where
+ * MACs at the given shapes of inputs; of others with the first axis fixed to one where it is open; a batch that the file fixes counts whole. Of branches the heaviest
+ * counts. Any other node with subgraphs costs nothing where
  * nothing in them does, and is unknown otherwise: how often they run is not. `undefined`: unknown.
  */
-export function costOf(model: Model): ModelCost {
-  const single = inferShapes(oneSample(model))
+export function costOf(model: Model, shapes: Shapes = {}): ModelCost {
+  const single = inferredAt(model, shapes)
   const byNode = new Map<Node, number | undefined>()
   const total = graphCost(single, single.graph, model.graph, byNode)
   return { total, byNode }
@@ -37,7 +42,8 @@ function graphCost(
   for (const [i, node] of graph.nodes.entries()) {
     const original = given.nodes[i] as Node
     const macs = nodeCost(model, graph, node, original, byNode)
-    byNode.set(original, macs)
+    // The work of branches is that of the nodes in them.
+    byNode.set(original, opFor(node)?.branches && macs !== undefined ? 0 : macs)
     total = total === undefined || macs === undefined ? undefined : total + macs
   }
   return total
@@ -54,7 +60,33 @@ function nodeCost(
   const bodies = subgraphs(node).map(([, g], i) => graphCost(model, g, inside[i]?.[1] as Graph, byNode))
   const cost = opFor(node)?.cost
   if (cost) return cost(viewOf(model, graph, node)).macs
+  if (opFor(node)?.branches && bodies.every((macs) => macs !== undefined)) return Math.max(0, ...(bodies as number[]))
   return bodies.length > 0 && bodies.every((macs) => macs === 0) ? 0 : undefined
+}
+
+/** With shapes where they do not contradict the graph. */
+function inferredAt(model: Model, shapes: Shapes): Model {
+  if (Object.keys(shapes).length > 0)
+    try {
+      return inferShapes(oneSample(sized(model, shapes)))
+    } catch (e) {
+      if (!(e instanceof PareError) || e.code !== 'E_SHAPE') throw e
+    }
+  return inferShapes(oneSample(model))
+}
+
+/** Inputs of the given shapes, and their symbols bound everywhere. */
+function sized(model: Model, shapes: Shapes): Model {
+  const symbols: Record<string, number> = {}
+  const values = new Map(model.graph.values)
+  for (const id of model.graph.inputs) {
+    const [v, shape] = [values.get(id), shapes[id]]
+    if (!v || !shape || (v.shape && v.shape.length !== shape.length)) continue
+    for (const [i, d] of (v.shape ?? []).entries())
+      if (typeof d === 'string' && d !== unknownDim) symbols[d] = shape[i] as number
+    values.set(id, { ...v, shape })
+  }
+  return bind({ ...model, graph: { ...model.graph, values } }, symbols)
 }
 
 /** The first axis of every input fixed to one where it is a symbol, everywhere that symbol occurs, or unknown. */

@@ -50,7 +50,7 @@ async function cut(size: number, models: readonly Session['inputs'][], o: RunsOp
 }
 
 test('the batch that a model prescribes is a number as the first axis of its inputs', () => {
-  expect(prescribed({ inputs: inputs(['N', 3], []) })).toBeUndefined()
+  expect(prescribed({ inputs: inputs(['N', 3], ['N']) })).toBeUndefined()
   expect(prescribed({ inputs: inputs(['N', 3], [8, 3]) })).toBe(8)
   const given = model`
 input x: f32[4,3]

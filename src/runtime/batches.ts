@@ -1,15 +1,23 @@
 /**
  * How data is cut into runs of a model: how many samples a run takes, what the model is fed, and which part of its
- * outputs belongs to the samples. Whatever depends on where inputs and outputs have their batch axis is decided here: the
- * first axis is the batch; a number there is the batch that the model prescribes.
+ * outputs belongs to the samples. Whatever depends on where inputs and outputs have their batch axis is decided here.
+ *
+ * An input has its samples along the first axis (a number there is the batch that the model prescribes), or it takes a
+ * sample as it is: scalars, states of [layers, batch, width], series with time first. A model with such inputs runs on one
+ * sample at a time. Data holds samples along a first axis for either: of an input that takes a sample as it is, the data has
+ * one axis more than the input.
+ *
+ * Outputs are found where the samples are in them, by symbols or by what one sample alone gives, and handed on with
+ * samples first: [T, N, C] as [N, T, C], [N·k, C] as [N, k, C]. Where they are nowhere, samples are run one by one.
  *
  *     const how = batching([session], 32)
  *     for await (const run of runs(dataset, how, { rest: 'fill' })) { const outputs = await runOn(session, run) … }
  */
-import { part } from '../base/bytes.ts'
+import { part, toArray } from '../base/bytes.ts'
+import { evaluateDim } from '../base/dim.ts'
 import { PareError, stopIfAborted } from '../base/errors.ts'
 import { byteLength, elementCount, tensor } from '../ir/tensor.ts'
-import type { Batch, Dataset, Model, Session, Tensor } from '../types.ts'
+import type { Batch, Dataset, Dim, Model, Session, Tensor } from '../types.ts'
 
 /** What is known of a model before it runs: its inputs, as a session of it tells them. */
 export type Fed = Pick<Session, 'inputs'>
@@ -49,13 +57,35 @@ export function fedOf({ graph }: Model): Fed {
   }
 }
 
+const isBatch = (d: Dim | undefined): boolean => typeof d === 'string' && /batch|^[bn]$/i.test(d)
+const isTime = (d: Dim | undefined): boolean =>
+  typeof d === 'string' && !isBatch(d) && /^t$|seq|time|frames|steps|len/i.test(d)
+
 /**
- * The samples of a run that a model prescribes; `undefined` where it takes any number. A model whose inputs prescribe
- * different numbers has inputs without a batch axis, and takes one sample a run.
+ * Inputs that take a sample as it is, by name: scalars, those whose batch is on another axis, series that begin with time,
+ * and those whose fixed first size is not that of the others.
  */
-export function prescribed({ inputs }: Fed): number | undefined {
-  const sizes = new Set(inputs.flatMap(({ shape }) => (typeof shape?.[0] === 'number' ? [shape[0]] : [])))
-  return sizes.size > 1 ? 1 : [...sizes][0]
+export function wholeInputs({ inputs }: Fed): ReadonlySet<string> {
+  const isOdd = ({ shape }: Fed['inputs'][number]): boolean =>
+    shape !== undefined &&
+    (shape.length === 0 || isTime(shape[0]) || (!isBatch(shape[0]) && shape.slice(1).some(isBatch)))
+  const plain = inputs.filter((i) => i.shape && !isOdd(i))
+  const firsts = plain.map((i) => i.shape?.[0] as Dim)
+  const isOpen = firsts.some((d) => typeof d === 'string')
+  const batch = firsts.includes(1) ? 1 : isOpen ? plain.find(mayBeBatch)?.shape?.[0] : firsts[0]
+  const differs = (i: Fed['inputs'][number]): boolean => typeof i.shape?.[0] === 'number' && i.shape[0] !== batch
+  return new Set([...inputs.filter(isOdd), ...plain.filter(differs)].map((i) => i.name))
+}
+
+/** A number in front, beside inputs that leave it free: a batch, unless what follows looks like the batch itself. */
+const mayBeBatch = ({ shape }: Fed['inputs'][number]): boolean =>
+  typeof shape?.[0] === 'number' && typeof shape[1] === 'number' && shape[1] > 1
+
+/** The samples of a run that a model prescribes; `undefined` where it takes any number. */
+export function prescribed(fed: Fed): number | undefined {
+  const whole = wholeInputs(fed)
+  const fixed = fed.inputs.find(({ name, shape }) => typeof shape?.[0] === 'number' && !whole.has(name))
+  return (fixed?.shape?.[0] as number | undefined) ?? (whole.size > 0 ? 1 : undefined)
 }
 
 /** How samples are cut for models that run on the same ones. Throws `E_DATA_SHAPE` when they prescribe different numbers. */
@@ -89,26 +119,228 @@ export async function firstRun(dataset: Dataset, how: Batching, indices?: readon
   throw new PareError('E_DATA', 'there are no samples')
 }
 
-/** Runs a model; its results are those of the samples alone. Throws `E_DATA_SHAPE` for missing inputs. */
-export async function runOn(session: Session, run: Run): Promise<Record<string, Tensor>> {
-  const outputs = await session.run(feedsOf(session, run))
-  const { batch, size } = run
-  if (batch.n >= size) return outputs
-  return Object.fromEntries(Object.entries(outputs).map(([name, t]) => [name, resize(t, size, batch.n)]))
-}
-
 /** A model's inputs, by name; what else the data has is left out. Throws `E_DATA_SHAPE` for missing inputs. */
 export function feedsOf({ inputs }: Fed, { batch, size }: Run): Readonly<Record<string, Tensor>> {
   const feeds: Record<string, Tensor> = {}
-  for (const { name } of inputs) {
+  for (const { name, shape } of inputs) {
     const given = Object.hasOwn(batch.inputs, name) ? batch.inputs[name] : undefined
     if (!given)
       throw new PareError('E_DATA_SHAPE', `the data has nothing for the model's input ${name}`, {
         facts: { data: Object.keys(batch.inputs).join(', ') }
       })
-    feeds[name] = batch.n < size ? resize(given, batch.n, size) : given
+    if (given.shape.length - 1 === shape?.length) feeds[name] = first(given)
+    else feeds[name] = batch.n < size ? resize(given, batch.n, size) : given
   }
   return feeds
+}
+
+// ---------------------------------------------------------------- outputs
+
+/** Runs a model; its results are those of the samples alone, samples first. Throws `E_DATA_SHAPE` for missing inputs. */
+export async function runOn(session: Session, run: Run): Promise<Record<string, Tensor>> {
+  const { batch, size } = run
+  if (size === 1) return alone(session, batch)
+  if (places.get(session) === 'none') return oneByOne(session, batch)
+  const outputs = await together(session, run)
+  if (outputs === undefined) return oneByOne(session, batch)
+  return batch.n < size ? mapAll(outputs, (t) => resize(t, size, batch.n)) : outputs
+}
+
+/** Did the session turn out to give what belongs to a sample only on that sample alone? */
+export const isSingle = (session: Session): boolean => places.get(session) === 'none'
+
+/** The same samples, each in a batch of its own. */
+export const singly = (dataset: Dataset): Dataset => ({
+  ...dataset,
+  batches: ({ indices }) => dataset.batches({ batch: 1, ...(indices ? { indices } : {}) })
+})
+
+/** Where an output has its samples: `each` positions of an axis belong to one. */
+interface Place {
+  readonly axis: number
+  readonly each: number
+}
+
+/** What was found of sessions that do not tell it by symbols; `none`: their samples run one by one. */
+const places = new WeakMap<Session, ReadonlyMap<string, Place> | 'none'>()
+
+/** All samples in one run; `undefined` where that cannot be. */
+async function together(session: Session, run: Run): Promise<Record<string, Tensor> | undefined> {
+  const isFree = prescribed(session) === undefined
+  let outputs: Record<string, Tensor>
+  try {
+    outputs = await session.run(feedsOf(session, run))
+  } catch (e) {
+    if (!isFree) throw e
+    await alone(session, sampleOf(run.batch, 0)).catch(() => {
+      throw e
+    })
+    places.set(session, 'none')
+    return undefined
+  }
+  const known = places.get(session) ?? (await placesIn(session, run, outputs, isFree))
+  if (known === 'none') {
+    places.set(session, 'none')
+    return undefined
+  }
+  const placed = Object.entries(outputs).map(([name, t]) => [name, known.get(name), t] as const)
+  const isSound = placed.every(([, p, t]) => !p || t.shape[p.axis] === p.each * run.size)
+  if (isFree && !isSound) {
+    places.set(session, 'none')
+    return undefined
+  }
+  return Object.fromEntries(placed.map(([name, p, t]) => [name, p ? samplesFirst(t, p, run.size) : t]))
+}
+
+/** Places of all outputs: as declared, or else as one sample alone tells. */
+async function placesIn(
+  session: Session,
+  run: Run,
+  outputs: Readonly<Record<string, Tensor>>,
+  isFree: boolean
+): Promise<ReadonlyMap<string, Place> | 'none'> {
+  const found = new Map<string, Place>()
+  const open: [string, Tensor][] = []
+  for (const [name, t] of Object.entries(outputs)) {
+    const place = isFree ? declaredPlace(session, name, t, run.size) : prescribedPlace(t, run.size)
+    if (place) found.set(name, place)
+    else open.push([name, t])
+  }
+  if (open.length === 0 || !isFree) return found
+  const single = await session.run(feedsOf(session, { batch: sampleOf(run.batch, 0), size: 1 }))
+  for (const [name, t] of open) {
+    const place = grownAxis(single[name]?.shape ?? [], t.shape, run.size)
+    if (!place) return 'none'
+    found.set(name, place)
+  }
+  places.set(session, found)
+  return found
+}
+
+/** The axis that holds the symbol which the inputs begin with. */
+function declaredPlace(session: Session, name: string, t: Tensor, size: number): Place | undefined {
+  const symbol = session.inputs.map((i) => i.shape?.[0]).find((d) => typeof d === 'string' && d !== '?')
+  const shape = session.outputs.find((o) => o.name === name)?.shape
+  if (typeof symbol !== 'string' || !shape) return undefined
+  for (const [axis, d] of shape.entries()) {
+    const each = typeof d === 'string' ? evaluateDim(d, { [symbol]: 1 }) : undefined
+    const isLinear = each && evaluateDim(d, { [symbol]: 2 }) === 2 * each
+    if (isLinear && t.shape[axis] === each * size) return { axis, each }
+  }
+  return undefined
+}
+
+/** In a model that prescribes its batch, only sizes tell: the first axis, or else the only one of that size. */
+function prescribedPlace({ shape }: Tensor, size: number): Place | undefined {
+  if (shape[0] === size) return { axis: 0, each: 1 }
+  const axes = shape.flatMap((d, axis) => (d === size ? [axis] : []))
+  if (axes.length === 1) return { axis: axes[0] as number, each: 1 }
+  return shape[0] && shape[0] % size === 0 ? { axis: 0, each: shape[0] / size } : undefined
+}
+
+/** The only axis in which `many` samples and one differ, where it is so many times as long. */
+function grownAxis(one: readonly number[], many: readonly number[], size: number): Place | undefined {
+  const axes = many.flatMap((d, axis) => (d === one[axis] ? [] : [axis]))
+  const [axis] = axes
+  const each = axis === undefined ? undefined : one[axis]
+  if (one.length !== many.length || axes.length !== 1 || axis === undefined || !each) return undefined
+  return many[axis] === each * size ? { axis, each } : undefined
+}
+
+/** [before…, size·each, after…] as [size, before…, each, after…]; axes of one position per sample are left out. */
+function samplesFirst(t: Tensor, { axis, each }: Place, size: number): Tensor {
+  if (axis === 0 && each === 1) return t
+  const before = t.shape.slice(0, axis)
+  const after = t.shape.slice(axis + 1)
+  const shape = [size, ...before, ...(each === 1 ? [] : [each]), ...after]
+  if (axis === 0) return { ...t, shape }
+  const [outer, inner] = [elementCount(before), each * elementCount(after)]
+  if (t.strings) {
+    const { strings } = t
+    const at = (i: number): number => {
+      const [sample, rest] = [Math.floor(i / (outer * inner)), i % (outer * inner)]
+      return (Math.floor(rest / inner) * size + sample) * inner + (rest % inner)
+    }
+    return tensor(
+      'string',
+      shape,
+      strings.map((_, i) => strings[at(i)] ?? '')
+    )
+  }
+  const row = byteLength(t.dtype, inner)
+  const from = toArray(t.bytes)
+  const bytes = new Uint8Array(from.length)
+  for (let n = 0; n < size; n++)
+    for (let o = 0; o < outer; o++) {
+      const at = (o * size + n) * row
+      bytes.set(from.subarray(at, at + row), (n * outer + o) * row)
+    }
+  return { dtype: t.dtype, shape, bytes }
+}
+
+/** One sample's outputs: all of them are that sample's. */
+async function alone(session: Session, batch: Batch): Promise<Record<string, Tensor>> {
+  const outputs = await session.run(feedsOf(session, { batch, size: 1 }))
+  return mapAll(outputs, (t) => (t.shape[0] === 1 ? t : { ...t, shape: [1, ...t.shape] }))
+}
+
+async function oneByOne(session: Session, batch: Batch): Promise<Record<string, Tensor>> {
+  const given: Record<string, Tensor>[] = []
+  for (let i = 0; i < batch.n; i++) given.push(await alone(session, sampleOf(batch, i)))
+  return mapAll(given[0] ?? {}, (_, name) =>
+    stacked(
+      given.map((g) => g[name] as Tensor),
+      name
+    )
+  )
+}
+
+function stacked(rows: readonly Tensor[], name: string): Tensor {
+  const [{ dtype, shape, strings }] = rows as readonly [Tensor]
+  const odd = rows.find((r) => r.shape.join() !== shape.join())
+  if (odd)
+    throw new PareError('E_DATA_SHAPE', `output ${name} is of different sizes for different samples`, {
+      facts: { one: `[${shape.join(', ')}]`, another: `[${odd.shape.join(', ')}]` }
+    })
+  const all = [rows.length, ...shape.slice(1)]
+  if (strings)
+    return tensor(
+      'string',
+      all,
+      rows.flatMap((r) => r.strings ?? [])
+    )
+  const size = rows[0]?.bytes.length ?? 0
+  const bytes = new Uint8Array(size * rows.length)
+  for (const [i, r] of rows.entries()) bytes.set(toArray(r.bytes), i * size)
+  return { dtype, shape: all, bytes }
+}
+
+const mapAll = (
+  all: Readonly<Record<string, Tensor>>,
+  f: (t: Tensor, name: string) => Tensor
+): Record<string, Tensor> => Object.fromEntries(Object.entries(all).map(([name, t]) => [name, f(t, name)]))
+
+/** One sample of a batch. */
+const sampleOf = (batch: Batch, i: number): Batch => ({
+  n: 1,
+  inputs: mapAll(batch.inputs, (t) => rowOf(t, batch.n, i)),
+  ...(batch.labels ? { labels: batch.labels.slice(i, i + 1) } : {})
+})
+
+function rowOf(t: Tensor, n: number, i: number): Tensor {
+  const [rows = 0, ...rest] = t.shape
+  if (rows === 0 || rows % n !== 0) return t
+  const shape = [rows / n, ...rest]
+  const perSample = elementCount(shape)
+  if (t.strings) return tensor('string', shape, t.strings.slice(i * perSample, (i + 1) * perSample))
+  const size = byteLength(t.dtype, perSample)
+  return { dtype: t.dtype, shape, bytes: part(t.bytes, i * size, (i + 1) * size) }
+}
+
+/** The first sample of data for an input that takes a sample as it is. */
+function first(t: Tensor): Tensor {
+  const { shape, ...rest } = rowOf(t, t.shape[0] ?? 1, 0)
+  return { ...rest, shape: shape.slice(1) }
 }
 
 /** A tensor of `from` samples made one of `to`: cut, or filled up with the last sample. Others are left alone. */

@@ -157,7 +157,8 @@ function sessionOver(ort: OrtModule, session: OrtSession, records: Records): Ses
     await folder?.remove()
   }
   return {
-    inputs: session.inputMetadata.map(valueInfo),
+    // The engine tells no scalar from a value of any rank; an input of either is told as a scalar.
+    inputs: session.inputMetadata.map((i) => ({ shape: [], ...valueInfo(i) })),
     outputs: session.outputMetadata.map(valueInfo),
     loadMs,
     run: async (feeds) => {

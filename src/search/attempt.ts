@@ -77,7 +77,7 @@ export function benchFor(input: CompressInput, original: Session): Bench {
         const scored = await score(input, original, made, parts, outputs)
         input.progress(`timing ${proposal.name}`, 0, undefined)
         const timing = await time(input, original, made, trialSeconds)
-        return { trial: { key, proposal, ...factsOf(made), ...scored, ...(timing ? { timing } : {}) }, made }
+        return { trial: { key, proposal, ...factsOf(made, input), ...scored, ...(timing ? { timing } : {}) }, made }
       } catch (e) {
         if (made) await discard(made)
         return { trial: { key, proposal, failed: failureOf(e, input) } }
@@ -108,13 +108,16 @@ function failureOf(e: unknown, input: CompressInput): string {
     : `${code === 'E_RUN' ? 'does not run' : 'failed'}: ${message}`
 }
 
-function factsOf(made: Made): Omit<Measured, 'key' | 'proposal' | 'metrics' | 'drop' | 'error' | 'timing'> {
+function factsOf(
+  made: Made,
+  input: CompressInput
+): Omit<Measured, 'key' | 'proposal' | 'metrics' | 'drop' | 'error' | 'timing'> {
   const { recipe, steps, refusals, notes, staged, model } = made
   return {
     recipe,
     bytes: staged.bytes,
     ...(staged.sha256 === undefined ? {} : { sha256: staged.sha256 }),
-    macs: costOf(inferShapes(model)).total ?? '?',
+    macs: costOf(inferShapes(model), input.shapes).total ?? '?',
     ...{ steps, refusals, notes }
   }
 }

@@ -1,5 +1,6 @@
 /** What a search is given. */
 import type { Rng } from '../base/random.ts'
+import type { Shapes } from '../ops/cost.ts'
 import type { Candidate } from '../report/types.ts'
 import type { Checkpoints, Dataset, Metric, Model, Progress, Recipe, Runner, Source, Target } from '../types.ts'
 import type { Objective } from './choose.ts'
@@ -31,6 +32,8 @@ export interface CompressInput {
   /** For passes of a recipe that train. */
   readonly train?: Dataset
   readonly synthetic: boolean
+  /** Shapes of the inputs in a run on one sample: work is counted at them. */
+  readonly shapes?: Shapes
   /** The metric of the promise first. */
   readonly metrics: readonly [Metric, ...Metric[]]
   /** A fraction: 0.01 is one percentage point. Absent: nothing is promised. */

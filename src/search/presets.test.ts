@@ -4,7 +4,7 @@ import { toNumbers } from '../ir/tensor.ts'
 import { model } from '../ir/text.ts'
 import { passFor } from '../passes/index.ts'
 import { parseOptions } from '../passes/pass.ts'
-import { askedInputs, preparedInputs } from './preset-inputs.ts'
+import { askedInputs, preparedInputs } from './made-inputs.ts'
 import { dtypes, dtypesFor, isOriginal, recipeFor } from './presets.ts'
 
 const linear = model`

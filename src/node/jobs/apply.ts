@@ -15,6 +15,7 @@ import { passData } from './parts.ts'
 import { openReference } from './reference.ts'
 import { loadRunnable, refuseUnrunnable } from './runnable.ts'
 import { sizedModel } from './sizes.ts'
+import { guessedShapes, runNotes } from './synthetic.ts'
 
 type PassData = { readonly calibration?: Dataset; readonly selection?: Dataset }
 
@@ -23,7 +24,7 @@ export async function applyJob(job: Job, hooks: JobHooks, catalog: Catalog): Pro
   const o = await openJob(job, catalog)
   if (job.data?.data ?? job.data?.calibration ?? job.data?.train) refuseUnrunnable(o)
   const { data, report: described } = await passData(job, o)
-  const before = { ...sizedModel(job.model, o.model, o.bytes), metrics: {} }
+  const before = { ...sizedModel(job.model, o.model, o.bytes, guessedShapes(o)), metrics: {} }
   const report: Report = { ...o.report, ...(described ? { data: described } : {}), before }
   hooks.opened?.(report, factsOf(o, before))
   const recipe = job.recipe ?? []
@@ -45,6 +46,7 @@ export async function applyJob(job: Job, hooks: JobHooks, catalog: Catalog): Pro
     ...o.notes,
     ...applied.notes,
     ...(applied.model === o.model ? ['there was nothing to do'] : []),
+    ...(described ? runNotes(o) : []),
     ...trainingNotes(job, checkpoints),
     ...(recipe.some(([name]) => passFor(name).uses.includes('selection')) ? runtimeNotes(o, o.target) : []),
     ...saturationNotes(applied.model, o.target)
@@ -82,7 +84,7 @@ async function measuring(job: Job, o: Opened, data: PassData, signal: AbortSigna
 /** Reads a model in any format and writes it in that of its target. */
 export async function convertJob(job: Job, hooks: JobHooks, catalog: Catalog): Promise<JobResult> {
   const o = await openJob(job, catalog)
-  const before = { ...sizedModel(job.model, o.model, o.bytes), metrics: {} }
+  const before = { ...sizedModel(job.model, o.model, o.bytes, guessedShapes(o)), metrics: {} }
   const report: Report = { ...o.report, before }
   hooks.opened?.(report, factsOf(o, before))
   return written(job, o, o.model, report, hooks.signal)
@@ -95,7 +97,7 @@ async function written(job: Job, o: Opened, model: Model, report: Report, signal
     ...{ force, signal, write },
     ...{ target: o.target, catalog: o.catalog }
   })
-  const after = { ...sizedModel(out, model, made.bytes), metrics: {} }
+  const after = { ...sizedModel(out, model, made.bytes, guessedShapes(o)), metrics: {} }
   return {
     unmet: false,
     report: {

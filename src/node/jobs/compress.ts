@@ -23,7 +23,7 @@ import { factsOf, metricsOf, type Opened, openJob } from './open.ts'
 import { type JobParts, partsOf } from './parts.ts'
 import { loadRunnable, refuseUnrunnable, tryOut } from './runnable.ts'
 import { sizedModel } from './sizes.ts'
-import { guessedSizes } from './synthetic.ts'
+import { runNotes, shapesOn } from './synthetic.ts'
 import { firstFeeds, processOf } from './timing.ts'
 
 /** Finds the best candidate and writes it; writes nothing when none keeps the promise. */
@@ -34,7 +34,8 @@ export async function compressJob(job: Job, hooks: JobHooks, catalog: Catalog): 
   refuseUnrunnable(o)
   const parts = await partsOf(job, o)
   const metrics = await metricsOf(job, o, parts.all)
-  const sizes = { ...sizedModel(job.model, o.model, o.bytes), metrics: {} }
+  const shapes = await shapesOn(o, parts.all)
+  const sizes = { ...sizedModel(job.model, o.model, o.bytes, shapes), metrics: {} }
   const objective = job.objective ?? 'balanced'
   const known: Report = { ...o.report, data: parts.report, objective, before: sizes }
   hooks.opened?.(known, factsOf(o, sizes))
@@ -43,10 +44,10 @@ export async function compressJob(job: Job, hooks: JobHooks, catalog: Catalog): 
   const [resume, identity] = [job.resume ?? false, await identityOf(job, o)]
   const [journal, checkpoints] = [journalBeside(out, { resume }), checkpointsBeside(out, { resume })]
   try {
-    const input = inputOf(job, o, parts, hooks, scratch)
+    const input = { ...inputOf(job, o, parts, hooks, scratch), shapes }
     const result = await compress({ ...input, metrics, objective, identity, journal, checkpoints })
     const before = { ...sizes, ...result.report.before }
-    const guessed = parts.synthetic ? guessedSizes(o.inputs) : []
+    const guessed = [...parts.guessed, ...runNotes(o)]
     const noted = runtimeNotes(o, o.target)
     const notes = [
       ...o.notes,
@@ -141,7 +142,7 @@ async function write(
       facts: { measured: `${chosen.staged.bytes} bytes`, written: `${made.bytes} bytes` }
     })
   const after: Measurement = {
-    ...sizedModel(out, chosen.model, fileBytes(out).length),
+    ...sizedModel(out, chosen.model, fileBytes(out).length, await shapesOn(o, parts.all)),
     metrics: {},
     ...result.report.after
   }

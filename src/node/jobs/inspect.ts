@@ -4,7 +4,7 @@ import { allGraphs, graphView, opName, producer, soleConsumer } from '../../ir/g
 import { elementCount, isFloat, tensorBytes } from '../../ir/tensor.ts'
 import { print, printType } from '../../ir/text.ts'
 import { linearOf } from '../../ops/ask.ts'
-import { costOf } from '../../ops/cost.ts'
+import { costOf, type Shapes } from '../../ops/cost.ts'
 import { opFor } from '../../ops/index.ts'
 import type { Inspection, Saving, Share } from '../../report/inspection.ts'
 import type { Layer } from '../../report/types.ts'
@@ -13,6 +13,7 @@ import type { Catalog, Graph, Measurement, Model, Node } from '../../types.ts'
 import type { Job, JobHooks, JobResult } from '../job.ts'
 import { factsOf, openJob } from './open.ts'
 import { countsOf } from './sizes.ts'
+import { guessedShapes, workNotes } from './synthetic.ts'
 
 /** A layer with a finer word for what it is than its operator. */
 export type KindLayer = Layer & { readonly kind: string }
@@ -20,8 +21,9 @@ export type KindLayer = Layer & { readonly kind: string }
 /** What is in a model. Throws what reading a model throws. */
 export async function inspectJob(job: Job, _hooks: JobHooks, catalog: Catalog): Promise<JobResult> {
   const o = await openJob(job, catalog)
-  const before: Measurement = { bytes: o.bytes, ...countsOf(o.model, o.bytes), metrics: {} }
-  const layers = layersWithCost(o.model)
+  const shapes = guessedShapes(o)
+  const before: Measurement = { bytes: o.bytes, ...countsOf(o.model, o.bytes, shapes), metrics: {} }
+  const layers = layersWithCost(o.model, shapes)
   const { graph } = o.model
   const typed = (id: string): string => `${id}: ${printType(graph.values.get(id))}`
   return {
@@ -34,15 +36,15 @@ export async function inspectJob(job: Job, _hooks: JobHooks, catalog: Catalog): 
       outputs: graph.outputs.map(typed),
       bytes: sharesOf(layers, (l) => l.bytes ?? 0),
       work: sharesOf(layers, (l) => (l.macs === undefined ? undefined : l.macs)),
-      ...advice(o.model, layers)
+      ...withNotes(advice(o.model, layers), workNotes(o, shapes))
     },
     ...(job.graph ? { text: print(o.model) } : {})
   }
 }
 
 /** One layer per node that holds weights, works, or might work: its own bytes (of constants it is the first to read) and MACs. */
-export function layersWithCost(model: Model): KindLayer[] {
-  const cost = costOf(model).byNode
+export function layersWithCost(model: Model, shapes?: Shapes): KindLayer[] {
+  const cost = costOf(model, shapes).byNode
   const seen = new Set<unknown>()
   const layers: KindLayer[] = []
   for (const graph of allGraphs(model))
@@ -89,6 +91,11 @@ function sharesOf(layers: readonly KindLayer[], of: (l: KindLayer) => number | u
 // ---------------------------------------------------------------- what could be saved
 
 const small = 1024
+
+const withNotes = (
+  found: Pick<Inspection, 'savings' | 'warnings'>,
+  notes: readonly string[]
+): Pick<Inspection, 'savings' | 'warnings'> => ({ ...found, warnings: [...found.warnings, ...notes] })
 
 function advice(model: Model, layers: readonly KindLayer[]): Pick<Inspection, 'savings' | 'warnings'> {
   const savings: Saving[] = []

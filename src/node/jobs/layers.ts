@@ -8,6 +8,7 @@ import type { JobHooks } from '../job.ts'
 import { scorer } from '../runtimes.ts'
 import { type KindLayer, kindOf } from './inspect.ts'
 import type { Opened } from './open.ts'
+import { shapesOn } from './synthetic.ts'
 
 /** Compares two models layer by layer on the first samples of `data`; `alone`: also each layer alone. */
 export async function comparedLayers(
@@ -22,6 +23,7 @@ export async function comparedLayers(
     dataset: data,
     threads: o.threads,
     alone,
+    shapes: await shapesOn(o, data),
     signal: hooks.signal,
     progress: (stage, done, total) => hooks.progress(stage === 'layers' ? 'comparing layers' : stage, done, total)
   })

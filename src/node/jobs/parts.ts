@@ -1,5 +1,6 @@
 /** Which samples serve what. */
 import { PareError } from '../../base/errors.ts'
+import type { DataDescription } from '../../data/description.ts'
 import { besidesSelection, type Parts, splitData } from '../../data/split.ts'
 import { passFor } from '../../passes/index.ts'
 import type { Report } from '../../report/types.ts'
@@ -18,6 +19,8 @@ export interface JobParts extends Parts {
   /** What the test part was taken from. */
   readonly all: Dataset
   readonly report: NonNullable<Report['data']>
+  /** What was made up where there is no data. */
+  readonly guessed: readonly string[]
 }
 
 /**
@@ -41,17 +44,18 @@ export async function partsOf(job: Job, o: Opened): Promise<JobParts> {
     ...parts,
     ...(training ? { train: training } : {}),
     synthetic: false,
+    guessed: [],
     all: own ?? all,
     report: described((evaluation && own ? evaluation : main).path, own ?? all, parts, false)
   }
 }
 
-function syntheticParts(job: Job, o: Opened): JobParts {
+async function syntheticParts(job: Job, o: Opened): Promise<JobParts> {
   if (job.maxDrop !== undefined)
     throw new PareError('E_USAGE', 'a drop can only be promised on data', { hint: '--data PATH beside --max-drop' })
-  const all = syntheticDataset(o.inputs, o.rng.fork('synthetic'), syntheticSamples)
+  const { data: all, notes } = await syntheticDataset(o, o.rng.fork('synthetic'), syntheticSamples)
   const parts = splitData(all, job.seed ?? 0)
-  return { ...parts, all, synthetic: true, report: described('synthetic', all, parts, true) }
+  return { ...parts, all, guessed: notes, synthetic: true, report: described('synthetic', all, parts, true) }
 }
 
 function described(path: string, all: Dataset, parts: Parts, synthetic: boolean): NonNullable<Report['data']> {
@@ -66,17 +70,21 @@ function described(path: string, all: Dataset, parts: Parts, synthetic: boolean)
 }
 
 /** All samples for a job that only measures: `--eval-data`, else `--data`, else seeded ones. */
-export async function testData(job: Job, o: Opened): Promise<Pick<JobParts, 'all' | 'synthetic' | 'report'>> {
+export async function testData(
+  job: Job,
+  o: Opened
+): Promise<Pick<JobParts, 'all' | 'synthetic' | 'report' | 'guessed'>> {
   const wanted = job.data?.evaluation ?? job.data?.data
   if (!wanted && job.maxDrop !== undefined)
     throw new PareError('E_USAGE', 'a drop can only be checked on data', { hint: '--data PATH beside --max-drop' })
-  const all = wanted ? await openData(wanted, o) : syntheticDataset(o.inputs, o.rng.fork('synthetic'), syntheticSamples)
+  const made = wanted ? undefined : await syntheticDataset(o, o.rng.fork('synthetic'), syntheticSamples)
+  const all = made?.data ?? (await openData(wanted as DataDescription, o))
   const report = {
     path: wanted?.path ?? 'synthetic',
     ...(all.sha256 === undefined ? {} : { sha256: all.sha256 }),
     ...{ calibrationN: 0, selectionN: 0, testN: all.size, synthetic: !wanted }
   }
-  return { all, synthetic: !wanted, report }
+  return { all, synthetic: !wanted, guessed: made?.notes ?? [], report }
 }
 
 /**

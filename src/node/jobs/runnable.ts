@@ -1,16 +1,14 @@
 /** What is looked at before a stranger's model is run in this process: the engine cannot be interrupted, nor its memory bounded. */
-
-import { freemem, totalmem } from 'node:os'
+import { totalmem } from 'node:os'
 import { part } from '../../base/bytes.ts'
-import { evaluateDim } from '../../base/dim.ts'
 import { PareError } from '../../base/errors.ts'
 import { allGraphs } from '../../ir/graph.ts'
 import { byteLength, elementCount, isFloat, toNumbers } from '../../ir/tensor.ts'
-import { opFor } from '../../ops/index.ts'
 import { bytesText } from '../../report/words.ts'
-import type { AnyFormat, Dataset, Model, Tensor, Value } from '../../types.ts'
+import type { AnyFormat, Dataset, Model, Tensor } from '../../types.ts'
 import type { Job, JobHooks } from '../job.ts'
 import { measureProcess } from '../measure.ts'
+import { bytesOf, isForeseen } from './foreseen.ts'
 import { type OpenedModel, openModel } from './open.ts'
 import { firstFeeds } from './timing.ts'
 
@@ -49,19 +47,6 @@ export async function loadRunnable(path: string, formats?: readonly AnyFormat[])
   return opened.model
 }
 
-const symbol = /^[A-Za-z_]\w*$/
-
-/** Of one sample; `undefined` where it is not known before running. */
-function bytesOf(v: Value | undefined): number | undefined {
-  if (!v?.dtype || !v.shape) return undefined
-  let count = 1
-  for (const d of v.shape) {
-    const size = evaluateDim(d, {}) ?? (typeof d === 'string' && symbol.test(d) ? 1 : Number.NaN)
-    count *= size
-  }
-  return Number.isNaN(count) || v.dtype === 'string' ? undefined : byteLength(v.dtype, count)
-}
-
 const chunk = 2 ** 20
 
 /** Throws `E_MODEL` for a weight that holds NaN. Scalars may: some graphs compare with it. */
@@ -88,19 +73,6 @@ function holdsNaN(t: Tensor): boolean {
     for (let i = 0; i < values.length; i++) if (Number.isNaN(values[i])) return true
   }
   return false
-}
-
-/** Can it be told from the graph alone how much a run does and holds? */
-function isForeseen(model: Model): boolean {
-  return allGraphs(model).every((graph) =>
-    graph.nodes.every(
-      (n) =>
-        !opFor(n)?.unbounded &&
-        n.outputs.every(
-          (id) => id === '' || (bytesOf(graph.values.get(id)) ?? Number.POSITIVE_INFINITY) < freemem() / 4
-        )
-    )
-  )
 }
 
 /** Where a graph does not tell how long and how large a run will be, it is tried in a process of its own. Throws `E_RUN`. */

@@ -3,7 +3,7 @@
 import { allGraphs } from '../../ir/graph.ts'
 import { bitsOf, elementCount, isFloat, isInteger } from '../../ir/tensor.ts'
 import { parametersOf, sizeOf } from '../../measure/size.ts'
-import { costOf } from '../../ops/cost.ts'
+import { costOf, type Shapes } from '../../ops/cost.ts'
 import type { Measurement, Model } from '../../types.ts'
 import { fileBytes } from '../files.ts'
 import { brotliLength } from '../measure.ts'
@@ -13,8 +13,8 @@ const compressedMost = 64 * 1024 * 1024
 /** Weights above this are not read to count their zeros. */
 const countedMost = 128 * 1024 * 1024
 
-/** A file's size is `bytes`, weights beside it included. */
-export function sizedModel(path: string, model: Model, bytes: number): Omit<Measurement, 'metrics'> {
+/** A file's size is `bytes`, weights beside it included; work is that of inputs of the given shapes. */
+export function sizedModel(path: string, model: Model, bytes: number, shapes?: Shapes): Omit<Measurement, 'metrics'> {
   const file = fileBytes(path)
   const alone = bytes === file.length && bytes <= compressedMost
   const { gzipBytes, brotliBytes } = alone ? sizeOf([file], brotliLength) : {}
@@ -22,13 +22,17 @@ export function sizedModel(path: string, model: Model, bytes: number): Omit<Meas
     bytes,
     ...(gzipBytes === undefined ? {} : { gzipBytes }),
     ...(brotliBytes === undefined ? {} : { brotliBytes }),
-    ...countsOf(model, bytes)
+    ...countsOf(model, bytes, shapes)
   }
 }
 
 /** Parameters and MACs; zeros are counted where that does not read more than 128 MB. */
-export function countsOf(model: Model, bytes: number): Pick<Measurement, 'parameters' | 'nonzeroParameters' | 'macs'> {
-  const macs = costOf(model).total ?? ('?' as const)
+export function countsOf(
+  model: Model,
+  bytes: number,
+  shapes?: Shapes
+): Pick<Measurement, 'parameters' | 'nonzeroParameters' | 'macs'> {
+  const macs = costOf(model, shapes).total ?? ('?' as const)
   return bytes <= countedMost ? { ...parametersOf(model), macs } : { parameters: largeParameters(model), macs }
 }
 

@@ -1,37 +1,119 @@
-/** Seeded inputs for models without data: enough to run and time them, never to judge accuracy. */
+/** Seeded inputs for models without data, and the sizes that they have: enough to run and time models, never to judge accuracy. */
+import { listed } from '../../base/listed.ts'
 import type { Rng } from '../../base/random.ts'
 import { arrayDataset, type LabelledDataset } from '../../data/arrays.ts'
-import { elementCount, isFloat, tensor } from '../../ir/tensor.ts'
-import type { Dim, Session, Tensor } from '../../types.ts'
+import { looksLikeState } from '../../ir/states.ts'
+import { byteLength, elementCount } from '../../ir/tensor.ts'
+import { costOf, type Shapes } from '../../ops/cost.ts'
+import { batching, feedsOf, firstRun, wholeInputs } from '../../runtime/batches.ts'
+import { madeShapes, preparedInputs, seriesLengths } from '../../search/made-inputs.ts'
+import type { Dataset, Model, Runner, Session, Tensor } from '../../types.ts'
+import { hasLoops } from './foreseen.ts'
 
-const openSide = 224
-const openLength = 16
+type Asked = { readonly model: Model; readonly inputs: Session['inputs'] }
 
-/** `size` samples for every input: normal floats, and zeros and ones for other types. Open sides of pictures are 224, others 16. */
-export function syntheticDataset(inputs: Session['inputs'], random: Rng, size: number): LabelledDataset {
-  const filled = inputs.map((input) => [input.name, fill(input, random.fork(input.name), size)] as const)
-  return arrayDataset({ inputs: Object.fromEntries(filled) })
+const hasFreeSize = ({ inputs }: Asked): boolean =>
+  inputs.some(({ shape }) => shape?.slice(1).some((d) => typeof d !== 'number'))
+
+/** Plausible shapes of inputs for one sample: the first whose work can be told. */
+export const guessedShapes = (o: Asked): Shapes => madeShapes(o.inputs, lengthByShapes(o))
+
+/** What work was counted at, where sizes are free. */
+export const workNotes = (o: Asked, shapes: Shapes): string[] =>
+  o.inputs.flatMap(({ name, shape }) =>
+    !looksLikeState(name) && shape?.slice(1).some((d) => typeof d !== 'number')
+      ? [`work is counted at ${name}: [${shapes[name]?.join(', ')}], as guessed; the model leaves its size free`]
+      : []
+  )
+
+/** Why samples run one by one, where an input is why. */
+export function runNotes({ inputs }: Pick<Asked, 'inputs'>): string[] {
+  const whole = [...wholeInputs({ inputs })]
+  if (whole.length === 0) return []
+  const [is, their] = whole.length === 1 ? ['input', 'has'] : ['inputs', 'have']
+  return [`${is} ${listed(whole)} ${their} no batch axis in front: samples run one by one`]
 }
 
-function fill(input: Session['inputs'][number], random: Rng, size: number): Tensor {
-  const dtype = input.dtype ?? 'float32'
-  const [, ...rest] = input.shape ?? []
-  const shape = [size, ...rest.map((d, i) => sideOf(d, i, rest.length))]
-  const draw = isFloat(dtype) ? () => random.normal() : () => random.below(2)
-  return tensor(dtype, shape, Array.from({ length: elementCount(shape) }, draw))
+/** The first of the plausible lengths whose shapes do not contradict the graph and tell its work, else the first. */
+function lengthByShapes(o: Asked): number {
+  const lengths = seriesLengths(o.model)
+  if (lengths.length === 1 || !hasFreeSize(o)) return lengths[0] as number
+  const isKnown = (n: number): boolean => {
+    try {
+      return costOf(o.model, madeShapes(o.inputs, n)).total !== undefined
+    } catch {
+      return false
+    }
+  }
+  return lengths.find(isKnown) ?? (lengths[0] as number)
+}
+
+/** The first of the plausible lengths that the model runs at. */
+async function lengthByRunning(o: Asked & { readonly engine: Runner }, rng: Rng): Promise<number> {
+  const lengths = seriesLengths(o.model)
+  const first = lengths[0] as number
+  if (lengths.length === 1 || !hasFreeSize(o) || hasLoops(o.model)) return first
+  const session = await o.engine.open(o.model)
+  try {
+    for (const series of lengths) {
+      const [feeds] = preparedInputs(o.model, o.inputs, { rng, count: 1, alike: true, series })
+      const ran = await session.run(feeds ?? {}).then(
+        () => true,
+        () => false
+      )
+      if (ran) return series
+    }
+    return first
+  } finally {
+    await session.close()
+  }
+}
+
+/** `size` samples for every input, and a note of the sizes that were taken where the model leaves them open. */
+export async function syntheticDataset(
+  o: Asked & { readonly engine: Runner },
+  rng: Rng,
+  size: number
+): Promise<{ readonly data: LabelledDataset; readonly notes: readonly string[] }> {
+  const series = await lengthByRunning(o, rng)
+  const samples = preparedInputs(o.model, o.inputs, { rng, count: size, alike: true, series })
+  const whole = wholeInputs(o)
+  const columns = o.inputs.map(({ name }) => [
+    name,
+    joined(
+      samples.map((s) => s[name] as Tensor),
+      whole.has(name)
+    )
+  ])
+  return { data: arrayDataset({ inputs: Object.fromEntries(columns) }), notes: guessedSizes(o.inputs, series) }
+}
+
+/** One sample of each, along a first axis. */
+function joined(rows: readonly Tensor[], isWhole: boolean): Tensor {
+  const [{ dtype, shape }] = rows as readonly [Tensor]
+  const each = isWhole ? shape : shape.slice(1)
+  const row = byteLength(dtype, elementCount(each))
+  const bytes = new Uint8Array(row * rows.length)
+  for (const [i, t] of rows.entries()) bytes.set(t.bytes.slice(0, row), i * row)
+  return { dtype, shape: [rows.length, ...each], bytes }
 }
 
 /** A note where sizes of the inputs were guessed: times and layers are those of one size among many. */
-export function guessedSizes(inputs: Session['inputs']): string[] {
+export function guessedSizes(inputs: Session['inputs'], series?: number): string[] {
+  const shapes = madeShapes(inputs, series)
+  const whole = wholeInputs({ inputs })
   return inputs.flatMap(({ name, shape }) => {
-    const [, ...rest] = shape ?? []
-    if (rest.every((d) => typeof d === 'number')) return []
-    const taken = rest.map((d, i) => sideOf(d, i, rest.length)).join(', ')
+    const rest = whole.has(name) ? (shape ?? []) : (shape?.slice(1) ?? [])
+    if (looksLikeState(name) || rest.every((d) => typeof d === 'number')) return []
+    const taken = whole.has(name) ? shapes[name] : ['N', ...(shapes[name]?.slice(1) ?? [])]
     return [
-      `input ${name} is of any size [${shape?.join(', ')}]: [N, ${taken}] was taken; give --data for the real one`
+      `input ${name} is of any size [${shape?.join(', ')}]: [${taken?.join(', ')}] was guessed; give --data for the real one`
     ]
   })
 }
 
-const sideOf = (d: Dim, at: number, rank: number): number =>
-  typeof d === 'number' ? d : rank === 3 && at > 0 ? openSide : openLength
+/** Shapes of one run on the data: what work is counted at. */
+export async function shapesOn({ inputs }: Asked, data: Dataset): Promise<Shapes> {
+  const feeds = feedsOf({ inputs }, await firstRun(data, batching([{ inputs }], 1)))
+  return Object.fromEntries(Object.entries(feeds).map(([name, t]) => [name, t.shape]))
+}

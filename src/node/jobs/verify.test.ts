@@ -139,6 +139,6 @@ it('names the sizes that were guessed for open inputs', () => {
     { name: 'y', dtype: 'float32' as const, shape: ['N', 8] }
   ]
   expect(guessedSizes(inputs)).toEqual([
-    'input x is of any size [N, 3, H, W]: [N, 3, 224, 224] was taken; give --data for the real one'
+    'input x is of any size [N, 3, H, W]: [N, 3, 224, 224] was guessed; give --data for the real one'
   ])
 })

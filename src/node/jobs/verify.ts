@@ -16,7 +16,7 @@ import { factsOf, metricsOf, type Opened, type OpenedModel, openJob, openModel }
 import { testData } from './parts.ts'
 import { refuseUnrunnable, tryOut } from './runnable.ts'
 import { sizedModel } from './sizes.ts'
-import { guessedSizes } from './synthetic.ts'
+import { runNotes, shapesOn } from './synthetic.ts'
 import { firstFeeds, processOf, processRatios, timeSessions } from './timing.ts'
 
 const defaultSeconds = 3
@@ -27,9 +27,9 @@ export async function verifyJob(job: Job, hooks: JobHooks, catalog: Catalog): Pr
   const o = await openJob(job, catalog)
   refuseUnrunnable(o)
   const { web, notes } = await otherEngine(job, o)
-  const { all, report: described } = await testData(job, o)
+  const { all, guessed, report: described } = await testData(job, o)
   const metrics = await metricsOf(job, o, all)
-  const sizes = { ...sizedModel(job.model, o.model, o.bytes), metrics: {} }
+  const sizes = { ...sizedModel(job.model, o.model, o.bytes, await shapesOn(o, all)), metrics: {} }
   hooks.opened?.({ ...o.report, data: described, before: sizes }, factsOf(o, sizes))
   await tryOut(job, o, job.model, all, hooks)
   const second = await openSecond(job, path, all, hooks)
@@ -66,7 +66,9 @@ export async function verifyJob(job: Job, hooks: JobHooks, catalog: Catalog): Pr
           ...saturationNotes(model, o.target),
           ...layerNotes(job, layers),
           ...(described.synthetic ? [] : layerAdvice(layers)),
-          ...kindNotes(o, all, described.synthetic)
+          ...guessed,
+          ...runNotes(o),
+          ...kindNotes(all, described.synthetic)
         ]
       }
     }
@@ -77,8 +79,8 @@ export async function verifyJob(job: Job, hooks: JobHooks, catalog: Catalog): Pr
 export async function benchJob(job: Job, hooks: JobHooks, catalog: Catalog): Promise<JobResult> {
   const o = await openJob(job, catalog)
   refuseUnrunnable(o)
-  const { all, report: described } = await testData(job, o)
-  const sizes = { ...sizedModel(job.model, o.model, o.bytes), metrics: {} }
+  const { all, guessed, report: described } = await testData(job, o)
+  const sizes = { ...sizedModel(job.model, o.model, o.bytes, await shapesOn(o, all)), metrics: {} }
   const data = { ...described, testN: Math.min(1, described.testN) }
   hooks.opened?.({ ...o.report, data, before: sizes }, factsOf(o, sizes))
   await tryOut(job, o, job.model, all, hooks)
@@ -86,14 +88,20 @@ export async function benchJob(job: Job, hooks: JobHooks, catalog: Catalog): Pro
     const second = await openSecond(job, job.other, all, hooks)
     return withSessions(o, [job.model, second.path], async ([original, other]) => {
       const pair = await measurePair(job, o, second, [original, other], all, hooks)
-      return { unmet: false, report: { ...o.report, ...pair, data } }
+      return {
+        unmet: false,
+        report: { ...o.report, ...pair, data, notes: [...pair.notes, ...guessed, ...runNotes(o)] }
+      }
     })
   }
   return withSessions(o, [job.model], async ([session]) => {
     const [time] = await timed(job, o, [['model', session]], all, hooks)
     const process = await processOf(job.model, await firstFeeds(session, all), o, hooks)
     const before = { ...sizes, ...process, ...(time ? { latencyMs: time.latency } : {}) }
-    return { unmet: false, report: { ...o.report, data, before, notes: runtimeNotes(o, o.target) } }
+    return {
+      unmet: false,
+      report: { ...o.report, data, before, notes: [...runtimeNotes(o, o.target), ...guessed, ...runNotes(o)] }
+    }
   })
 }
 
@@ -189,8 +197,7 @@ const layerNotes = (job: Job, layers: Report['layers']): string[] =>
     ? ['the model is too large to be opened once a layer: what each does to the output was not measured']
     : []
 
-const kindNotes = (o: Opened, all: Dataset, synthetic: boolean): string[] => [
-  ...(synthetic ? guessedSizes(o.inputs) : []),
+const kindNotes = (all: Dataset, synthetic: boolean): string[] => [
   ...(synthetic ? ['the inputs are random: they say nothing of accuracy; give --data'] : []),
   ...(all.size < 100 && !synthetic ? [`${all.size} samples: the intervals are wide`] : [])
 ]
@@ -217,11 +224,12 @@ async function measurePair(
   )
   const was = await processOf(job.model, await firstFeeds(original, data), o, hooks)
   const is = await processOf(path, await firstFeeds(other, data), o, hooks)
+  const shapes = await shapesOn(o, data)
   const latency = (l: typeof a): Pick<Measurement, 'latencyMs'> => (l ? { latencyMs: l.latency } : {})
   return {
     output: { path, sha256: await sha256File(path) },
-    before: { ...sizedModel(job.model, o.model, o.bytes), ...latency(a), ...was, metrics: {} },
-    after: { ...sizedModel(path, model, bytes), ...latency(b), ...is, metrics: {} },
+    before: { ...sizedModel(job.model, o.model, o.bytes, shapes), ...latency(a), ...was, metrics: {} },
+    after: { ...sizedModel(path, model, bytes, shapes), ...latency(b), ...is, metrics: {} },
     ratios: { bytes: bytes / o.bytes, ...(b?.ratio ? { latency: b.ratio } : {}), ...processRatios(was, is) },
     notes: [...o.notes, ...runtimeNotes(o, o.target), ...targetNotes(model, o.target)]
   }

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSy
 import { basename, join } from 'node:path'
 import { PareError } from '../../base/errors.ts'
 import { listed } from '../../base/listed.ts'
-import type { InputFacts } from '../../search/preset-inputs.ts'
+import type { InputFacts } from '../../search/made-inputs.ts'
 import { isOriginal } from '../../search/presets.ts'
 
 /** An original model of a folder: its name without `.onnx`. */
