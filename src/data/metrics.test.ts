@@ -42,6 +42,9 @@ describe('agreement', () => {
     const two = { a: f([1, 2], [0, 1]), b: f([1, 2], [0, 1]) }
     expect(score('agreement', { ...two, b: f([1, 2], [1, 0]) }, batch(1), two)).toEqual([0])
     expect(score('agreement', two, batch(1), two)).toEqual([1])
+    const windows = { y: f([2, 2, 2], [1, 0, 0, 1, 1, 0, 0, 1]) }
+    const turned = { y: f([2, 2, 2], [1, 0, 0, 1, 1, 0, 1, 0]) }
+    expect(score('agreement', turned, batch(2), windows)).toEqual([1, 0])
   })
   it('needs the original, its outputs and classes', () => {
     expect(() => score('agreement', r, batch(3))).toThrow('original')

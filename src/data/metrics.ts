@@ -1,6 +1,7 @@
 /**
  * Scores of samples. ONNX runtimes return rows first: output o of a batch of n is [n, …]; rows past n are padding.
  * Class scores are outputs of [n, C ≥ 2], also spelled [n, C, 1, 1]; a class is the index of the first greatest score.
+ * For agreement also of [n, windows, C]: a sample agrees where all of its windows do.
  * An output that holds NaN is never right and has an infinite error.
  */
 
@@ -90,6 +91,14 @@ function predictions(name: string, t: Tensor, n: number): readonly number[] | un
   return undefined
 }
 
+/** Predicted classes also of several windows a sample, [n, windows, C ≥ 2], window by window. */
+function windowed(name: string, t: Tensor, n: number): readonly number[] | undefined {
+  const [rows, windows = 0, classes] = t.shape
+  if (!isFloat(t.dtype) || t.shape.length !== 3 || rows !== n || windows < 2 || classes === 1 || isScoreShape(t.shape))
+    return predictions(name, t, n)
+  return predictions(name, { ...t, shape: [n * windows, classes as number] }, n * windows)
+}
+
 function topK(name: string, k: number): Metric {
   return {
     name,
@@ -144,12 +153,13 @@ function agreement(): Metric {
       const agrees = new Array<number>(batch.n).fill(1)
       let compared = 0
       for (const [name, r] of Object.entries(referenced('agreement', reference))) {
-        const theirs = predictions(name, r, batch.n)
+        const theirs = windowed(name, r, batch.n)
         if (!theirs) continue
-        const ours = predictions(name, counterpart(outputs, name), batch.n)
+        const ours = windowed(name, counterpart(outputs, name), batch.n)
         compared++
+        const windows = theirs.length / batch.n
         theirs.forEach((c, i) => {
-          if (!ours || c < 0 || c !== ours[i]) agrees[i] = 0
+          if (!ours || c < 0 || c !== ours[i]) agrees[Math.floor(i / windows)] = 0
         })
       }
       if (compared > 0) return agrees

@@ -147,13 +147,24 @@ export async function runOn(session: Session, run: Run): Promise<Record<string, 
 }
 
 /** Did the session turn out to give what belongs to a sample only on that sample alone? */
-export const isSingle = (session: Session): boolean => places.get(session) === 'none'
+const isSingle = (session: Session): boolean => places.get(session) === 'none'
 
 /** The same samples, each in a batch of its own. */
 export const singly = (dataset: Dataset): Dataset => ({
   ...dataset,
   batches: ({ indices }) => dataset.batches({ batch: 1, ...(indices ? { indices } : {}) })
 })
+
+/** What is said of a model whose samples are run one by one, although its inputs take several. */
+export const singlyNote =
+  'the model gives the results of a sample only when it is run on that sample alone: samples run one by one'
+
+/** Must samples be run one by one, although the inputs take several? Tried on the first two. */
+export async function runsSingly(session: Session, dataset: Dataset): Promise<boolean> {
+  if (prescribed(session) !== undefined || dataset.size < 2) return false
+  await runOn(session, await firstRun(dataset, { size: 2, isFixed: false }, [0, 1]))
+  return isSingle(session)
+}
 
 /** Where an output has its samples: `each` positions of an axis belong to one. */
 interface Place {

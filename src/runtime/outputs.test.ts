@@ -7,7 +7,7 @@ import { elementCount, tensor, toNumbers } from '../ir/tensor.ts'
 import { model } from '../ir/text.ts'
 import { nodeRunner } from '../node/runner.ts'
 import type { Dataset, Model, Tensor } from '../types.ts'
-import { batching, fedOf, isSingle, prescribed, runOn, runs, wholeInputs } from './batches.ts'
+import { batching, fedOf, prescribed, runOn, runs, runsSingly, wholeInputs } from './batches.ts'
 
 const random = (shape: readonly number[]): Tensor => {
   const own = rng(1)
@@ -31,7 +31,7 @@ async function both(
     const one: number[] = []
     for await (const run of runs(dataset, { size: 1, isFixed: false }, { rest: 'fill' }))
       one.push(...toNumbers((await runOn(session, run))['y'] as Tensor))
-    return { many, one, single: isSingle(session) }
+    return { many, one, single: await runsSingly(session, dataset) }
   } finally {
     await session.close()
   }

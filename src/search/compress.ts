@@ -4,6 +4,7 @@
  */
 import { PareError } from '../base/errors.ts'
 import { nearest } from '../base/suggest.ts'
+import { runsSingly, singly, singlyNote } from '../runtime/batches.ts'
 import type { Session } from '../types.ts'
 import { type Bench, benchFor, type Made, open } from './attempt.ts'
 import { choose, type Objective } from './choose.ts'
@@ -22,13 +23,24 @@ export type { CompressResult } from './prove.ts'
 export async function compress(input: CompressInput): Promise<CompressResult> {
   const strategy = strategyOf(input)
   const original = await open(input, input.original)
-  const bench = benchFor(input, original)
+  let bench: Bench | undefined
   try {
-    return await search(input, original, bench, strategy)
+    const isSingly = await runsSingly(original, input.data.selection)
+    const given = isSingly ? oneByOne(input) : input
+    bench = benchFor(given, original)
+    const result = await search(given, original, bench, strategy)
+    if (!isSingly) return result
+    return { ...result, isSingly: true, report: { ...result.report, notes: [singlyNote, ...result.report.notes] } }
   } finally {
-    bench.clear()
+    bench?.clear()
     await original.close()
   }
+}
+
+function oneByOne(input: CompressInput): CompressInput {
+  const { calibration, selection, test } = input.data
+  const data = { calibration: singly(calibration), selection: singly(selection), test: singly(test) }
+  return { ...input, data, ...(input.train ? { train: singly(input.train) } : {}) }
 }
 
 async function search(

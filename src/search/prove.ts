@@ -12,6 +12,8 @@ import type { CompressInput, Staged } from './input.ts'
 import type { Measured } from './trial.ts'
 
 export interface CompressResult {
+  /** Samples had to be run one by one, although the inputs take several. */
+  readonly isSingly?: true
   /** Absent when no candidate keeps the promise. */
   readonly chosen?: { readonly model: Model; readonly staged: Staged }
   readonly report: Pick<Report, 'before' | 'candidates' | 'steps' | 'refusals' | 'notes' | 'recipe' | 'curves'> &

@@ -4,6 +4,7 @@ import { measurer, measuringParts } from '../../measure/beside.ts'
 import { passFor } from '../../passes/index.ts'
 import { applyRecipe, curvesOf } from '../../passes/recipe.ts'
 import type { Report } from '../../report/types.ts'
+import { prescribed, runsSingly, singly, singlyNote } from '../../runtime/batches.ts'
 import type { Catalog, Context, Dataset, Model } from '../../types.ts'
 import { type CheckpointFiles, checkpointsBeside } from '../checkpoint.ts'
 import { save } from '../files.ts'
@@ -17,13 +18,15 @@ import { loadRunnable, refuseUnrunnable } from './runnable.ts'
 import { sizedModel } from './sizes.ts'
 import { guessedShapes, runNotes } from './synthetic.ts'
 
-type PassData = { readonly calibration?: Dataset; readonly selection?: Dataset }
+type PassData = { readonly calibration?: Dataset; readonly selection?: Dataset; readonly train?: Dataset }
 
 /** Applies a recipe and writes the result. */
 export async function applyJob(job: Job, hooks: JobHooks, catalog: Catalog): Promise<JobResult> {
   const o = await openJob(job, catalog)
   if (job.data?.data ?? job.data?.calibration ?? job.data?.train) refuseUnrunnable(o)
-  const { data, report: described } = await passData(job, o)
+  const { data: given, report: described } = await passData(job, o)
+  const isSingly = await passesSingly(o, given)
+  const data = isSingly ? mapData(given, singly) : given
   const before = { ...sizedModel(job.model, o.model, o.bytes, guessedShapes(o)), metrics: {} }
   const report: Report = { ...o.report, ...(described ? { data: described } : {}), before }
   hooks.opened?.(report, factsOf(o, before))
@@ -47,6 +50,7 @@ export async function applyJob(job: Job, hooks: JobHooks, catalog: Catalog): Pro
     ...applied.notes,
     ...(applied.model === o.model ? ['there was nothing to do'] : []),
     ...(described ? runNotes(o) : []),
+    ...(isSingly ? [singlyNote] : []),
     ...trainingNotes(job, checkpoints),
     ...(recipe.some(([name]) => passFor(name).uses.includes('selection')) ? runtimeNotes(o, o.target) : []),
     ...saturationNotes(applied.model, o.target)
@@ -57,6 +61,21 @@ export async function applyJob(job: Job, hooks: JobHooks, catalog: Catalog): Pro
   checkpoints?.clear()
   return result
 }
+
+/** Must the passes run samples one by one? */
+async function passesSingly(o: Opened, { calibration, selection }: PassData): Promise<boolean> {
+  const data = calibration ?? selection
+  if (!data || data.size < 2 || prescribed(o) !== undefined) return false
+  const session = await o.engine.open(o.model)
+  try {
+    return await runsSingly(session, data)
+  } finally {
+    await session.close()
+  }
+}
+
+const mapData = (data: PassData, change: (d: Dataset) => Dataset): PassData =>
+  Object.fromEntries(Object.entries(data).map(([role, d]) => [role, change(d)]))
 
 /** What else is to be known of passes that train. */
 function trainingNotes(job: Job, checkpoints: CheckpointFiles | undefined): string[] {

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { PareError } from '../../base/errors.ts'
 import type { Report } from '../../report/types.ts'
+import { singly } from '../../runtime/batches.ts'
 import { type CompressResult, compress } from '../../search/compress.ts'
 import type { CompressInput, Staged } from '../../search/input.ts'
 import type { Identity } from '../../search/trial.ts'
@@ -134,7 +135,7 @@ async function write(
   out: string
 ): Promise<Report> {
   const chosen = result.chosen as { readonly model: Model; readonly staged: Staged }
-  const layers = await comparedLayers(o, chosen.model, parts.test, hooks)
+  const layers = await comparedLayers(o, chosen.model, result.isSingly ? singly(parts.test) : parts.test, hooks)
   hooks.progress('writing', 0, undefined)
   const made = await save(chosen.model, out, { force: job.force ?? false, signal: hooks.signal, ...howToWrite(job, o) })
   if (made.bytes !== chosen.staged.bytes)

@@ -3,6 +3,7 @@ import { PareError } from '../../base/errors.ts'
 import { agreementBeside } from '../../data/metrics.ts'
 import { evaluate, metricDrops, metricIntervals } from '../../measure/evaluate.ts'
 import type { Report } from '../../report/types.ts'
+import { runsSingly, singly, singlyNote } from '../../runtime/batches.ts'
 import { isKept } from '../../search/choose.ts'
 import { conforms, misfitText } from '../../targets/conforms.ts'
 import type { Catalog, Dataset, Measurement, Metric, Model, Session, Target } from '../../types.ts'
@@ -27,14 +28,16 @@ export async function verifyJob(job: Job, hooks: JobHooks, catalog: Catalog): Pr
   const o = await openJob(job, catalog)
   refuseUnrunnable(o)
   const { web, notes } = await otherEngine(job, o)
-  const { all, guessed, report: described } = await testData(job, o)
-  const metrics = await metricsOf(job, o, all)
-  const sizes = { ...sizedModel(job.model, o.model, o.bytes, await shapesOn(o, all)), metrics: {} }
+  const { all: samples, guessed, report: described } = await testData(job, o)
+  const metrics = await metricsOf(job, o, samples)
+  const sizes = { ...sizedModel(job.model, o.model, o.bytes, await shapesOn(o, samples)), metrics: {} }
   hooks.opened?.({ ...o.report, data: described, before: sizes }, factsOf(o, sizes))
-  await tryOut(job, o, job.model, all, hooks)
-  const second = await openSecond(job, path, all, hooks)
+  await tryOut(job, o, job.model, samples, hooks)
+  const second = await openSecond(job, path, samples, hooks)
   const { model } = second
   return withSessions(o, [job.model, path], async ([original, other]) => {
+    const isSingly = await runsSingly(original, samples)
+    const all = isSingly ? singly(samples) : samples
     const judged = await judge(o, metrics, [original, other], all, hooks)
     const pair = await measurePair(job, o, second, [original, other], all, hooks)
     const layers = await comparedLayers(o, model, all, hooks, { alone: job.layers === true })
@@ -68,6 +71,7 @@ export async function verifyJob(job: Job, hooks: JobHooks, catalog: Catalog): Pr
           ...(described.synthetic ? [] : layerAdvice(layers)),
           ...guessed,
           ...runNotes(o),
+          ...(isSingly ? [singlyNote] : []),
           ...kindNotes(all, described.synthetic)
         ]
       }
