@@ -236,7 +236,7 @@ class State implements Draft {
       if (n.outputs.some((id) => id && (this.isOutput(id) || (this.readers.get(id)?.size ?? 0) > 0))) continue
       const from = reads(n).flatMap((id) => this.made.get(id) ?? [])
       this.remove(n)
-      queue.push(...from)
+      for (const maker of from) queue.push(maker)
     }
   }
 

@@ -31,7 +31,7 @@ function indexOf(graph: Graph): Index {
 /** Every value a node reads: its inputs and what its subgraphs capture. */
 export function reads(node: Node): string[] {
   const out = node.inputs.filter((id): id is string => id !== null)
-  for (const [, g] of subgraphs(node)) out.push(...captures(g))
+  for (const [, g] of subgraphs(node)) for (const id of captures(g)) out.push(id)
   return out
 }
 

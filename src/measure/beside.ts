@@ -98,9 +98,9 @@ export function measurer(o: BesideOptions): NonNullable<Context['measure']> {
         const outputs = values
           ? { ...reference, ...(await session.run(values)) }
           : await runOn(session, runOf(batch, batching([session], batch.n)))
-        sums.before.push(...o.metric.scores(reference, batch, reference))
-        sums.after.push(...o.metric.scores(outputs, batch, reference))
-        sums.errors.push(...faithfulness.scores(outputs, batch, reference))
+        for (const score of o.metric.scores(reference, batch, reference)) sums.before.push(score)
+        for (const score of o.metric.scores(outputs, batch, reference)) sums.after.push(score)
+        for (const error of faithfulness.scores(outputs, batch, reference)) sums.errors.push(error)
       }
       const { measured } = o
       const latency = measured && what.seconds !== undefined ? await timed(o, session, what, what.seconds) : undefined

@@ -8,6 +8,7 @@
  *     const layer = layerInput(inferShapes(model), node)      // or a reason why not
  *     for await (const [layer, gram] of grams(model, [layer], data, ctx)) …
  */
+import { greatest } from '../base/extremes.ts'
 import { type Draft, edit, renameReads } from '../ir/edit.ts'
 import { type GraphView, graphView, reads } from '../ir/graph.ts'
 import { isFloat, tensor, toFloats, toNumbers } from '../ir/tensor.ts'
@@ -161,7 +162,7 @@ async function gather(
   reference: Model | undefined
 ): Promise<Gram[]> {
   const { reduced, taps } = withMoments(model, layers, reference)
-  const largest = Math.max(...layers.map((l) => 4 * l.perChannel * sampleBytes(model, l.x)))
+  const largest = greatest(layers.map((l) => 4 * l.perChannel * sampleBytes(model, l.x)))
   const feed = { dataset: data, batch: samplesWithin(memoryBytes, largest, 32), stage: 'gathering moments' }
   const sums = layers.map((l) => emptySums(l, reference !== undefined))
   await watch(reduced, asFloat, feed, ctx, (outputs) => {

@@ -2,7 +2,9 @@
  * Arithmetic on the contents of small vectors, as models do with shapes: on numbers as the element type would, on
  * symbols where it is exact. Symbols stand for sizes and are taken to be at least 0.
  */
+
 import { addDims, divDims, mulDims, sameDim, subDims, unknownDim } from '../base/dim.ts'
+import { greatest } from '../base/extremes.ts'
 import { bitsOf, elementCount, isFloat, isInteger, rangeOf } from '../ir/tensor.ts'
 import type { Dim, DType, NodeView } from '../types.ts'
 import { elementsOf, maxContent } from './op.ts'
@@ -17,7 +19,12 @@ export function contentOver(n: NodeView, f: DimFunction, inputs = n.inputs.lengt
     if (!elements || (inputs > 1 && (n.inputs[i]?.shape?.length ?? 2) > 1)) return undefined
     all.push(elements)
   }
-  const length = all.some((a) => a.length === 0) ? 0 : Math.max(0, ...all.map((a) => a.length))
+  const length = all.some((a) => a.length === 0)
+    ? 0
+    : greatest(
+        all.map((a) => a.length),
+        0
+      )
   if (length > maxContent) return undefined
   const dtype = n.inputs.at(-1)?.dtype ?? 'int64'
   return Array.from({ length }, (_, i) =>

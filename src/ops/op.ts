@@ -1,6 +1,8 @@
 /** What the operator files share: reading a node's surroundings and the shape rules that many operators have in common. */
+
 import { sameDim, unknownDim } from '../base/dim.ts'
 import { PareError } from '../base/errors.ts'
+import { greatest } from '../base/extremes.ts'
 import { attrInts } from '../ir/attrs.ts'
 import { elementCount, ints, isInteger, toNumbers } from '../ir/tensor.ts'
 import type { Cost, Dim, DType, Grad, Known, Node, NodeFacts, NodeView, Op, Start } from '../types.ts'
@@ -108,7 +110,10 @@ export function withGrads(grads: Readonly<Record<string, Grad>>, ops: readonly O
 /** Numpy broadcasting; `undefined` where any rank is unknown. Throws `E_SHAPE` when two fixed sizes differ and neither is 1. */
 export function broadcast(n: NodeView, shapes: readonly (readonly Dim[] | undefined)[]): readonly Dim[] | undefined {
   if (shapes.some((s) => s === undefined)) return undefined
-  const rank = Math.max(0, ...shapes.map((s) => s?.length ?? 0))
+  const rank = greatest(
+    shapes.map((s) => s?.length ?? 0),
+    0
+  )
   return Array.from({ length: rank }, (_, i) => {
     const dims = shapes.flatMap((s) => s?.[(s?.length ?? 0) - rank + i] ?? [])
     return dims.reduce((a, b) => broadcastDim(n, a, b), 1)

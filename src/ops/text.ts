@@ -1,5 +1,7 @@
 /** Operators on strings. */
+
 import { unknownDim } from '../base/dim.ts'
+import { greatest } from '../base/extremes.ts'
 import { attrInts, attrStrings } from '../ir/attrs.ts'
 import type { Known, NodeView, Op } from '../types.ts'
 import { broadcast, freeOp, shapeOf, tensorType } from './op.ts'
@@ -24,7 +26,7 @@ function inferNormalizer(n: NodeView): readonly Known[] {
 function inferTfIdf(n: NodeView): readonly Known[] {
   const shape = shapeOf(n, 0)
   const columns = attrInts(n.node, 'ngram_indexes')
-  const width = columns ? Math.max(0, ...columns) + 1 : unknownDim
+  const width = columns ? greatest(columns, 0) + 1 : unknownDim
   return [tensorType('float32', shape && [...shape.slice(0, -1), width])]
 }
 

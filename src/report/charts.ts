@@ -2,6 +2,7 @@
  * The pictures of the report as SVG. Positions are percentages of the picture's width and its height is fixed, so that
  * text and marks keep their size on a phone; colours are the page's CSS variables; every mark has its `<title>`.
  */
+import { greatest, least } from '../base/extremes.ts'
 import type { Interval, Refusal } from '../types.ts'
 import { html, type Markup, percent } from './markup.ts'
 import type { Candidate, Layer } from './types.ts'
@@ -37,9 +38,9 @@ export function ticks(low: number, high: number, count = 5): number[] {
 /** The change of one metric with its interval; what lies beyond the allowed drop is shaded. Left is worse. */
 export function dropChart(metric: string, drop: Interval, maxDrop: number | undefined): Markup {
   const xs = [0, -drop.value, -drop.low, -drop.high, ...(maxDrop === undefined ? [] : [-maxDrop])]
-  const [least, most] = [Math.min(...xs), Math.max(...xs)]
-  const margin = Math.max((most - least) * 0.18, 1e-6)
-  const [from, to] = [least - margin, most + margin]
+  const [lowest, most] = [least(xs), greatest(xs)]
+  const margin = Math.max((most - lowest) * 0.18, 1e-6)
+  const [from, to] = [lowest - margin, most + margin]
   const x = (v: number): string => percent((v - from) / (to - from))
   const label = `${metricName(metric)}: ${dropText(metric, drop.value)}, 95 % interval ${dropInterval(metric, drop)}`
   const allowed =
@@ -58,7 +59,10 @@ export function dropChart(metric: string, drop: Interval, maxDrop: number | unde
 
 /** Bounds between the colours of drops: at most the first is the best colour, beyond the last the worst. */
 export function dropBounds(metric: string, candidates: readonly Candidate[], maxDrop: number | undefined): number[] {
-  const largest = Math.max(0, ...candidates.map((c) => c.drop?.[metric]?.value ?? 0))
+  const largest = greatest(
+    candidates.map((c) => c.drop?.[metric]?.value ?? 0),
+    0
+  )
   const base = maxDrop ?? (isShare(metric) ? 0.01 : largest / 2)
   return [0, base / 2, base, base * 2]
 }
@@ -79,8 +83,16 @@ export function candidateChart(
   const placed = candidates.flatMap((c, i) =>
     c.ratios.latency ? [{ c, number: i + 1, file: c.ratios.bytes, time: c.ratios.latency.median }] : []
   )
-  const right = Math.max(1, ...placed.map((p) => p.file)) * 1.1
-  const top = Math.max(1, ...placed.map((p) => p.time)) * 1.12
+  const right =
+    greatest(
+      placed.map((p) => p.file),
+      1
+    ) * 1.1
+  const top =
+    greatest(
+      placed.map((p) => p.time),
+      1
+    ) * 1.12
   const x = (v: number): string => percent(0.09 + (v / right) * 0.9)
   const y = (v: number): number => Math.round(300 - (v / top) * 276)
   const bounds = metric === undefined ? [] : dropBounds(metric, candidates, maxDrop)
@@ -207,7 +219,7 @@ const plotHeight = 150
 
 function errorChart(layers: readonly Layer[], at: readonly { x: number; w: number }[]): Markup {
   const values = layers.flatMap((l) => [l.sqnrDb ?? 0, l.accumulatedSqnrDb ?? 0]).filter((db) => db < exactDb)
-  const top = Math.min(120, Math.max(40, Math.ceil(Math.max(0, ...values) / 20) * 20))
+  const top = Math.min(120, Math.max(40, Math.ceil(greatest(values, 0) / 20) * 20))
   const y = (db: number): number =>
     Number((plotHeight - (Math.min(Math.max(db, 0), top) / top) * (plotHeight - 8)).toFixed(1))
   const levels = ticks(0, top, 4)
@@ -238,7 +250,7 @@ function errorChart(layers: readonly Layer[], at: readonly { x: number; w: numbe
 export function curveChart(name: string, points: readonly (readonly [number, number])[]): Markup {
   const xs = points.map((p) => p[0])
   const ys = points.map((p) => p[1]).filter(Number.isFinite)
-  const [x0, x1, y0, y1] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)]
+  const [x0, x1, y0, y1] = [least(xs), greatest(xs), least(ys), greatest(ys)]
   const x = (v: number): string => percent(0.09 + ((v - x0) / (x1 - x0 || 1)) * 0.9)
   const y = (v: number): number => Number((140 - ((v - y0) / (y1 - y0 || 1)) * 124).toFixed(1))
   const grid = ticks(y0, y1, 4).map(

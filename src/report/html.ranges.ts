@@ -1,5 +1,6 @@
 /** The parts of the page on what codes cover, and on engines. */
 
+import { greatest } from '../base/extremes.ts'
 import { engineWords, shareText, spanText, worstFirst } from './layers-text.ts'
 import { html, type Markup, section } from './markup.ts'
 import type { Coverage, Layer, Report } from './types.ts'
@@ -57,7 +58,7 @@ function rangePicture({ range, covered }: Coverage): Markup {
 
 /** Heights go by the square root, so that few values are seen beside many. */
 function spread({ codes }: Coverage): Markup {
-  const most = Math.max(...codes) || 1
+  const most = greatest(codes) || 1
   const w = 96 / codes.length
   const bars = codes.map((s, i) => {
     const h = s > 0 ? Math.max(0.6, Math.sqrt(s / most) * 16) : 0

@@ -1,4 +1,5 @@
 /** What `inspect` shows beside the Report: where bytes and work are by kind of layer, and what could be saved. */
+import { greatest } from '../base/extremes.ts'
 import type { Style } from './table.ts'
 import { bar, type Cell, cell, columns, pad, width } from './table.ts'
 import { bytesText, countText, plain } from './words.ts'
@@ -41,7 +42,8 @@ export function printInspection(i: Inspection, style: Style): string {
     ...i.inputs.map((t) => [cell('in', style.dim), cell(plain(t))]),
     ...i.outputs.map((t) => [cell('out', style.dim), cell(plain(t))])
   ]
-  lines.push(...columns(ends, 4), '')
+  for (const line of columns(ends, 4)) lines.push(line)
+  lines.push('')
   const left = shares(i.bytes, 'where the bytes are', (n) => bytesText(n), style)
   const rightSide = shares(i.work, 'where the work is', (n) => `${countText(n)} MACs`, style)
   const wide = Math.max(0, ...left.map((l) => l.width)) + 4
@@ -76,11 +78,14 @@ function shares(all: readonly Share[], title: string, unit: (n: number) => strin
   const unknown = all.filter((s) => s.value === undefined)
   const rows = known.slice(0, shown)
   const rest = known.slice(shown)
-  const most = Math.max(1, ...known.map((s) => s.value ?? 0))
+  const most = greatest(
+    known.map((s) => s.value ?? 0),
+    1
+  )
   const names = rows.map((s) => plain(s.kind, 28))
-  const wide = Math.max(12, ...names.map(width))
+  const wide = greatest(names.map(width), 12)
   const values = rows.map((s) => unit(s.value ?? 0))
-  const valueWide = Math.max(0, ...values.map(width))
+  const valueWide = greatest(values.map(width), 0)
   const out: Line[] = [{ text: style.bold(title), width: width(title) }]
   for (const [k, s] of rows.entries()) {
     const drawn = pad(bar((s.value ?? 0) / most, 16), 16)

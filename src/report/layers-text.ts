@@ -1,5 +1,6 @@
 /** Layers and engines for a terminal: the worst first. */
 
+import { greatest } from '../base/extremes.ts'
 import { type Cell, cell, columns, right, type Style } from './table.ts'
 import type { Coverage, EngineModel, Layer, Report } from './types.ts'
 import { bytesText, dbText, dbWords, metricText, msText, plain, significant, whole } from './words.ts'
@@ -102,7 +103,10 @@ const coveredOf = (c: Coverage | undefined): string | undefined => c && spanText
 /** One sentence on a model in two engines. */
 export function engineWords(m: EngineModel): string {
   if (m.failed) return `${m.failed.engine} cannot run it: ${m.failed.reason}`
-  const worst = Math.max(0, ...m.outputs.map((o) => o.difference))
+  const worst = greatest(
+    m.outputs.map((o) => o.difference),
+    0
+  )
   const bound = `${significant(worst * 100, 2)} % of the largest value, ${significant(m.tolerance * 100, 2)} % allowed`
   if (m.agrees) return `same numbers (${bound})`
   const where = m.first

@@ -1,5 +1,7 @@
 /** Aligned columns for a terminal: widths count code points, colour is put on after padding. */
 
+import { greatest } from '../base/extremes.ts'
+
 /** Colours by meaning; each function puts its colour around a text. */
 export interface Style {
   readonly bold: (text: string) => string
@@ -42,9 +44,15 @@ export function columns(
   gap = 3,
   least: readonly number[] = []
 ): string[] {
-  const count = Math.max(0, ...rows.map((r) => r.length))
+  const count = greatest(
+    rows.map((r) => r.length),
+    0
+  )
   const widths = Array.from({ length: count }, (_, i) =>
-    Math.max(least[i] ?? 0, ...rows.map((r) => width(r[i]?.text ?? '')))
+    greatest(
+      rows.map((r) => width(r[i]?.text ?? '')),
+      least[i] ?? 0
+    )
   )
   return rows.map((row) => {
     const line = row

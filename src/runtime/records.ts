@@ -26,7 +26,8 @@ export async function kernelTimes(
   session.endProfiling()
   const names = (await folder.names()).filter((name) => name.startsWith(prefix))
   const out: KernelTime[] = []
-  for (const name of names) out.push(...parseProfile(new TextDecoder().decode(toArray(await folder.read(name)))))
+  for (const name of names)
+    for (const time of parseProfile(new TextDecoder().decode(toArray(await folder.read(name))))) out.push(time)
   return out
 }
 

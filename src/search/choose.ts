@@ -1,4 +1,5 @@
 /** Which candidate wins: pure functions of what was measured. */
+import { least } from '../base/extremes.ts'
 import type { Ratio } from '../types.ts'
 
 export const objectives = ['balanced', 'size', 'latency', 'macs'] as const
@@ -50,7 +51,7 @@ export function choose(
   maxDrop: number | undefined
 ): { readonly winner: number | undefined; readonly verdicts: readonly Verdict[] } {
   const verdicts = all.map((s) => judge(s, objective, maxDrop))
-  const best = Math.min(...verdicts.map((v) => v.score ?? Number.POSITIVE_INFINITY))
+  const best = least(verdicts.map((v) => v.score ?? Number.POSITIVE_INFINITY))
   const tied = all.flatMap((_, i) => ((verdicts[i]?.score ?? Number.POSITIVE_INFINITY) <= best * tie ? [i] : []))
   const key = (i: number): number => (objective === 'latency' ? all[i]?.bytesRatio : all[i]?.error) ?? 0
   const winner = Number.isFinite(best) ? tied.sort((a, b) => key(a) - key(b))[0] : undefined

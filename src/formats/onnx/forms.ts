@@ -137,7 +137,7 @@ function applyTo(graph: Graph, replaced: Rewrite['replaced'], changed: Rewrite['
   for (const n of graph.nodes) {
     const made = replaced.get(n)
     for (const v of made?.values ?? []) values.set(v.id, v)
-    nodes.push(...(made?.nodes ?? [n]))
+    for (const node of made?.nodes ?? [n]) nodes.push(node)
     if (made) for (const id of [...n.inputs, ...n.outputs]) if (id) loose.add(id)
   }
   const used = new Set([...graph.inputs, ...graph.outputs, ...nodes.flatMap((n) => [...reads(n), ...n.outputs])])

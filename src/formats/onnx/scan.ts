@@ -139,7 +139,7 @@ class Scanner {
       if (!made) continue
       const end = this.at
       if (begin > kept) out.push(this.copy(kept, begin))
-      out.push(...made)
+      for (const part of made) out.push(part)
       kept = end
     }
     if (kept === from) return undefined

@@ -180,13 +180,17 @@ function graphParts(graph: Graph, c: Context): Bytes[] {
     valueInfo: declared.map((v) => valueInfo(v.id, v)).filter((v) => v.type)
   })
   const out: Bytes[] = []
-  for (const n of graph.nodes) out.push(...field(1, nodeParts(n, c)))
+  for (const n of graph.nodes) put(out, 1, nodeParts(n, c))
   out.push(toBinary(GraphProtoSchema, header))
-  for (const v of graph.values.values()) if (v.data) out.push(...field(5, tensorParts(v.data, v.id, c.external)))
+  for (const v of graph.values.values()) if (v.data) put(out, 5, tensorParts(v.data, v.id, c.external))
   return out
 }
 
-const field = (number: number, parts: readonly Bytes[]): Bytes[] => [prefix(number, total(parts)), ...parts]
+/** Adds a field of nested parts. */
+function put(out: Bytes[], number: number, parts: readonly Bytes[]): void {
+  out.push(prefix(number, total(parts)))
+  for (const part of parts) out.push(part)
+}
 
 function valueInfo(name: string, v: Value | undefined): ValueInfoProto {
   const type = v && writeType(v)
@@ -202,24 +206,25 @@ function nodeParts(n: Node, c: Context): Bytes[] {
     output: [...n.outputs]
   })
   const out: Bytes[] = [toBinary(NodeProtoSchema, header)]
-  for (const [name, a] of Object.entries(n.attrs)) out.push(...field(5, attrParts(name, a, c)))
+  for (const [name, a] of Object.entries(n.attrs)) put(out, 5, attrParts(name, a, c))
   return out
 }
 
 function attrParts(name: string, a: Attr, c: Context): Bytes[] {
   if (a.kind === 'raw') return [a.value]
   const out: Bytes[] = [attrHeader(name, a)]
-  if (a.kind === 'tensor') out.push(...field(5, tensorParts(a.value, '', undefined)))
-  if (a.kind === 'tensors') for (const t of a.value) out.push(...field(10, tensorParts(t, '', undefined)))
-  if (a.kind === 'graph') out.push(...field(6, graphParts(a.value, c)))
-  if (a.kind === 'graphs') for (const g of a.value) out.push(...field(11, graphParts(g, c)))
+  if (a.kind === 'tensor') put(out, 5, tensorParts(a.value, '', undefined))
+  if (a.kind === 'tensors') for (const t of a.value) put(out, 10, tensorParts(t, '', undefined))
+  if (a.kind === 'graph') put(out, 6, graphParts(a.value, c))
+  if (a.kind === 'graphs') for (const g of a.value) put(out, 11, graphParts(g, c))
   return out
 }
 
 function tensorParts(t: Tensor, name: string, external: External | undefined): Bytes[] {
   const header = tensorHeader(t, name)
   if (t.strings) return [toBinary(TensorProtoSchema, header)]
-  if (!external || t.bytes.length <= smallBytes) return [toBinary(TensorProtoSchema, header), ...field(9, [t.bytes])]
+  if (!external || t.bytes.length <= smallBytes)
+    return [toBinary(TensorProtoSchema, header), prefix(9, t.bytes.length), t.bytes]
   const externalData = external.place(t.bytes).map((e) => create(StringStringEntryProtoSchema, e))
   return [toBinary(TensorProtoSchema, { ...header, dataLocation: TensorProto_DataLocation.EXTERNAL, externalData })]
 }

@@ -3,6 +3,7 @@
  * channel gets the mean and deviation back that it had over some samples, y' = (y − μ)·σ_wide/σ + μ_wide, by its weight and
  * bias (REPAIR, Jordan et al., ICLR 2023). One run does, since a layer is put right in the graph before the next reads it.
  */
+import { greatest } from '../../base/extremes.ts'
 import { type Draft, edit } from '../../ir/edit.ts'
 import { constant, consumers } from '../../ir/graph.ts'
 import { elementCount, scalar, tensor, toFloats } from '../../ir/tensor.ts'
@@ -42,7 +43,10 @@ export async function repaired(narrow: Model, wide: Model, kept: Kept, data: Dat
   const typed = inferShapes(wide)
   const layers = layersOf(typed)
   const made = typed.graph.nodes.flatMap((n) => n.outputs)
-  const largest = Math.max(1, ...made.map((id) => sampleBytes(typed, id)))
+  const largest = greatest(
+    made.map((id) => sampleBytes(typed, id)),
+    1
+  )
   const samples = Math.min(mostSamples, data.size, Math.floor(mostBytes / largest))
   if (layers.length === 0 || samples < leastSamples || prescribed(fedOf(wide)) !== undefined) return narrow
   const held = await heldSamples(data, samples)

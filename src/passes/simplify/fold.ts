@@ -142,8 +142,10 @@ function connected(graph: Graph, foldable: ReadonlySet<Node>): Node[][] {
       const maker = id === null ? undefined : producer(graph, id)
       const other = maker && part.get(maker)
       if (!other || other === mine) continue
-      for (const n of mine) part.set(n, other)
-      other.push(...mine)
+      for (const n of mine) {
+        part.set(n, other)
+        other.push(n)
+      }
       mine = other
     }
     part.set(node, mine)

@@ -36,7 +36,7 @@ function blockOf(graph: Graph, add: Node, skip: string, end: string): Block | un
     if (!maker || isOutput(graph, id)) return undefined
     if (branch.has(maker)) continue
     branch.add(maker)
-    open.push(...reads(maker))
+    for (const read of reads(maker)) open.push(read)
   }
   const isInside = (n: Node): boolean => branch.has(n) || n === add
   const isClosed = [...branch].every((n) =>

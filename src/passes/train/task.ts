@@ -128,7 +128,7 @@ async function readLabels(d: Dataset, ctx: Context): Promise<readonly number[]> 
   const labels: number[] = []
   for await (const b of d.batches({ batch: 256 })) {
     stopIfAborted(ctx.signal)
-    labels.push(...(b.labels ?? []))
+    for (const label of b.labels ?? []) labels.push(label)
     ctx.progress('reading labels', labels.length, d.size)
   }
   return labels

@@ -212,7 +212,7 @@ function assignmentOf(parts: readonly Part[], point: Point): Assignment {
     const type = part.ways[point.picks[l] as number]?.type
     if (type === undefined || type === 'float') continue
     const list = out[type] ?? []
-    list.push(...part.nodes)
+    for (const node of part.nodes) list.push(node)
     out[type] = list
   }
   return out

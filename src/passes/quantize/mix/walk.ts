@@ -8,6 +8,7 @@
  * its standard error is taken as that of the one that tells most, since all are measured on the same samples. A model
  * keeps the bound when its own measured drop does and (k + error)·e² does too.
  */
+import { least as smallest } from '../../../base/extremes.ts'
 import type { Comparison } from '../../../types.ts'
 import type { Point } from './knapsack.ts'
 
@@ -26,7 +27,7 @@ const widthOf95 = 3.92
 /** The drop that a measured model's e² makes likely, with its standard error on top. */
 function likelyDrop(m: Loss, all: readonly Loss[]): number {
   const above = all.filter((x) => x.error >= m.error)
-  const next = Math.min(...above.flatMap((x) => (x === m ? [] : x.error)))
+  const next = smallest(above.flatMap((x) => (x === m ? [] : x.error)))
   const most = Math.max(next, reach * m.error)
   let [drops, errors, least] = [0, 0, Number.POSITIVE_INFINITY]
   for (const { drop, error } of above) {

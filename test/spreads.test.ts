@@ -1,0 +1,125 @@
+/**
+ * A call takes only some ten thousand arguments: `Math.max(...values)` throws a RangeError on long lists, and only there.
+ * So whatever is spread into a call stands in this list, with the reason why it is short. For other lists there are
+ * `least` and `greatest` (base/extremes.ts), and loops.
+ */
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import ts from 'typescript'
+import { expect, it } from 'vitest'
+
+/** File → what is spread → why it is short. */
+const allowed: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  'cli/fault.ts': {
+    'stackOf(error).map((l) => style.dim(` ${plain(l, 400)}`))': 'lines of a stack trace'
+  },
+  'cli/help.ts': {
+    '[...rows.values()].flat().map((r) => width(r.left))': 'flags of a command',
+    'wrapped(r.left, r.text, wide, style)': 'lines of one help text',
+    'page.examples.map((e) => ` ${e}`)': 'examples of a command',
+    'groups.flatMap((g) => g.commands.map((c) => width(c.name)))': 'commands',
+    'columns(rows, 4, 3, [wide])': 'commands of a group'
+  },
+  'data/metrics.ts': {
+    scored: 'a tuple'
+  },
+  'formats/onnx/digits.ts': {
+    'planes.map(digitsPerByte)': 'planes of digits, at most eight'
+  },
+  'formats/onnx/foldable.ts': {
+    added: 'constants that spell one weight'
+  },
+  'formats/onnx/gap.ts': {
+    'storeApart(t, bits)': 'ways to store one weight'
+  },
+  'formats/onnx/opsets.ts': {
+    names: 'attribute names in the source'
+  },
+  'ir/text.ts': {
+    values: 'expressions in a template in the source'
+  },
+  'node/jobs/quantize-for.ts': {
+    '(await familyOf(m, wanted, work))': 'files made from one model'
+  },
+  'node/presets/compare.ts': {
+    known: 'outputs that a preset compares'
+  },
+  'node/worker.ts': {
+    'm.told': 'a tuple'
+  },
+  'ops/einsum.ts': {
+    'found.sizes.values()': 'letters of an equation, at most 52'
+  },
+  'ops/move.ts': {
+    '(content ?? unknownDims(length as number))': 'followed elements of a value, at most 64'
+  },
+  'ops/reduce.ts': {
+    content: 'followed elements of a value, at most 64'
+  },
+  'ops/resize.ts': {
+    ratios: 'axes of a value'
+  },
+  'passes/quantize/mix/knapsack.ts': {
+    'choices.map((c) => c.cost)': 'types that a weight can have, at most 255'
+  },
+  'passes/quantize/mix/latency.ts': {
+    '(await giveBack(model, rounded, look, { ...o, maxDrop: o.maxDrop }, ctx))':
+      'one for every step of the search for float layers'
+  },
+  'passes/quantize/mix/report.ts': {
+    steps: 'types that a weight can have'
+  },
+  'passes/recipe.ts': {
+    again: 'passes of a recipe'
+  },
+  'report/html.ranges.ts': {
+    tables: 'at most two'
+  },
+  'report/html.ts': {
+    charts: 'charts of one section',
+    "all.map( ([name, points]) => html`<h3>${name}</h3>${curveChart(name, points)}<details><summary>numbers</summary><pre>${points.map(([x, y]) => `${x}\\t${y}`).join(' · ')}</pre></details>` )":
+      'charts of one section'
+  },
+  'report/inspection.ts': {
+    'left.map((l) => l.width)': 'rows of a page: the kinds shown are few',
+    'columns( i.savings.map((s): Cell[] => [ cell(plain(s.what, 60)), cell(plain(s.effect, 60)), cell(s.command, style.accent) ]), 4 )':
+      'rows of a page: the kinds shown are few'
+  },
+  'search/prove.ts': {
+    'doubts(promised, input.maxDrop)': 'notes on one promise'
+  },
+  'train/differentiate.ts': {
+    'statisticsOf(node, form, statistics.at(-1))': 'running means of one node'
+  }
+}
+
+const source = join(import.meta.dirname, '../src')
+const isChecked = (file: string): boolean => file.endsWith('.ts') && !/\.(test|cases)\.ts$/.test(file)
+
+/** Arguments that are spread in the calls of a file, as they are written, their white space joined. */
+function spreadsOf(text: string): string[] {
+  const file = ts.createSourceFile('file.ts', text, ts.ScriptTarget.Latest, true)
+  const found: string[] = []
+  const walk = (node: ts.Node): void => {
+    const isCall = ts.isCallExpression(node) || ts.isNewExpression(node)
+    for (const a of (isCall && node.arguments) || [])
+      if (ts.isSpreadElement(a)) found.push(a.expression.getText(file).replace(/\s+/g, ' '))
+    ts.forEachChild(node, walk)
+  }
+  walk(file)
+  return found
+}
+
+it('finds what is spread into calls and constructors, not what is spread into lists', () => {
+  expect(spreadsOf('f(1, ...a.map((x) =>\n x)); new Set([...b]); new Date(...c)')).toEqual(['a.map((x) => x)', 'c'])
+})
+
+it('spreads only short lists into arguments', () => {
+  const found = new Map<string, Set<string>>()
+  for (const file of readdirSync(source, { recursive: true, encoding: 'utf8' }).filter(isChecked)) {
+    const spreads = spreadsOf(readFileSync(join(source, file), 'utf8'))
+    if (spreads.length > 0) found.set(file.replaceAll('\\', '/'), new Set(spreads))
+  }
+  const listed = Object.entries(allowed).map(([file, all]) => [file, new Set(Object.keys(all))] as const)
+  expect(found).toEqual(new Map(listed))
+})
