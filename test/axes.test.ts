@@ -77,4 +77,15 @@ describe.skipIf(!isBuilt)('samples are not in front everywhere (skipped before n
       const timed = await pare(['bench', file, '--seconds', '0.05', '--json'], { cwd: folder })
       expect(timed.status, timed.err).toBe(0)
     }, 120_000)
+
+  it('--max-time: a length of time, within which a candidate is found', async () => {
+    const file = join(folder, 'timed.onnx')
+    await save(cases['windows']?.model as Model, file)
+    const args = ['compress', file, '-o', join(folder, 'timed.small.onnx'), '--json', '--max-time']
+    const wrong = await pare([...args, 'soon'], { cwd: folder })
+    expect([wrong.status, /90s, 30min, 2h/.test(wrong.err)]).toEqual([2, true])
+    const { status, out, err } = await pare([...args, '1s'], { cwd: folder })
+    expect(status, err).toBe(0)
+    expect((JSON.parse(out) as Report).notes.join('\n')).toMatch(/the time allowed ended the search after/)
+  }, 120_000)
 })

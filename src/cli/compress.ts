@@ -1,3 +1,4 @@
+import { PareError } from '../base/errors.ts'
 import { passFor } from '../passes/index.ts'
 import { parseOptions } from '../passes/pass.ts'
 import { type Objective, objectives } from '../search/choose.ts'
@@ -49,6 +50,13 @@ export const command: Command = {
       about: `how candidates are searched for; ${strategies.map((s) => `${s.name}: ${s.summary}`).join('; ')}`
     },
     recipeFlag,
+    {
+      name: 'max-time',
+      kind: 'text',
+      hint: '30min',
+      group: 'search',
+      about: 'how long the whole may take (90s, 30min, 2h): no candidate is begun that would not end in time'
+    },
     ...placeFlags,
     ...outputFlags,
     { ...resumeFlag, about: 'go on after the last candidate that the same command measured, where it was stopped' },
@@ -79,6 +87,7 @@ export const command: Command = {
       ...(metric === undefined ? {} : { metric }),
       ...(maxDrop === undefined ? {} : { maxDrop }),
       ...(recipe === undefined ? { strategy: text(given, 'strategy') ?? strategies[0].name } : { recipe }),
+      ...maxTime(text(given, 'max-time')),
       ...(isOn(given, 'resume') ? { resume: true } : {})
     }
     return runInWorker(job, given, at, {
@@ -88,4 +97,15 @@ export const command: Command = {
       next: () => verifyLine(given, model, out)
     })
   }
+}
+
+const seconds: Readonly<Record<string, number>> = { s: 1, min: 60, h: 3600 }
+
+/** `90s`, `30min`, `2h`. Throws `E_USAGE`. */
+function maxTime(given: string | undefined): { readonly maxSeconds?: number } {
+  if (given === undefined) return {}
+  const [, count, unit = ''] = /^(\d+(?:\.\d+)?)\s*(s|min|h)$/.exec(given) ?? []
+  if (count === undefined)
+    throw new PareError('E_USAGE', `'${given}' is no length of time`, { where: '--max-time', hint: '90s, 30min, 2h' })
+  return { maxSeconds: Number(count) * (seconds[unit] as number) }
 }

@@ -42,6 +42,8 @@ export interface Job {
   readonly reference?: string
   /** `compress`: how candidates are searched for, by name. */
   readonly strategy?: string
+  /** `compress`: seconds that the whole may take. */
+  readonly maxSeconds?: number
   /** `apply` and `compress`: go on from the checkpoints and the journal of a run that was stopped. */
   readonly resume?: boolean
   /** Commands that write a model: options of the format that it is written in. */

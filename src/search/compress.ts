@@ -55,6 +55,7 @@ async function search(
   const { trials, notes } = await runStrategy({
     ...{ strategy, rng: input.rng.fork('strategy'), identity: await identityOf(input) },
     ...(input.journal ? { journal: input.journal } : {}),
+    ...(input.timeLeft ? { timeLeft: input.timeLeft } : {}),
     measure: async (proposal, key) => {
       const { trial, made } = await bench.attempt(proposal, key)
       last = made

@@ -54,6 +54,8 @@ export interface CompressInput {
   readonly strategy?: string
   /** What tells this job from others beside what is given here: hash of the model's file, versions, machine, seed. */
   readonly identity?: Identity
+  /** Milliseconds that are left for the whole; absent: it takes as long as it takes. */
+  timeLeft?(): number
   /** Absent: a search that is stopped begins anew. */
   readonly journal?: Journal
   /** For passes of a recipe that train long. */

@@ -57,6 +57,27 @@ describe('running a strategy', () => {
     }
   })
 
+  it('begins no candidate that would not end in the time left, with a proof behind it', async () => {
+    let left = 1000
+    const asked: string[] = []
+    const measure = async (proposal: Proposal, key: string): Promise<Trial> => {
+      asked.push(key)
+      left -= 300
+      return failed(proposal, key)
+    }
+    let n = 0
+    const endless: Strategy = { next: () => ({ name: 'next', recipe: [['fuse', { n: n++ }]] }) }
+    const { trials, notes } = await runStrategy({
+      strategy: endless,
+      rng: rng(1),
+      identity,
+      measure,
+      timeLeft: () => left
+    })
+    expect([trials.length, asked.length]).toEqual([2, 2])
+    expect(notes.join()).toBe('the time allowed ended the search after 2 candidates: others were not tried')
+  })
+
   it('says what of a journal was not asked for', async () => {
     const recipe = [['simplify', {}]] as const
     const other = failed({ name: 'other', recipe }, keyOf(identity, recipe))

@@ -10,6 +10,8 @@ export interface RunOptions {
   /** What is searched in; part of every trial's key. */
   readonly identity: Identity
   readonly journal?: Journal
+  /** Milliseconds that are left. No candidate is begun that, with a proof of the choice behind it, would take longer. */
+  timeLeft?(): number
   /** Makes and measures a candidate. Its failure is a trial too. */
   measure(proposal: Proposal, key: string): Promise<Trial>
   /** Called with every trial once it is finished, and written down. */
@@ -28,26 +30,38 @@ export async function runStrategy(o: RunOptions): Promise<Run> {
   const known = new Map(opened.trials.map((t) => [t.key, t]))
   const unused = new Set(known.keys())
   const trials: Trial[] = []
+  let longest = 0
+  let isLate = false
   for (;;) {
+    if (o.timeLeft && trials.length > 0 && o.timeLeft() < 2 * longest) {
+      isLate = true
+      break
+    }
     const proposal = o.strategy.next(trials, [], o.rng.fork(`proposal ${trials.length}`))
     if (proposal === 'done') break
     const key = keyOf(o.identity, proposal.recipe)
     const before = known.get(key)
+    const left = o.timeLeft?.() ?? 0
     const trial = before ? { ...before, proposal } : plain(await o.measure(proposal, key))
+    longest = Math.max(longest, left - (o.timeLeft?.() ?? 0))
     if (!before) await o.journal?.append(trial)
     known.set(key, trial)
     unused.delete(key)
     trials.push(trial)
     await o.finished?.(trial, trials)
   }
-  return { trials, notes: [...opened.notes, ...resumed(opened.trials.length - unused.size, unused.size)] }
+  const late = isLate
+    ? [`the time allowed ended the search after ${counted(trials.length)}: others were not tried`]
+    : []
+  return { trials, notes: [...late, ...opened.notes, ...resumed(opened.trials.length - unused.size, unused.size)] }
 }
 
+const counted = (n: number): string => (n === 1 ? '1 candidate' : `${n} candidates`)
+
 function resumed(used: number, unused: number): string[] {
-  const candidates = (n: number): string => (n === 1 ? '1 candidate' : `${n} candidates`)
   return [
-    ...(used > 0 ? [`went on after ${candidates(used)} that a run before had measured`] : []),
-    ...(unused > 0 ? [`${candidates(unused)} of the journal not asked for this time`] : [])
+    ...(used > 0 ? [`went on after ${counted(used)} that a run before had measured`] : []),
+    ...(unused > 0 ? [`${counted(unused)} of the journal not asked for this time`] : [])
   ]
 }
 

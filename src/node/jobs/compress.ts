@@ -31,6 +31,7 @@ import { firstFeeds, processOf } from './timing.ts'
 export async function compressJob(job: Job, hooks: JobHooks, catalog: Catalog): Promise<JobResult> {
   const { out } = job
   if (out === undefined) throw new PareError('E_USAGE', 'no output is named', { hint: '--out FILE' })
+  const begun = performance.now()
   const o = await openJob(job, catalog)
   refuseUnrunnable(o)
   const parts = await partsOf(job, o)
@@ -45,7 +46,12 @@ export async function compressJob(job: Job, hooks: JobHooks, catalog: Catalog): 
   const [resume, identity] = [job.resume ?? false, await identityOf(job, o)]
   const [journal, checkpoints] = [journalBeside(out, { resume }), checkpointsBeside(out, { resume })]
   try {
-    const input = { ...inputOf(job, o, parts, hooks, scratch), shapes }
+    const { maxSeconds } = job
+    const input = {
+      ...inputOf(job, o, parts, hooks, scratch),
+      shapes,
+      ...(maxSeconds === undefined ? {} : { timeLeft: () => maxSeconds * 1000 - (performance.now() - begun) })
+    }
     const result = await compress({ ...input, metrics, objective, identity, journal, checkpoints })
     const before = { ...sizes, ...result.report.before }
     const guessed = [...parts.guessed, ...runNotes(o)]

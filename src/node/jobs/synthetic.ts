@@ -5,10 +5,15 @@ import { arrayDataset, type LabelledDataset } from '../../data/arrays.ts'
 import { looksLikeState } from '../../ir/states.ts'
 import { byteLength, elementCount } from '../../ir/tensor.ts'
 import { costOf, type Shapes } from '../../ops/cost.ts'
+import { countText } from '../../report/words.ts'
 import { batching, feedsOf, firstRun, wholeInputs } from '../../runtime/batches.ts'
 import { madeShapes, preparedInputs, seriesLengths } from '../../search/made-inputs.ts'
 import type { Dataset, Model, Runner, Session, Tensor } from '../../types.ts'
 import { hasLoops } from './foreseen.ts'
+
+/** MACs that all random samples of a model may take together; and the fewest samples, which can still be split. */
+const affordable = 64e9
+const fewest = 6
 
 type Asked = { readonly model: Model; readonly inputs: Session['inputs'] }
 
@@ -69,14 +74,18 @@ async function lengthByRunning(o: Asked & { readonly engine: Runner }, rng: Rng)
   }
 }
 
-/** `size` samples for every input, and a note of the sizes that were taken where the model leaves them open. */
+/** Samples for every input: `wanted`, or as many as a heavy model runs through in reasonable time; and a note of the sizes that were taken where the model leaves them open. */
 export async function syntheticDataset(
   o: Asked & { readonly engine: Runner },
   rng: Rng,
-  size: number
+  wanted: number
 ): Promise<{ readonly data: LabelledDataset; readonly notes: readonly string[] }> {
   const series = await lengthByRunning(o, rng)
+  const macs = costOf(o.model, madeShapes(o.inputs, series)).total ?? 0
+  const size = Math.max(fewest, Math.min(wanted, Math.floor(affordable / Math.max(1, macs))))
   const samples = preparedInputs(o.model, o.inputs, { rng, count: size, alike: true, series })
+  const fewer =
+    size < wanted ? [`a sample takes ${countText(macs)} MACs: ${size} random samples instead of ${wanted}`] : []
   const whole = wholeInputs(o)
   const columns = o.inputs.map(({ name }) => [
     name,
@@ -85,7 +94,10 @@ export async function syntheticDataset(
       whole.has(name)
     )
   ])
-  return { data: arrayDataset({ inputs: Object.fromEntries(columns) }), notes: guessedSizes(o.inputs, series) }
+  return {
+    data: arrayDataset({ inputs: Object.fromEntries(columns) }),
+    notes: [...guessedSizes(o.inputs, series), ...fewer]
+  }
 }
 
 /** One sample of each, along a first axis. */
