@@ -3,7 +3,7 @@
  * at a time (test/cases). The built program makes a file of each, and the file is run sample by sample.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -122,5 +122,14 @@ describe.skipIf(!isBuilt)('small cases (skipped before npm run build)', () => {
     const found = await make(name, 'compress --data DATA --max-drop 5% --metric relativeError')
     expect(found.status, found.err).toBe(0)
   }, 120_000)
+
+  it('mix-precision: few samples do not refuse what costs nothing', async () => {
+    const made = await make('few-samples', 'mix-precision --data DATA --max-drop 5%')
+    expect(made.status, made.err).toBe(0)
+    const { y } = await outputs('few-samples', made.path)
+    expect(decibels(y as never)).toBeGreaterThan(45)
+    const was = (await stat(file('few-samples', 'model.onnx'))).size
+    expect((await stat(made.path)).size).toBeLessThan(0.85 * was)
+  })
   // MORE
 })

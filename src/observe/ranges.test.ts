@@ -101,6 +101,21 @@ describe('calibrators', () => {
     const r = chooseRange(histogram(values), { ...o, method: 'entropy' })
     expect(r.high).toBeGreaterThan(2.5)
   })
+  it.each([
+    [-1, 1],
+    [0, 6],
+    [-8, 0.5],
+    [-0.3, 5],
+    [-4, 2]
+  ])('entropy keeps values that gather at the bounds of a Clip: %f … %f', (low, high) => {
+    for (const spread of [1, 4, 20]) {
+      const values = Float32Array.from(normal, (x) => Math.min(high, Math.max(low, spread * x)))
+      const h = histogram(values)
+      const power = values.reduce((n, x) => n + x * x, 0)
+      const error = quantizationError(h, chooseRange(h, { ...o, method: 'entropy' }), 256)
+      expect(10 * Math.log10(power / error), `spread ${spread}`).toBeGreaterThan(25)
+    }
+  })
   it('best has no more error than any', () => {
     const h = histogram(normal)
     const error = (method: 'minmax' | 'percentile' | 'entropy' | 'mse' | 'best'): number =>

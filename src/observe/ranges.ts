@@ -87,7 +87,7 @@ const groups = 128
 
 /** The window ±t, from 128 bins to all, with the least divergence. */
 function entropyRange(h: Histogram): Range {
-  const counts = withoutZeros(h)
+  const counts = withoutSpikes(h)
   const bins = counts.length
   const whole = Math.max(-h.low, h.high)
   const steps = Math.max(1, Math.floor(bins / 16))
@@ -95,10 +95,11 @@ function entropyRange(h: Histogram): Range {
   let least = Number.POSITIVE_INFINITY
   for (let step = 1; step <= steps; step++) {
     const r = clipped(h, (whole * step) / steps)
-    const from = Math.max(0, Math.round((r.low - h.from) / h.width))
-    const to = Math.min(bins, Math.round((r.high - h.from) / h.width))
+    // An end that nothing cuts holds its whole bin: values that a Clip gathers at a bound lie on the edge of the last one.
+    const from = r.low === h.low ? 0 : Math.max(0, Math.round((r.low - h.from) / h.width))
+    const to = r.high === h.high ? bins : Math.min(bins, Math.round((r.high - h.from) / h.width))
     if (to - from < groups) continue
-    const d = divergence(counts, from, to)
+    const d = divergence(counts, h.counts, from, to)
     if (d < least) {
       least = d
       best = window(h, from, to)
@@ -107,22 +108,32 @@ function entropyRange(h: Histogram): Range {
   return best
 }
 
-/** The spike of exact zeros (behind Relu) is represented exactly and must not count: its bin gets what its neighbours hold. */
-function withoutZeros(h: Histogram): Float64Array {
-  const at = Math.min(h.counts.length - 1, Math.floor(-h.from / h.width))
-  if (h.low > 0 || h.high < 0) return h.counts
-  const counts = h.counts.slice()
-  const beside = [counts[at - 1], counts[at + 1]].filter((n): n is number => n !== undefined)
-  counts[at] = beside.reduce((a, b) => a + b, 0) / Math.max(1, beside.length)
-  return counts
+/**
+ * Codes hold the spike of exact zeros (behind Relu) and those at the ends (behind Clip) exactly, so that inside of a window
+ * they must not count: their bins get what their neighbours hold.
+ */
+function withoutSpikes(h: Histogram): Float64Array {
+  const { counts } = h
+  const last = counts.length - 1
+  const out = counts.slice()
+  const flatten = (at: number): void => {
+    const beside = [counts[at - 1], counts[at + 1]].filter((n): n is number => n !== undefined)
+    out[at] = beside.reduce((a, b) => a + b, 0) / Math.max(1, beside.length)
+  }
+  if (h.low <= 0 && h.high >= 0) flatten(Math.min(last, Math.floor(-h.from / h.width)))
+  for (const at of [0, last]) if ((out[at] as number) > spike * ((at ? counts[last - 1] : counts[1]) ?? 0)) flatten(at)
+  return out
 }
 
-/** KL(P ‖ Q) of a window; infinite where it is empty. */
-function divergence(counts: Float64Array, from: number, to: number): number {
+/** A bin at an end that holds so many times what its neighbour does is a spike. */
+const spike = 4
+
+/** KL(P ‖ Q) of a window over counts without spikes; what lies outside counts as it is. Infinite where it is empty. */
+function divergence(counts: Float64Array, all: Float64Array, from: number, to: number): number {
   const n = to - from
   const p = counts.slice(from, to)
-  for (let i = 0; i < from; i++) p[0] = (p[0] as number) + (counts[i] as number)
-  for (let i = to; i < counts.length; i++) p[n - 1] = (p[n - 1] as number) + (counts[i] as number)
+  for (let i = 0; i < from; i++) p[0] = (p[0] as number) + (all[i] as number)
+  for (let i = to; i < counts.length; i++) p[n - 1] = (p[n - 1] as number) + (all[i] as number)
   const q = new Float64Array(n)
   for (let g = 0; g < groups; g++) {
     const start = Math.floor((g * n) / groups)

@@ -29,9 +29,9 @@ interface Watched {
   readonly notes: readonly string[]
 }
 
-function watched(m: Model): Watched {
+function watched(m: Model, [calibration, selection]: readonly [number, number] = [128, 256]): Watched {
   const [plans, replayed]: [MixPlan[], Recipe[]] = [[], []]
-  const data = { calibration: normalData(m, 128), selection: normalData(m, 256) }
+  const data = { calibration: normalData(m, calibration), selection: normalData(m, selection) }
   const base = testContext()
   const measure = measurer({
     engine: nodeRunner(),
@@ -54,6 +54,35 @@ const run = (m: Model, o: object, ctx: Context): Promise<Model> =>
   mixPrecision.run(m, parseOptions(mixPrecision, o), ctx)
 
 describe('mix-precision', () => {
+  it.each([
+    [
+      'a single layer',
+      0.05,
+      [5, 7],
+      model`
+      input x: f32[N,16]
+      h = MatMul(x, A: f32[16,32])
+      y = Relu(h)
+      output y`
+    ],
+    [
+      'a filter bank',
+      0.05,
+      [6, 9],
+      model`
+      input x: f32[N,4,6,6]
+      c = Conv(x, W: f32[8,4,3,3], B: f32[8])
+      p = GlobalAveragePool(c)
+      y = Flatten(p)
+      output y`
+    ],
+    ['two layers and a strict bound', 0.01, [40, 60], net]
+  ] as const)('takes float16 where it costs nothing and few samples tell little: %s', async (_, maxDrop, parts, m) => {
+    const { ctx, plans, notes } = watched(m, parts)
+    expect(await run(m, { maxDrop, types: ['float16', 'int8'], minElements: 64 }, ctx)).not.toBe(m)
+    expect(plans[0]?.layers.map((l) => l.type)).not.toContain('float')
+    expect(notes.join()).not.toContain('no weight can be stored')
+  })
   it('gives fewer bits for a larger bound, and says why', async () => {
     const strict = watched(net)
     const loose = watched(net)

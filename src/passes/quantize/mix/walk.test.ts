@@ -66,6 +66,15 @@ describe('isSafe', () => {
     expect(isSafe(fine, [fine], 0.01)).toBe(false)
     expect(isSafe(fine, [fine, measured(0.1, 0.02, 0.03)], 0.01)).toBe(true)
   })
+  it('learns from the one above also where the same model is measured again', () => {
+    const fine = [measured(2.5e-8, 0, 0.24), measured(2.51e-8, 0, 0.24), measured(2.5e-8, 0, 0.24)]
+    const coarse = measured(2.4e-5, 0, 0.24)
+    for (const m of fine) {
+      expect(isSafe(m, fine, 0.05)).toBe(false)
+      expect(isSafe(m, [...fine, coarse], 0.05)).toBe(true)
+    }
+    expect(isSafe(coarse, [...fine, coarse], 0.05)).toBe(false)
+  })
   it('never takes what loses too much itself', () => {
     expect(isSafe(measured(0, 0.02), [], 0.01)).toBe(false)
   })

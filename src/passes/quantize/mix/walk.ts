@@ -21,13 +21,15 @@ export interface Measured extends Comparison {
 }
 
 const reach = 16
+/** Up to so many times the disturbance is the same one, measured again: it tells nothing more of k. */
+const same = 2
 /** A 95 % interval is so many standard errors wide. */
 const widthOf95 = 3.92
 
 /** The drop that a measured model's e² makes likely, with its standard error on top. */
 function likelyDrop(m: Loss, all: readonly Loss[]): number {
   const above = all.filter((x) => x.error >= m.error)
-  const next = smallest(above.flatMap((x) => (x === m ? [] : x.error)))
+  const next = smallest(above.flatMap((x) => (x.error > same * m.error ? x.error : [])))
   const most = Math.max(next, reach * m.error)
   let [drops, errors, least] = [0, 0, Number.POSITIVE_INFINITY]
   for (const { drop, error } of above) {

@@ -134,6 +134,26 @@ describe('quantize-static', () => {
       expect(Math.abs(bias[c] as number) / (planOf(plan, 'x').scale * (scales[c] as number))).toBeCloseTo(2 ** 30, -4)
     expect(await sqnr(m, made)).toBeGreaterThan(30)
   })
+  it.each(['entropy', 'mse', 'percentile', 'minmax', 'best'] as const)(
+    'keeps values that Clip bounds, by %s',
+    async (calibrator) => {
+      for (const [low, high] of [
+        [-1, 1],
+        [0, 6]
+      ]) {
+        const m = model`
+        input x: f32[N,4,8,8]
+        const low: f32[] = ${low}
+        const high: f32[] = ${high}
+        a = Clip(x, low, high)
+        b = Conv(a, W: f32[8,4,3,3])
+        output b`
+        const calibration = normalData(m, samples, { scale: 12 })
+        const { model: made } = await run(m, { calibrator }, { data: { calibration } })
+        expect(-10 * Math.log10(await noise(m, made, calibration))).toBeGreaterThan(30)
+      }
+    }
+  )
   it('keeps a Clip that only saturation does within its bounds', async () => {
     const m = model`
       input x: f32[N,3,8,8]
