@@ -23,7 +23,7 @@ export interface AloneOptions {
 
 /** Samples that the outputs are compared on. */
 const samples = 8
-/** Bytes of weights that are handed to the engine, over all layers, at most. */
+/** Bytes of weights that may be handed to the engine, summed over all layers: each layer opens the model once. */
 const mostBytes = 16e9
 
 /** By compared value; empty where the models are too large to be opened once a layer. */

@@ -1,4 +1,7 @@
-/** `Context.measure`: a model beside the one it came from, on the samples that choose; those are read and run once. */
+/**
+ * `Context.measure`: compares a model with the one it came from, on the samples that choices are made by. These samples are
+ * read once, and the original runs on them once, where both fit into memory.
+ */
 import { evaluateDim } from '../base/dim.ts'
 import { PareError, stopIfAborted } from '../base/errors.ts'
 import type { Rng } from '../base/random.ts'
@@ -168,7 +171,7 @@ async function* seenBy(
   held.set(beside, models.set(most, kept))
 }
 
-/** The batches that hold exactly the first so many samples, where there are such. */
+/** The batches that together hold exactly the first `count` samples; `undefined` where no batch ends with the last of them. */
 function firstSamples(seen: readonly Seen[], count: number): readonly Seen[] | undefined {
   let n = 0
   for (const [i, { batch }] of seen.entries()) {

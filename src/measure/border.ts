@@ -3,7 +3,7 @@ import { batching, runOf, runOn } from '../runtime/batches.ts'
 import type { Batch, Model, Session, Tensor } from '../types.ts'
 import { prefixOf } from './cut.ts'
 
-/** Values of the last border are kept up to so many bytes, and made again each time beyond. */
+/** Bytes of values at the last border that are kept, at most. Values that take more are computed again each time. */
 const mostHeld = 64 * 1024 * 1024
 
 type Values = Readonly<Record<string, Tensor>>
@@ -14,7 +14,7 @@ interface Held {
   readonly all: readonly Values[]
 }
 
-/** Adds to batches the values that a model has for them; those of the last border asked for are kept. */
+/** Gives batches with the model's values at a border. The values at the border that was asked for last are kept. */
 export function borderValues(open: (model: Model) => Promise<Session>) {
   let held: Held | undefined
   return { of }

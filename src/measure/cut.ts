@@ -1,4 +1,7 @@
-/** A compressed model cut at the values that the original has too, and fed the original's there: only each layer's own change is left. */
+/**
+ * A compressed model, cut at the values that the original has too. At the cuts it is fed the original's values, so that the
+ * output of a layer differs from the original's by the change of this layer alone.
+ */
 import { evaluateDim } from '../base/dim.ts'
 import { edit, renameReads } from '../ir/edit.ts'
 import { constant, reads } from '../ir/graph.ts'
@@ -93,7 +96,7 @@ export function valueBytes(graph: Graph, id: string): number {
   return (elements * bitsOf(dtype)) / 8
 }
 
-/** What constants can change: the nodes that follow them. */
+/** The nodes that follow some constants: what a change of these constants can change. */
 export interface Suffix {
   readonly model: Model
   /** Values that it is fed with: made before, or inputs of the whole model. */

@@ -1,7 +1,7 @@
 /**
- * Times of layers in a runtime that tells none: each is cut out of the model with what runtimes fuse with it, and timed
- * alone on the values that the model has there. A run also hands inputs and outputs over; that is timed with a twin of the
- * same inputs and outputs and no work, in turns with the layer, and taken off:
+ * Times of layers in a runtime that tells no times. A layer is cut out of the model together with the nodes that runtimes
+ * fuse into it, and timed alone on the values that the model has there. A run also takes time to hand over inputs and
+ * outputs. A twin with the same inputs and outputs, and no work, is timed in turns with the layer, and its time taken off:
  *
  *   ms = median of the layer's runs − median of the twin's
  */
@@ -37,13 +37,13 @@ interface Cutout {
 /** Rounds of a layer and its twin, after a few that do not count. */
 const rounds = 15
 const warmup = 3
-/** A round repeats a run until it takes about so long: clocks of browsers are coarse. */
+/** A round repeats a run until the round takes about this many ms: clocks of browsers are coarse. */
 const roundMs = 1
 const mostRepeats = 50
 
 /**
- * ms for one sample, by name, of nodes with weights and of conversions between codes and floats that no such node takes
- * in. Layers that cannot be cut out, or do not run alone, are left out.
+ * Times in ms for one sample, by the node's name: of every node with weights, and of every conversion between codes and
+ * floats that is not fused into such a node. Layers that cannot be cut out, or do not run alone, are left out.
  */
 export async function cutoutTimes(given: Model, o: CutoutOptions): Promise<ReadonlyMap<string, number>> {
   const model = inferShapes(given)
@@ -186,7 +186,7 @@ async function valuesOf(
   }
 }
 
-/** Time of one run of a layer without its inputs' and outputs' way; `undefined` where it does not run alone. */
+/** ms of one run of a layer, without the time to hand over inputs and outputs; `undefined` where it does not run alone. */
 async function timeOf(
   model: Model,
   cut: Cutout,

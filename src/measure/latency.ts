@@ -13,8 +13,8 @@ export interface Timed {
 
 export interface InterleaveOptions {
   /**
-   * Rounds go on until `minRuns` were made and `minSeconds` have passed, and stop at `maxRuns`; after ten times
-   * `minSeconds` a few rounds have to do, and the interval tells that they were few.
+   * Rounds go on until `minRuns` were made and `minSeconds` have passed, and stop at `maxRuns`. After ten times `minSeconds`
+   * they stop with fewer than `minRuns`; the interval is wider then.
    */
   readonly minSeconds?: number
   readonly minRuns?: number

@@ -119,7 +119,7 @@ export function weightCoverage(
   return countWeight(graph, best.dequantize, was && elementCount(was.shape) === best.size ? was : undefined)
 }
 
-/** Biases and other vectors are told of with their weight. */
+/** Constants of at most so many elements are taken for biases and other vectors, which have no entry of their own. */
 const smallest = 64
 /** Larger weights are not read once more for a picture. */
 const largest = 16 * 1024 * 1024
@@ -191,7 +191,10 @@ function scaleIndex(n: Node, shape: readonly number[], scales: readonly number[]
   }
 }
 
-/** The original's values where the stored ones are theirs; a weight that another operator was folded into is another one. */
+/**
+ * The values of the original weight, where the stored weight is a rounding of them; `undefined` where another operator was
+ * folded into the weight, so that it is no longer the original's.
+ */
 function sameWeight(original: Float32Array, real: Float32Array): Float32Array | undefined {
   let [signal, noise] = [0, 0]
   for (let i = 0; i < real.length; i++) {

@@ -30,7 +30,10 @@ export interface Observed {
   readonly means: ReadonlyMap<string, Float64Array>
 }
 
-/** Values of one batch; and of one sample, where a sample has more: with those above, the data runs again. */
+/**
+ * Bytes of the values that one run over the data watches: of one batch (`memoryBytes`), or of a single sample where that
+ * alone has more (`largestBytes`). Further values are watched in further runs over the data.
+ */
 const memoryBytes = 12 * 1024 * 1024
 const largestBytes = 128 * 1024 * 1024
 

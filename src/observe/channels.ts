@@ -11,8 +11,8 @@ export type ChannelNumbers = Readonly<Record<ChannelReduction, Float64Array>>
 const memoryBytes = 64 * 1024 * 1024
 
 /**
- * By id, the numbers asked for; those not asked for are empty. Only what leads to the values runs. Throws `E_DATA` where
- * no sample ran.
+ * The numbers of each value, by its id; a reduction that was not asked for has an empty list. Only the nodes that lead to
+ * the values run. Throws `E_DATA` where no sample ran.
  */
 export async function observeChannels(
   model: Model,

@@ -23,8 +23,9 @@ export interface Given {
 }
 
 /**
- * What a model gives on the data, run by run. A model of fixed batch leaves out what does not fill one: what is reduced
- * inside the engine would count samples twice. Throws `E_DATA` when nothing ran.
+ * What a model gives on the data, run by run. Where the model prescribes its batch, the last samples that do not fill a
+ * batch are left out: filled up with copies, a reduction inside the engine would count these samples twice. Throws
+ * `E_DATA` when nothing ran.
  */
 export async function* outputsOn(
   session: Session,
@@ -62,8 +63,8 @@ export async function watch(
 }
 
 /**
- * Quantized values are watched as the float numbers they stand for: integer kernels made of the products and sums that
- * reductions add would run over 32 bits.
+ * Quantized values are watched as the float numbers that they stand for. Otherwise the engine would make integer kernels
+ * of the products and sums that reductions add, whose results do not fit 32 bits.
  */
 export const asFloat = { quantization: 'asFloat' } as const
 

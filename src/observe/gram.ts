@@ -110,12 +110,13 @@ const keyOf = (l: LayerInput): string => JSON.stringify([l.x, l.groups, l.k, l.p
 
 // ---------------------------------------------------------------- gathering
 
-/** Matrices that are gathered at a time, and rows of one batch of one layer. */
+/** Bytes, at most: of the matrices that are gathered in one run over the data; of the rows of one layer in one batch. */
 const memoryBytes = 64 * 1024 * 1024
 
 /**
- * Moments of the inputs of layers, a few layers at a time, the data run once for each handful. `model` may differ from
- * the one that the layers were found in by its constants; `reference` likewise. Throws `E_DATA` where no sample ran.
+ * Moments of the inputs of layers. Layers are taken in parts whose matrices fit into memory, and the data runs once for
+ * each part. `model` and `reference` may have other constants than the model that the layers were found in. Throws
+ * `E_DATA` where no sample ran.
  */
 export async function* grams(
   model: Model,
@@ -285,7 +286,7 @@ function slice(d: Draft, x: string, windows: readonly Window[], position: readon
   return d.add('Slice', [x, ...[starts, ends, axes, steps].map((v) => constantInts(d, v))])
 }
 
-/** Adds the reference's nodes under other names, sharing what is the same; returns what its values are called. */
+/** Adds the reference's nodes under new names, except those that are the same in both. Returns the new name of each value. */
 function addTwin(d: Draft, own: Graph, reference: Graph): (id: string) => string {
   const names = new Map<string, string>()
   for (const n of reference.nodes) for (const id of n.outputs) if (id) names.set(id, d.fresh(`${id}_reference`))

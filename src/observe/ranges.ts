@@ -1,5 +1,5 @@
 /**
- * From what was observed of a tensor to the range that its codes cover. s = (high − low) / (levels − 1), 0 always inside.
+ * Chooses the range that the codes of a tensor cover, from its histogram. s = (high − low) / (levels − 1); 0 is inside.
  *
  * percentile: cuts (100 − p)/2 % of the values on each side. entropy: the clipping whose distribution P (outliers folded
  * into the edges) is nearest, by KL divergence, to Q, which is what 128 groups of its bins can tell (Migacz, GTC 2017;
@@ -149,7 +149,7 @@ function divergence(counts: Float64Array, all: Float64Array, from: number, to: n
   return kl(p, q)
 }
 
-/** Both normalised; where Q is 0 and P is not, Q gets 10⁻⁴ of a count. */
+/** KL(P ‖ Q) after both were divided by their sums. Where Q is 0 and P is not, Q counts as 10⁻⁴. */
 function kl(p: Float64Array, q: Float64Array): number {
   let totalP = 0
   let totalQ = 0
@@ -171,7 +171,7 @@ function kl(p: Float64Array, q: Float64Array): number {
 
 const refinements = 2
 
-/** Least error over ±t first, then over each end alone. */
+/** The range of least error: first both ends move together, low = −t and high = t, then each end alone. */
 function mseRange(h: Histogram, levels: number): Range {
   const whole = Math.max(-h.low, h.high)
   let best = leastError(h, levels, h, (share) => clipped(h, whole * share))

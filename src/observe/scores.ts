@@ -1,6 +1,6 @@
 /**
- * Scores whose order is all that counts: what the Softmax at the end of a network reads. A range that clips them for the
- * sake of the mean error makes the highest equal; so they keep their extremes.
+ * The scores that the Softmax at the end of a network reads: only their order counts. A range that clips the scores, for a
+ * smaller mean error, would make the highest of them equal; so their range goes from the least to the greatest.
  */
 import { consumers, isOutput, producer } from '../ir/graph.ts'
 import { opFor } from '../ops/index.ts'

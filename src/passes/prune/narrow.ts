@@ -1,7 +1,8 @@
 /**
- * A narrower model with the most important channels of each group. A channel matters by what follows makes of it: Σ over
- * the weights that read the channels of ‖its part‖² / mean over channels of the same; where no constant reads them, over all
- * weights of the group. What makes a channel says less: normalization decides its size.
+ * A narrower model with the most important channels of each group. The importance of a channel is a sum over
+ * the weights that read the group: ‖the channel's part of the weight‖² / its mean over the channels. Where no constant
+ * weight reads the group, the sum goes over all weights of the group. Weights that make a channel count only then:
+ * before a normalization their size says little.
  */
 import { isFloat, toFloats } from '../../ir/tensor.ts'
 import type { Model, Tensor } from '../../types.ts'

@@ -1,7 +1,8 @@
 /**
- * Sums with fewer terms: what the layers of a narrowed model make drifts away, the further the deeper. Each layer's output
- * channel gets the mean and deviation back that it had over some samples, y' = (y − μ)·σ_wide/σ + μ_wide, by its weight and
- * bias (REPAIR, Jordan et al., ICLR 2023). One run does, since a layer is put right in the graph before the next reads it.
+ * The layers of a narrowed model sum fewer terms, so that their outputs drift away from the wide model's, more so in deeper
+ * layers. Here the weight and bias of each layer are changed so that every output channel has the mean and deviation again
+ * that it had in the wide model over some samples: y' = (y − μ)·σ_wide/σ + μ_wide (REPAIR, Jordan et al., ICLR 2023). One
+ * run over the samples is enough: added nodes correct each layer's output before the next layer reads it.
  */
 import { greatest } from '../../base/extremes.ts'
 import { type Draft, edit } from '../../ir/edit.ts'
@@ -23,7 +24,7 @@ const [mostSamples, leastSamples, mostBytes] = [256, 16, 64 * 2 ** 20]
 /** Deviations are not raised by more than this: a dead channel stays dead. */
 const mostGain = 100
 
-/** A layer whose weight and bias are its own, with the axes of its output channels. */
+/** A layer whose weight and bias no other node reads. `rank` and `axis`: of its output, and of the channels in it. */
 interface Layer {
   readonly output: string
   readonly rank: number
@@ -38,7 +39,7 @@ interface Spread {
   readonly deviation: Float32Array
 }
 
-/** The narrow model as near to the wide one as scales and shifts of channels bring it; as it is without samples for it. */
+/** The narrow model with the means and deviations of the wide one; the very same model where samples are too few. */
 export async function repaired(narrow: Model, wide: Model, kept: Kept, data: Dataset, ctx: Context): Promise<Model> {
   const typed = inferShapes(wide)
   const layers = layersOf(typed)

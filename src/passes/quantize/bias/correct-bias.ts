@@ -51,7 +51,7 @@ interface Layer extends Twin {
 export interface Correction {
   readonly node: string
   readonly output: string
-  /** Root mean square over channels of what was taken back, and of the mean itself. */
+  /** Root mean squares over the channels: of the shift that was taken off, and of the mean in the float model. */
   readonly shift: number
   readonly mean: number
 }

@@ -1,9 +1,10 @@
 /**
- * Rounding whose errors cancel in sums. An output's error is Σ e_k x_k; inputs that share a level, such as neighbouring
- * pixels under a kernel or channels behind a Relu, multiply it by (Σ e_k)², which nearest rounding leaves to chance. So as
- * many codes as the sum of errors has whole steps go to their other neighbour, those first that lose least by it: under
- * every kernel, then over all kernels of an output, one step in each. Every sum ends within half a step where enough
- * codes can move; no code moves by more than one. Needs no data: it is the optimum for second moments
+ * Rounding whose errors cancel in sums. The error of an output is Σ e_k x_k. Where the inputs x_k have a common level, as
+ * neighbouring pixels under a kernel or channels behind a Relu do, its square grows with (Σ e_k)², which rounding to
+ * nearest leaves to chance. So some codes are moved to the other neighbour of their value: as many as Σ e_k has whole
+ * steps, and first those whose own error grows least. This is done for every kernel, then over all kernels of an output,
+ * with at most one code of each kernel. Every sum ends within half a step where enough codes can move; no code moves by
+ * more than one. Needs no data: it is the optimum for second moments
  * E[x xᵀ] ∝ I + c·11ᵀ per kernel and output. (Guo et al., SQuant: On-the-Fly Data-Free Quantization via Diagonal Hessian
  * Approximation, 2022.)
  */

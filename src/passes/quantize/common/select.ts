@@ -13,7 +13,8 @@ export function matcher(patterns: readonly string[]): (node: Named) => boolean {
 }
 
 /**
- * Notes every pattern that fits no node, with the nearest name: a slip that would leave out, or quantize, a node unnoticed.
+ * Notes every pattern that fits no node, with the nearest name: by a misspelt pattern a node would be quantized, or left in
+ * float, without anyone noticing.
  * `kind`: the option that holds the patterns.
  */
 export function noteUnmatched(

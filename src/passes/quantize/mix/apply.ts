@@ -1,4 +1,4 @@
-/** Applies an assignment of types to nodes: all weights are rounded in one go, so that each makes up for those before it. */
+/** Applies an assignment of types to nodes. All weights are rounded in one pass, in which each layer makes up for the errors of those before it. */
 import { PareError } from '../../../base/errors.ts'
 import { allGraphs } from '../../../ir/graph.ts'
 import type { Context, Model } from '../../../types.ts'

@@ -216,7 +216,7 @@ function conversionMs(made: Model, kernels: ReadonlyMap<string, number>): number
 
 // ---------------------------------------------------------------- giving precision back
 
-/** Splits with more float layers than one that loses too much: those that disturb most for the time they save. */
+/** Splits with more float layers than `from`, which loses too much. The layers of the greatest e² go back to float first. */
 async function giveBack(
   model: Model,
   from: Split,
@@ -232,7 +232,7 @@ async function giveBack(
     const alone = applyStatic(model, onlyOne(plan, n, model))
     errors.push((await ctx.measure?.(alone, { beside: model, samples: o.probes }))?.error ?? 0)
   }
-  // Every layer counts alike: what it saves is within the noise of a profile.
+  // The time that int8 saves in a single layer is within the noise of a profile: all layers count alike.
   const front = paretoFront(
     layers.map((_, i) => [
       { cost: 0, harm: errors[i] as number },
@@ -241,7 +241,7 @@ async function giveBack(
   )
   const found: Split[] = []
   await walk(
-    // The first gives nothing back: that was measured.
+    // The first split gives no layer back; it was measured before.
     front.slice(1),
     async (p: Point) => {
       const split = await look([...from.float, ...layers.flatMap((n, i) => (p.picks[i] === 1 ? [n.node] : []))], {

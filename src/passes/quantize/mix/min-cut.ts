@@ -12,7 +12,7 @@ export interface Side {
 export interface Link {
   readonly a: number
   readonly b: number
-  /** What it costs when the two are on different sides; at least 0. */
+  /** What the link costs when its two nodes are on different sides; at least 0. */
   readonly cost: number
 }
 

@@ -1,7 +1,8 @@
 /**
- * A type for every weight, by measurement. Each alone is stored in each type and the change of the model's output measured;
- * these add up (weights.ts), so the best assignment for every size is a knapsack (knapsack.ts); the smallest whose model
- * really keeps the bound is looked for along that front by measuring (walk.ts).
+ * A type for every weight, by measurement. Every weight is stored alone in every type, and the change of the model's output
+ * is measured. Such changes add up over weights (weights.ts), so that the best assignment for every size is found as a
+ * knapsack (knapsack.ts). These assignments are a front; models along it are built and measured until the smallest one that
+ * keeps the bound is found (walk.ts).
  */
 import { z } from 'zod'
 import { PareError } from '../../../base/errors.ts'

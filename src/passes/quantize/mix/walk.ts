@@ -1,12 +1,13 @@
 /**
  * Finds the cheapest point of a predicted front whose model really keeps a bound on the drop.
  *
- * Few samples measure a drop poorly, and searching among many models finds the lucky ones; the change of the output is
- * measured well. A trained network sits near an optimum, where the loss grows with the square of a disturbance (the
- * second-order argument of HAWQ, Dong et al. 2019): drop ≈ k·e². k is the ratio of all drops to all e² among the models
- * measured that disturb at least as much as the one in question and up to `reach` times as much, or as much as the next;
- * its standard error is taken as that of the one that tells most, since all are measured on the same samples. A model
- * keeps the bound when its own measured drop does and (k + error)·e² does too.
+ * A drop on few samples is measured poorly, and a search among many models finds those that were lucky on these samples.
+ * The change of the output, e², is measured well. A trained network is near an optimum, where the loss grows with the square
+ * of a disturbance (the second-order argument of HAWQ, Dong et al. 2019): drop ≈ k·e². For a model m, k is the sum of drops
+ * over the sum of e² of measured models: those whose e² is at least m's and at most `reach` times m's, or at most that of the
+ * next model where this is larger. All models are measured on the same samples, so their errors do not average out: the
+ * standard error of k is that of the single model that tells k best. A model keeps the bound when both its measured drop and
+ * (k + error)·e² are within it.
  */
 import { least as smallest } from '../../../base/extremes.ts'
 import type { Comparison } from '../../../types.ts'
