@@ -333,6 +333,8 @@ export interface Op {
   readonly weights?: readonly WeightPlace[]
   /** The node as a linear layer; `undefined` where it is none, or the shape of its weight is not known. */
   linear?(n: NodeFacts): Linear | undefined
+  /** It computes with numbers rounded to codes: with values between layers, or with constants alone. Absent: it does not. */
+  readonly codes?: 'values' | 'weights'
   readonly grad?: Grad
   /**
    * How positions along the axes of inputs and outputs are tied. A position that no link holds must stay. Of links that

@@ -233,6 +233,12 @@ o1 = Transpose(o, perm=[0,2,1,3]); o2 = Reshape(o1, t: i64[3]{0,0,12}); y = MatM
   Tile: one(image(4, 'b = Tile(a, r: i64[4]{1,2,1,1}); m = Relu(b)', 8), 4),
   Shape: one(image(4, 'n = Shape(a, end=1); f = Cast(n, to=1); m = Mul(a, f)'), 4),
 
+  'com.microsoft:FusedConv': one(
+    `domain com.microsoft 1; ${image(4, 'm = com.microsoft:FusedConv(a, V: f32[6,4,3,3], C: f32[6], pads=[1,1,1,1], activation="Relu")', 6)}`,
+    4,
+    6
+  ),
+
   // ------------------------------------------------------------ moves
   Concat: one(image(4, 'b = Conv(a, V: f32[5,4,1,1]); c = Relu(b); m = Concat(a, c, a, axis=1)', 13), 4, 5),
   'Concat of rows': one(tokens(4, 'b = Relu(a); c = Concat(a, b, axis=1); m = Relu(c)'), 4),

@@ -101,6 +101,10 @@ export function opsetOf(model: Model, node: Pick<Node, 'domain'>): number {
 export const opName = (node: Pick<Node, 'op' | 'domain'>): string =>
   node.domain === undefined ? node.op : `${node.domain}:${node.op}`
 
+/** The same name of an operator's record. */
+export const recordName = ({ name, domain }: { readonly name: string; readonly domain?: string }): string =>
+  opName({ op: name, ...(domain === undefined ? {} : { domain }) })
+
 /** Nodes in dependency order, keeping the given order where it is free. Throws `E_MODEL` on a cycle. */
 export function sortNodes(nodes: readonly Node[], name: string): readonly Node[] {
   const made = new Map<string, number>()

@@ -7,7 +7,8 @@ type Fact = number | string | readonly number[]
 
 /** How each feature is read from a node. */
 const features: Readonly<Record<Feature, (n: NodeView) => Fact | undefined>> = {
-  mode: ({ node }) => attrString(node, 'mode', node.op === 'Resize' ? 'nearest' : ''),
+  // Of Resize, the only operator that rows ask it of.
+  mode: ({ node }) => attrString(node, 'mode', 'nearest'),
   dilation: ({ node }) => attrInts(node, 'dilations') ?? [1],
   outputs: ({ node }) => node.outputs.filter((id) => id !== '').length,
   groups: ({ node }) => attrInt(node, 'group', 1)

@@ -175,6 +175,7 @@ export const attentionOps: readonly Op[] = [
     name: 'QAttention',
     domain: microsoft,
     infer: (n) => inferProjected(n, 8, dtypeOf(n, 3)),
+    codes: 'values',
     cost: (n) => projectedCost(n, 8)
   },
   {

@@ -1,4 +1,6 @@
 /** What channel rules share: spans and links of axes, and the rules that many operators have in common. */
+import { assert } from '../base/errors.ts'
+import { recordName } from '../ir/graph.ts'
 import type { Count, Dim, Link, NodeView, Op, Span } from '../types.ts'
 import { shapeOf } from './op.ts'
 
@@ -53,10 +55,13 @@ export function sizeAt(n: NodeView, input: number, element: number): readonly Co
   return n.inputs[input]?.data ? [{ in: input, element, each: 1 }] : undefined
 }
 
-/** The records with their channel rules, which are keyed by name; operators of other domains have none. */
+/** The records with their channel rules, which are keyed by `opName`: `domain:Name` outside the default domain. */
 export function withChannels(rules: Readonly<Record<string, ChannelRule>>, ops: readonly Op[]): readonly Op[] {
-  return ops.map((op) => {
-    const channels = op.domain === undefined ? rules[op.name] : undefined
+  const names = ops.map((op) => recordName(op))
+  const unmet = Object.keys(rules).filter((name) => !names.includes(name))
+  assert(unmet.length === 0, `channel rules of operators without a record here: ${unmet.join(', ')}`)
+  return ops.map((op, i) => {
+    const channels = rules[names[i] as string]
     return channels ? { ...op, channels } : op
   })
 }

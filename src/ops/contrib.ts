@@ -74,28 +74,18 @@ const domain = 'com.microsoft'
 const blocked = 'com.microsoft.nchwc'
 
 /** Operators of com.microsoft that keep the type and shape of input 0. */
-const keeping = [
-  'QLinearLeakyRelu',
-  'QLinearSigmoid',
-  'QLinearSoftmax',
-  'Gelu',
-  'FastGelu',
-  'BiasGelu',
-  'QuickGelu',
-  'BiasAdd',
-  'Trilu',
-  'Inverse'
-]
+const keeping = ['Gelu', 'FastGelu', 'BiasGelu', 'QuickGelu', 'BiasAdd', 'Trilu', 'Inverse']
 
 /** com.microsoft's own. */
 export const contribOps: readonly Op[] = withGrads(activationGrads, [
   ...keeping.map((name) => freeOp(name, { domain })),
-  freeOp('QLinearAdd', { domain, infer: inferBinary }),
-  freeOp('QLinearMul', { domain, infer: inferBinary }),
-  freeOp('QLinearWhere', { domain, infer: inferWhere }),
-  freeOp('QLinearConcat', { domain, infer: inferConcat }),
-  freeOp('QLinearReduceMean', { domain, infer: inferReduce }),
-  freeOp('GatherBlockQuantized', { domain, infer: inferGatherBlocks }),
+  ...['QLinearLeakyRelu', 'QLinearSigmoid', 'QLinearSoftmax'].map((name) => freeOp(name, { domain, codes: 'values' })),
+  freeOp('QLinearAdd', { domain, infer: inferBinary, codes: 'values' }),
+  freeOp('QLinearMul', { domain, infer: inferBinary, codes: 'values' }),
+  freeOp('QLinearWhere', { domain, infer: inferWhere, codes: 'values' }),
+  freeOp('QLinearConcat', { domain, infer: inferConcat, codes: 'values' }),
+  freeOp('QLinearReduceMean', { domain, infer: inferReduce, codes: 'values' }),
+  freeOp('GatherBlockQuantized', { domain, infer: inferGatherBlocks, codes: 'weights' }),
   freeOp('ReorderInput', { domain: blocked, infer: inferReorderInput }),
   freeOp('ReorderOutput', { domain: blocked, infer: inferReorderOutput })
 ])

@@ -48,4 +48,9 @@ function grouped(n: NodeView, group: number, inputs: number, outputs: number): r
   return link(group, spans, { counts: [{ in: 'group', each: 1 }] })
 }
 
-export const convChannels: Readonly<Record<string, ChannelRule>> = { Conv: conv, ConvTranspose: transposed }
+export const convChannels: Readonly<Record<string, ChannelRule>> = {
+  Conv: conv,
+  ConvTranspose: transposed,
+  // With a sum at input 3 its channels stay.
+  'com.microsoft:FusedConv': (n) => (isGiven(n, 3) ? [] : conv(n))
+}

@@ -140,7 +140,7 @@ function conv(name: string, form: ConvForm, rest: Partial<Op> = {}): Op {
 
 const microsoft = 'com.microsoft'
 const onCodes: ConvForm = { weight: 3, dtype: (n) => dtypeOf(n, 7) ?? dtypeOf(n, 0) }
-const codesLinear: Partial<Op> = { linear: (n) => convLinear(n, { weight: 3, bias: 8 }) }
+const codesLinear: Partial<Op> = { codes: 'values', linear: (n) => convLinear(n, { weight: 3, bias: 8 }) }
 
 /** Convolutions. ConvTranspose has no `quant`: ONNX Runtime's CPU provider has no integer kernel for it. */
 export const convOps: readonly Op[] = withChannels(
@@ -156,7 +156,11 @@ export const convOps: readonly Op[] = withChannels(
         starts: [undefined, normalFor((w) => elementCount(w.slice(1))), 0]
       }
     ),
-    conv('ConvInteger', { weight: 1, dtype: () => 'int32' }, { linear: (n) => convLinear(n, { weight: 1 }) }),
+    conv(
+      'ConvInteger',
+      { weight: 1, dtype: () => 'int32' },
+      { codes: 'values', linear: (n) => convLinear(n, { weight: 1 }) }
+    ),
     conv('QLinearConv', onCodes, codesLinear),
     conv('DeformConv', { weight: 1, dtype: first }, { weights: [filters] }),
     {
@@ -174,7 +178,7 @@ export const convOps: readonly Op[] = withChannels(
       { domain: microsoft, weights: [filters], linear: (n) => fusedConvLinear(n, { weight: 1, bias: 2 }) }
     ),
     conv('QLinearConv', onCodes, { domain: microsoft, ...codesLinear }),
-    conv('QLinearConv', onCodes, { domain: nhwcDomain }),
+    conv('QLinearConv', onCodes, { domain: nhwcDomain, codes: 'values' }),
     conv('Conv', { weight: 1, dtype: first }, { domain: nhwcDomain }),
     conv('Conv', { weight: 1, dtype: first }, { domain: 'com.microsoft.nchwc' })
   ])

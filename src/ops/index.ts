@@ -1,5 +1,5 @@
 /** The only list of operators. */
-import { opName } from '../ir/graph.ts'
+import { opName, recordName } from '../ir/graph.ts'
 import type { Node, Op } from '../types.ts'
 import { activationOps } from './activation.ts'
 import { attentionOps } from './attention.ts'
@@ -56,7 +56,7 @@ export const ops: readonly Op[] = [
   ...textOps
 ]
 
-const byName = new Map(ops.map((op) => [opName({ op: op.name, ...(op.domain ? { domain: op.domain } : {}) }), op]))
+const byName = new Map(ops.map((op) => [recordName(op), op]))
 
 /** What is known about a node's operator; `undefined` where it is unknown. */
 export const opFor = (node: Pick<Node, 'op' | 'domain'>): Op | undefined => byName.get(opName(node))

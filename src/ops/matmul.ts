@@ -91,6 +91,7 @@ const packed = (name: string): Op => ({
   name,
   domain: microsoft,
   infer: inferPacked,
+  codes: 'weights',
   cost: (n) => ({ macs: times(volume(n.outputs[0]), attrInt(n.node, 'K', 0)) })
 })
 
@@ -128,12 +129,24 @@ export const matmulOps: readonly Op[] = withChannels(
         starts: [undefined, normalFor((w) => w.at(-2) ?? 1)]
       }
     ),
-    matMul('MatMulInteger', { a: 0, b: 1, dtype: () => 'int32' }, matrix(1)),
-    matMul('QLinearMatMul', { a: 0, b: 3, dtype: (n) => dtypeOf(n, 7) ?? dtypeOf(n, 0) }, matrix(3)),
+    matMul('MatMulInteger', { a: 0, b: 1, dtype: () => 'int32' }, { codes: 'values', ...matrix(1) }),
+    matMul(
+      'QLinearMatMul',
+      { a: 0, b: 3, dtype: (n) => dtypeOf(n, 7) ?? dtypeOf(n, 0) },
+      { codes: 'values', ...matrix(3) }
+    ),
     matMul('FusedMatMul', { a: 0, b: 1, dtype: first }, { domain: microsoft, weights: [turnedColumns], ...matrix(1) }),
     matMul('TransposeMatMul', { a: 0, b: 1, dtype: first }, { domain: microsoft, ...matrix(1) }),
-    matMul('DynamicQuantizeMatMul', { a: 0, b: 1, dtype: first }, { domain: microsoft, ...matrix(1, 4) }),
-    matMul('MatMulIntegerToFloat', { a: 0, b: 1, dtype: (n) => dtypeOf(n, 2) }, { domain: microsoft, ...matrix(1, 6) }),
+    matMul(
+      'DynamicQuantizeMatMul',
+      { a: 0, b: 1, dtype: first },
+      { domain: microsoft, codes: 'values', ...matrix(1, 4) }
+    ),
+    matMul(
+      'MatMulIntegerToFloat',
+      { a: 0, b: 1, dtype: (n) => dtypeOf(n, 2) },
+      { domain: microsoft, codes: 'values', ...matrix(1, 6) }
+    ),
     {
       name: 'Gemm',
       infer: (n) => inferGemm(n, 1, dtypeOf(n, 0)),
@@ -154,6 +167,7 @@ export const matmulOps: readonly Op[] = withChannels(
       domain: microsoft,
       infer: (n) => inferGemm(n, 3, dtypeOf(n, 8) ?? 'float32'),
       cost: (n) => gemmCost(n, 3),
+      codes: 'values',
       ...matrix(3, 6)
     },
     packed('MatMulNBits'),

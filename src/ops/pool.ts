@@ -114,8 +114,8 @@ export const poolOps: readonly Op[] = withGrads(poolGrads, [
     infer: (n) => inferRegions(n, [attrInt(n.node, 'output_height', 1), attrInt(n.node, 'output_width', 1)]),
     cost: free
   },
-  pool('QLinearAveragePool', { domain: microsoft }),
-  whole('QLinearGlobalAveragePool', { domain: microsoft }),
+  pool('QLinearAveragePool', { domain: microsoft, codes: 'values' }),
+  whole('QLinearGlobalAveragePool', { domain: microsoft, codes: 'values' }),
   pool('NhwcMaxPool', { domain: microsoft, infer: (n) => inferPool(n, true) }),
   ...['MaxPool', 'AveragePool'].map((name) => pool(name, { domain: nhwcDomain })),
   ...['GlobalMaxPool', 'GlobalAveragePool'].map((name) => whole(name, { domain: nhwcDomain })),

@@ -34,9 +34,9 @@ const microsoft = 'com.microsoft'
 
 /** Quantizing and back. */
 export const quantOps: readonly Op[] = withGrads(quantGrads, [
-  freeOp('QuantizeLinear', { infer: inferQuantize, channels: roundedChannels }),
-  freeOp('DequantizeLinear', { infer: inferDequantize, channels: roundedChannels }),
-  freeOp('DynamicQuantizeLinear', { infer: inferDynamic }),
-  freeOp('QuantizeLinear', { domain: microsoft, infer: inferQuantize }),
-  freeOp('DequantizeLinear', { domain: microsoft, infer: inferDequantize })
+  freeOp('QuantizeLinear', { infer: inferQuantize, channels: roundedChannels, codes: 'values' }),
+  freeOp('DequantizeLinear', { infer: inferDequantize, channels: roundedChannels, codes: 'weights' }),
+  freeOp('DynamicQuantizeLinear', { infer: inferDynamic, codes: 'values' }),
+  freeOp('QuantizeLinear', { domain: microsoft, infer: inferQuantize, codes: 'values' }),
+  freeOp('DequantizeLinear', { domain: microsoft, infer: inferDequantize, codes: 'weights' })
 ])

@@ -1,8 +1,9 @@
 /** The IR's words for numbers held as codes: QuantizeLinear makes codes of numbers, DequantizeLinear numbers of codes. */
 
-import { constant, producer } from '../ir/graph.ts'
+import { allGraphs, constant, producer } from '../ir/graph.ts'
 import { toNumbers } from '../ir/tensor.ts'
 import type { Graph, Model, Node, Tensor } from '../types.ts'
+import { opFor } from './index.ts'
 
 type Maybe = Node | undefined
 
@@ -46,10 +47,18 @@ export function activationScale(graph: Graph, id: string | null | undefined): nu
 
 /** Are values between layers rounded to codes? */
 export const hasRoundedValues = ({ graph }: Pick<Model, 'graph'>): boolean =>
-  graph.nodes.some((n) => /^(Dynamic)?QuantizeLinear$|^QLinear|Integer|^QGemm|^DynamicQuantize/.test(n.op))
+  graph.nodes.some((n) => opFor(n)?.codes === 'values')
 
 /** Does a model hold numbers that were rounded to codes: values, or weights? */
-export const isRounded = (model: Pick<Model, 'graph'>): boolean =>
-  hasRoundedValues(model) ||
-  model.graph.nodes.some((n) => /quantize|NBits$|Bnb4$/i.test(n.op)) ||
-  [...model.graph.values.values()].some((v) => v.form === 'palette')
+export const isRounded = (model: Model): boolean =>
+  allGraphs(model).some(
+    (graph) =>
+      graph.nodes.some((n) => readsCodes(graph, n)) || [...graph.values.values()].some((v) => v.form === 'palette')
+  )
+
+/** Of an operator without a record: does it read a constant of at most 8 bits, which must then be codes? */
+function readsCodes(graph: Graph, node: Node): boolean {
+  const op = opFor(node)
+  if (op) return op.codes !== undefined
+  return node.inputs.some((id) => /^u?int[248]$/.test(constant(graph, id)?.dtype ?? ''))
+}

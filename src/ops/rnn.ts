@@ -67,5 +67,5 @@ export const rnnOps: readonly Op[] = [
   recurrent('LSTM', 4, { weights }),
   recurrent('GRU', 3, { weights }),
   recurrent('RNN', 1, { weights }),
-  recurrent('DynamicQuantizeLSTM', 4, { domain: 'com.microsoft' })
+  recurrent('DynamicQuantizeLSTM', 4, { domain: 'com.microsoft', codes: 'values' })
 ]

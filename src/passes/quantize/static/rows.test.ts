@@ -1,7 +1,7 @@
 /** One model for two targets of different rows: each gets a graph that keeps to its own. */
 import { describe, expect, it } from 'vitest'
 import { noise, normalData, testContext } from '../../../../test/compare.ts'
-import { constant, consumers, opName, producer } from '../../../ir/graph.ts'
+import { constant, consumers, opName, producer, recordName } from '../../../ir/graph.ts'
 import { rowFor, rowsOf } from '../../../ir/rows.ts'
 import { toNumbers } from '../../../ir/tensor.ts'
 import { model } from '../../../ir/text.ts'
@@ -191,7 +191,7 @@ describe('quantize-static by the rows of a target', () => {
 })
 
 it('every row is of an operator that says what quantizing it means', () => {
-  const names = new Map(ops.map((op) => [opName({ op: op.name, ...(op.domain ? { domain: op.domain } : {}) }), op]))
+  const names = new Map(ops.map((op) => [recordName(op), op]))
   for (const target of [...targets, strict])
     for (const row of target.integer) {
       const rule = names.get(row.op)?.quant
