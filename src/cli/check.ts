@@ -240,6 +240,7 @@ export function common(given: Parsed, command: Command, { argv, catalog }: Pick<
   return {
     line: shellLine([command.name, ...argv.slice(1)]),
     force: isOn(given, 'force'),
+    ...(given.values.get('check') === false ? { check: false } : {}),
     ...(target === undefined ? {} : { target }),
     ...(Object.keys(write).length === 0 ? {} : { write }),
     ...(seed === undefined ? {} : { seed }),

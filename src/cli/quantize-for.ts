@@ -30,7 +30,7 @@ export const command: Command = {
       group: 'output',
       about: 'where to write onnx/…; by default beside the models'
     },
-    ...outputFlags.filter((f) => f.name !== 'out'),
+    ...outputFlags.filter((f) => f.name === 'force'),
     dataFlag,
     ...readingFlags,
     ...placeFlags.filter((f) => f.name !== 'target'),

@@ -12,7 +12,14 @@ export const outputFlags: readonly Flag[] = [
     about: 'where to write the model',
     default: 'NAME.pare.onnx, by the target’s format'
   },
-  { name: 'force', kind: 'boolean', group: 'output', about: 'overwrite files that exist' }
+  { name: 'force', kind: 'boolean', group: 'output', about: 'overwrite files that exist' },
+  {
+    name: 'check',
+    kind: 'boolean',
+    group: 'output',
+    about: 'open the result in the target’s runtime and run it beside the original before it is written',
+    default: true
+  }
 ]
 
 /** Of commands that make a Report. */

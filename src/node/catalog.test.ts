@@ -101,7 +101,7 @@ describe('a format and a target beside our own', () => {
   it('are chosen by the ending of the input', async () => {
     const { report } = await run({ command: 'convert', model: at('own.words'), out: at('again.words') })
     expect(report).toMatchObject({ target: 'strict', model: { format: 'words' }, output: { format: 'words' } })
-    expect(report.notes).toEqual(['weights were drawn'])
+    expect(report.notes).toEqual(['weights were drawn', 'the file written was not opened: no runtime here reads Words'])
     expect(await pare(convert, [at('own.words'), '-o', at('shown.words')])).toContain('Words one · 2 nodes')
   })
 

@@ -127,6 +127,8 @@ export interface SaveOptions {
   readonly force?: boolean
   /** Stops writing, also in the middle; then nothing is left behind. */
   readonly signal?: AbortSignal
+  /** Looks at the whole model under a temporary name in its folder, before it gets its own; what it throws, `save` throws. */
+  check?(path: string): Promise<void>
 }
 
 /**
@@ -152,7 +154,10 @@ export async function save(
   const weights = join(dirname(path), name)
   const isNew = statSync(weights, { throwIfNoEntry: false }) === undefined
   const force = o.weightsName === undefined || (o.force ?? false)
-  const { bytes } = await writeAtomic(weights, written.external.parts, { ...o, force })
+  const { bytes } = await writeAtomic(weights, written.external.parts, {
+    ...(o.signal ? { signal: o.signal } : {}),
+    force
+  })
   try {
     const made = await writeAtomic(path, written.parts, o)
     return { bytes: bytes + made.bytes, sha256: made.sha256 }
@@ -204,7 +209,7 @@ export async function sha256File(path: string): Promise<string> {
 export async function writeAtomic(
   path: string,
   parts: readonly Bytes[],
-  o: Pick<SaveOptions, 'force' | 'signal'> = {}
+  o: Pick<SaveOptions, 'force' | 'signal' | 'check'> = {}
 ): Promise<{ bytes: number; sha256: string }> {
   const target = refuseExisting(path, o.force)
   const temporary = join(dirname(target), `.${basename(target)}.${randomBytes(6).toString('hex')}.tmp`)
@@ -212,6 +217,7 @@ export async function writeAtomic(
     const file = openSync(temporary, 'wx')
     try {
       const made = await writeParts(file, parts, o.signal)
+      await o.check?.(temporary)
       putInPlace(temporary, target, o.force)
       syncFolder(dirname(target))
       return made

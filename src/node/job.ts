@@ -46,6 +46,8 @@ export interface Job {
   readonly maxSeconds?: number
   /** `apply` and `compress`: go on from the checkpoints and the journal of a run that was stopped. */
   readonly resume?: boolean
+  /** Commands that write a model: `false` writes it without opening it and running it beside the original. */
+  readonly check?: boolean
   /** Commands that write a model: options of the format that it is written in. */
   readonly write?: Readonly<Record<string, unknown>>
   /** `quantize-for`: the types to make; all by default. */

@@ -17,6 +17,7 @@ import { openReference } from './reference.ts'
 import { loadRunnable, refuseUnrunnable } from './runnable.ts'
 import { sizedModel } from './sizes.ts'
 import { guessedShapes, runNotes } from './synthetic.ts'
+import { checkOf, type WrittenCheck } from './written.ts'
 
 type PassData = { readonly calibration?: Dataset; readonly selection?: Dataset; readonly train?: Dataset }
 
@@ -57,7 +58,8 @@ export async function applyJob(job: Job, hooks: JobHooks, catalog: Catalog): Pro
   ]
   const { steps, refusals } = applied
   const found = { recipe: applied.recipe, curves: curvesOf(steps) }
-  const result = await written(job, o, applied.model, { ...report, steps, refusals, notes, ...found }, signal)
+  const check = checkOf(job, o, hooks, { data: data.calibration ?? data.train, recipe: applied.recipe })
+  const result = await written(job, o, applied.model, { ...report, steps, refusals, notes, ...found }, hooks, check)
   checkpoints?.clear()
   return result
 }
@@ -106,21 +108,30 @@ export async function convertJob(job: Job, hooks: JobHooks, catalog: Catalog): P
   const before = { ...sizedModel(job.model, o.model, o.bytes, guessedShapes(o)), metrics: {} }
   const report: Report = { ...o.report, before }
   hooks.opened?.(report, factsOf(o, before))
-  return written(job, o, o.model, report, hooks.signal)
+  return written(job, o, o.model, report, hooks, checkOf(job, o, hooks, {}))
 }
 
-async function written(job: Job, o: Opened, model: Model, report: Report, signal: AbortSignal): Promise<JobResult> {
+async function written(
+  job: Job,
+  o: Opened,
+  model: Model,
+  report: Report,
+  { signal }: JobHooks,
+  { check, notes }: WrittenCheck
+): Promise<JobResult> {
   const { out, force = false, write = {} } = job
   if (out === undefined) throw new PareError('E_USAGE', 'no output is named', { hint: '--out FILE' })
   const made = await save(model, out, {
     ...{ force, signal, write },
-    ...{ target: o.target, catalog: o.catalog }
+    ...{ target: o.target, catalog: o.catalog },
+    ...(check ? { check } : {})
   })
   const after = { ...sizedModel(out, model, made.bytes, guessedShapes(o)), metrics: {} }
   return {
     unmet: false,
     report: {
       ...report,
+      notes: [...report.notes, ...notes],
       output: { path: out, sha256: made.sha256, format: o.target.format },
       after,
       // The bytes of a file without weights are not those of a model.

@@ -26,6 +26,7 @@ import { loadRunnable, refuseUnrunnable, tryOut } from './runnable.ts'
 import { sizedModel } from './sizes.ts'
 import { runNotes, shapesOn } from './synthetic.ts'
 import { firstFeeds, processOf } from './timing.ts'
+import { checkOf, type WrittenCheck } from './written.ts'
 
 /** Finds the best candidate and writes it; writes nothing when none keeps the promise. */
 export async function compressJob(job: Job, hooks: JobHooks, catalog: Catalog): Promise<JobResult> {
@@ -47,8 +48,9 @@ export async function compressJob(job: Job, hooks: JobHooks, catalog: Catalog): 
   const [journal, checkpoints] = [journalBeside(out, { resume }), checkpointsBeside(out, { resume })]
   try {
     const { maxSeconds } = job
+    const looked = checkOf(job, o, hooks, { data: parts.calibration, recipe: job.recipe ?? [] })
     const input = {
-      ...inputOf(job, o, parts, hooks, scratch),
+      ...inputOf(job, o, parts, hooks, { scratch, ...looked }),
       shapes,
       ...(maxSeconds === undefined ? {} : { timeLeft: () => maxSeconds * 1000 - (performance.now() - begun) })
     }
@@ -61,6 +63,7 @@ export async function compressJob(job: Job, hooks: JobHooks, catalog: Catalog): 
       ...guessed,
       ...noted,
       ...result.report.notes,
+      ...looked.notes,
       ...candidateNotes(result.report.candidates, o.target)
     ]
     const found = { ...known, ...result.report, notes, before }
@@ -92,10 +95,10 @@ function inputOf(
   o: Opened,
   parts: JobParts,
   hooks: JobHooks,
-  scratch: string
+  { scratch, check }: { readonly scratch: string } & Pick<WrittenCheck, 'check'>
 ): Omit<CompressInput, 'metrics' | 'objective'> {
   let staged = 0
-  const how = howToWrite(job, o)
+  const how = { ...howToWrite(job, o), ...(check ? { check } : {}) }
   const format = formatOf(o.target, o.catalog)
   const { signal, progress } = hooks
   return {

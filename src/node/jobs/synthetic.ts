@@ -110,6 +110,12 @@ function joined(rows: readonly Tensor[], isWhole: boolean): Tensor {
   return { dtype, shape: [rows.length, ...each], bytes }
 }
 
+/** Inputs of one run for each plausible length, the most plausible first. */
+export function guessedFeeds(o: Asked, rng: Rng): readonly Readonly<Record<string, Tensor>>[] {
+  const made = (series: number) => preparedInputs(o.model, o.inputs, { rng, count: 1, alike: true, series })
+  return seriesLengths(o.model).flatMap(made)
+}
+
 /** A note where sizes of the inputs were guessed: times and layers are those of one size among many. */
 export function guessedSizes(inputs: Session['inputs'], series?: number): string[] {
   const shapes = madeShapes(inputs, series)

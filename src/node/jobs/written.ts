@@ -1,0 +1,140 @@
+/**
+ * The last look at a file before it gets its name: it opens in the target's runtime, runs on one sample, and says nearly
+ * what the original says. All of it happens in a process of its own.
+ */
+import { PareError } from '../../base/errors.ts'
+import { elementCount, isFloat, toFloats } from '../../ir/tensor.ts'
+import { passFor } from '../../passes/index.ts'
+import type { Dataset, Recipe, Tensor } from '../../types.ts'
+import { formatOf, isOpened } from '../catalog.ts'
+import type { Job, JobHooks } from '../job.ts'
+import { type Ran, type RunFilesOptions, runFiles } from '../outputs.ts'
+import type { Opened } from './open.ts'
+import { guessedFeeds } from './synthetic.ts'
+import { firstFeeds } from './timing.ts'
+
+/** A file whose outputs have a smaller cosine with the original's is far off. */
+const leastCosine = 0.9
+/** A run of one sample that takes longer is taken for one that never ends. */
+const patienceMs = 120_000
+
+export interface WrittenCheck {
+  /** Throws `E_CONSTRAINT` where the file does not open, does not run, or is far off and was not asked to be. */
+  readonly check?: (path: string) => Promise<void>
+  /** Why a file was not looked at, or not compared; filled by `check`. */
+  readonly notes: string[]
+}
+
+/** The check of what a recipe makes of the job's model. `data`: samples to run, where there are some. */
+export function checkOf(
+  job: Job,
+  o: Opened,
+  hooks: Pick<JobHooks, 'signal' | 'progress'>,
+  { data, recipe = [] }: { readonly data?: Dataset | undefined; readonly recipe?: Recipe }
+): WrittenCheck {
+  const notes: string[] = []
+  if (job.check === false) return { notes: ['the file written was not opened or compared: --no-check'] }
+  const format = formatOf(o.target, o.catalog)
+  if (!isOpened(format)) return { notes: [`the file written was not opened: no runtime here reads ${format.title}`] }
+  if (!o.measured) return { notes }
+  const { name } = o.measured
+  const how = { threads: o.threads, runtime: name, timeoutMs: patienceMs, signal: hooks.signal }
+  return {
+    notes,
+    check: async (path) => {
+      const tried = await feedsFor(o, data)
+      const told = await looked(path, job.model, { ...how, tried }, isNear(recipe) && !o.model.origin?.untrained)
+      if (told !== undefined && !notes.includes(told)) notes.push(told)
+    }
+  }
+}
+
+type Feeds = Readonly<Record<string, Tensor>>
+
+/** Inputs of one run, to be tried one after the other; none where the model takes what cannot be made up. */
+async function feedsFor(o: Opened, data: Dataset | undefined): Promise<readonly Feeds[]> {
+  if (data) return [await firstFeeds(o, data)]
+  if (o.inputs.some((i) => i.dtype === undefined || i.dtype === 'string' || i.shape === undefined)) return []
+  return guessedFeeds(o, o.rng.fork('check'))
+}
+
+/** Is the result meant to say what the original says? Not where a recipe trains, or stores weights in 3 bits or fewer. */
+function isNear(recipe: Recipe): boolean {
+  return recipe.every(([name, options]) => {
+    if (passFor(name).needs.includes('train')) return false
+    const { bits } = options as { readonly bits?: number }
+    return bits === undefined || bits > 3
+  })
+}
+
+type How = Omit<RunFilesOptions, 'runs' | 'feeds'> & { readonly tried: readonly Feeds[] }
+
+/** Why the file could only be looked at in part; `undefined` where it was in full. */
+async function looked(
+  path: string,
+  original: string,
+  { tried, ...how }: How,
+  isNear: boolean
+): Promise<string | undefined> {
+  let reason = 'its inputs cannot be made up'
+  for (const feeds of tried) {
+    const [was, is] = await runFiles([original, path], { ...how, feeds, runs: isNear ? 2 : 1 })
+    if (was?.runs) {
+      refuseFailed(is, 'open and run')
+      refuseFar(was.runs, is?.runs ?? [], isNear)
+      return undefined
+    }
+    reason = `the original does not run on the sample: ${was?.failed ?? 'no outputs'}`
+  }
+  const [made] = await runFiles([path], { ...how, runs: 1 })
+  refuseFailed(made, 'open')
+  return `the file written was opened, but not compared: ${reason}`
+}
+
+function refuseFailed(made: Ran | undefined, what: string): void {
+  if (made?.failed === undefined) return
+  throw new PareError('E_CONSTRAINT', `the result does not ${what} in the target's runtime: nothing was written`, {
+    facts: { why: made.failed },
+    hint: 'leave out what the runtime names with --exclude; --no-check writes the file all the same'
+  })
+}
+
+type Outputs = Readonly<Record<string, Tensor>>
+
+function refuseFar(was: readonly Outputs[], is: readonly Outputs[], isNear: boolean): void {
+  const [first = {}, again = first] = was
+  for (const [name, before] of Object.entries(first)) {
+    const after = is[0]?.[name]
+    if (!after || !isFloat(before.dtype) || elementCount(before.shape) === 0) continue
+    if (elementCount(after.shape) !== elementCount(before.shape))
+      throw far(name, `its shape is [${after.shape}] where the original's is [${before.shape}]`)
+    const [x, y] = [toFloats(before), toFloats(after)]
+    const broken = x.findIndex((v, i) => Number.isFinite(v) && !Number.isFinite(y[i]))
+    if (broken >= 0) throw far(name, `element ${broken} is ${y[broken]} where the original has ${x[broken]}`)
+    // Outputs that are drawn anew at every run are not alike themselves.
+    if (!isNear || cosine(x, toFloats(again[name] ?? before)) < leastCosine) continue
+    const alike = cosine(x, y)
+    if (alike < leastCosine) throw far(name, `its cosine with the original's is ${alike.toFixed(3)} on one sample`)
+  }
+}
+
+const far = (name: string, why: string): PareError =>
+  new PareError('E_CONSTRAINT', `output ${name} of the result is far from the original's: nothing was written`, {
+    where: name,
+    facts: { why },
+    hint: 'pare verify --layers tells which layer does it; --no-check writes the file all the same'
+  })
+
+/** Of the finite elements; 1 where both are zero. */
+function cosine(x: Float32Array, y: Float32Array): number {
+  let [xx, yy, xy] = [0, 0, 0]
+  for (let i = 0; i < x.length; i++) {
+    const [a, b] = [x[i] as number, y[i] as number]
+    if (!Number.isFinite(a) || !Number.isFinite(b)) continue
+    xx += a * a
+    yy += b * b
+    xy += a * b
+  }
+  if (xx === 0 && yy === 0) return 1
+  return xx === 0 || yy === 0 ? 0 : xy / Math.sqrt(xx * yy)
+}
