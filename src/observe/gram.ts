@@ -16,7 +16,7 @@ import { linearOf } from '../ops/ask.ts'
 import { opFor } from '../ops/index.ts'
 import { samplesWithin } from '../runtime/batches.ts'
 import type { Dataset, Graph, Linear, Model, Node, Patch, Tensor, Value } from '../types.ts'
-import { asFloat, type Surroundings, sampleBytes, watch } from './feed.ts'
+import { asFloat, type Feed, type Surroundings, sampleBytes, watch } from './feed.ts'
 
 /** One spatial axis of a convolution's kernel. */
 interface Window {
@@ -128,23 +128,36 @@ export async function* grams(
   const byKey = new Map<string, LayerInput[]>()
   for (const l of layers) byKey.set(keyOf(l), [...(byKey.get(keyOf(l)) ?? []), l])
   for (const part of inParts([...byKey.values()])) {
-    const found = await gather(
-      model,
-      part.map((same) => same[0] as LayerInput),
-      data,
-      ctx,
-      reference
-    )
-    for (const [i, same] of part.entries()) for (const l of same) yield [l, found[i] as Gram]
+    const batch = samplesWithin(memoryBytes, greatest(part.map(([l]) => rowBytes(model, l as LayerInput))), 32)
+    for (const few of inRooms(part, ([l]) => batch * rowBytes(model, l as LayerInput))) {
+      const found = await gather(
+        model,
+        few.map((same) => same[0] as LayerInput),
+        { dataset: data, batch, stage: 'gathering moments' },
+        ctx,
+        reference
+      )
+      for (const [i, same] of few.entries()) for (const l of same) yield [l, found[i] as Gram]
+    }
   }
 }
 
-function inParts(all: readonly LayerInput[][]): LayerInput[][][] {
+/** What the rows of one sample take while they are made, in bytes: the rows with the copies on the way to them. */
+const rowBytes = (model: Model, l: LayerInput): number => 4 * l.perChannel * sampleBytes(model, l.x)
+
+/** Layers whose matrices fit into memory together. */
+const inParts = (all: readonly LayerInput[][]): readonly LayerInput[][][] =>
+  inRooms(all, ([l]) => 8 * (l as LayerInput).groups * (l as LayerInput).k ** 2)
+
+/** Runs of layers that take at most `memoryBytes` together; one that takes more is alone. */
+function inRooms(
+  all: readonly LayerInput[][],
+  bytesOf: (same: readonly LayerInput[]) => number
+): readonly LayerInput[][][] {
   const out: LayerInput[][][] = []
   let held = Number.POSITIVE_INFINITY
   for (const same of all) {
-    const { groups, k } = same[0] as LayerInput
-    const size = 8 * groups * k * k
+    const size = bytesOf(same)
     if (held + size > memoryBytes) {
       out.push([])
       held = 0
@@ -158,13 +171,11 @@ function inParts(all: readonly LayerInput[][]): LayerInput[][][] {
 async function gather(
   model: Model,
   layers: readonly LayerInput[],
-  data: Dataset,
+  feed: Feed,
   ctx: Surroundings,
   reference: Model | undefined
 ): Promise<Gram[]> {
   const { reduced, taps } = withMoments(model, layers, reference)
-  const largest = greatest(layers.map((l) => 4 * l.perChannel * sampleBytes(model, l.x)))
-  const feed = { dataset: data, batch: samplesWithin(memoryBytes, largest, 32), stage: 'gathering moments' }
   const sums = layers.map((l) => emptySums(l, reference !== undefined))
   await watch(reduced, asFloat, feed, ctx, (outputs) => {
     for (const [i, tap] of taps.entries()) addTo(sums[i] as Sums, tap, outputs)
