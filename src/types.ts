@@ -356,6 +356,8 @@ export interface Op {
   readonly idle?: true
   /** Of its subgraphs one runs, once: its work is that of the heaviest. */
   readonly branches?: true
+  /** What its output is at the end of a model: scores of classes, or a description of the input such as an embedding. */
+  readonly meaning?: 'scores' | 'features'
   /** Results are drawn or carried from outside: never folded, never merged. */
   readonly impure?: true
 }
@@ -617,6 +619,8 @@ export interface Metric {
     batch: Batch,
     reference?: Readonly<Record<string, Tensor>>
   ): readonly number[]
+  /** The same of parts of the outputs, named by them, where the score is that of the worst. */
+  readonly parts?: readonly Metric[]
 }
 
 // ---------------------------------------------------------------- passes

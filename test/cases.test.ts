@@ -3,16 +3,18 @@
  * at a time (test/cases). The built program makes a file of each, and the file is run sample by sample.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
-import { readFile, stat } from 'node:fs/promises'
+import { readFile, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { readNpz } from '../src/data/npz.ts'
+import { readModel, writeModel } from '../src/formats/index.ts'
+import { edit } from '../src/ir/edit.ts'
 import { byteLength, elementCount, tensorOf, toFloats } from '../src/ir/tensor.ts'
 import { nodeRunner } from '../src/node/runner.ts'
 import type { Report } from '../src/report/types.ts'
-import type { Tensor } from '../src/types.ts'
+import type { Node, Tensor } from '../src/types.ts'
 import { isBuilt, pare as run } from './program.ts'
 
 let scratch = ''
@@ -89,6 +91,17 @@ function agreement({ is, was }: { is: number[]; was: number[] }, classes: number
   return Array.from({ length: rows }, (_, r) => top(is, r) === top(was, r)).filter(Boolean).length / rows
 }
 
+/** The model with all its scores the same value, 0.5. The boxes are as they were. */
+async function spoil(path: string): Promise<string> {
+  const model = edit(readModel(await readFile(path)), (d) => {
+    const scores = d.producer('cs') as Node
+    d.replace(scores, { ...scores, op: 'HardSigmoid', attrs: { alpha: { kind: 'float', value: 0 } } })
+  })
+  const spoiled = join(scratch, 'spoiled.onnx')
+  await writeFile(spoiled, writeModel(model).bytes)
+  return spoiled
+}
+
 describe.skipIf(!isBuilt)('small cases (skipped before npm run build)', () => {
   it('cast-float --compute: a Scan that reads weights around it opens, at 55 dB', async () => {
     const made = await make('scan-outer-weights', 'cast-float --compute')
@@ -130,6 +143,23 @@ describe.skipIf(!isBuilt)('small cases (skipped before npm run build)', () => {
     expect(decibels(y as never)).toBeGreaterThan(45)
     const was = (await stat(file('few-samples', 'model.onnx'))).size
     expect((await stat(made.path)).size).toBeLessThan(0.85 * was)
+  }, 120_000)
+
+  it('verify: boxes beside scores whose scores have become one value do not pass, by any metric that fits', async () => {
+    const name = 'boxes-beside-scores'
+    const spoiled = await spoil(file(name, 'model.onnx'))
+    for (const metric of [[], ['--metric', 'relativeError']]) {
+      const flags = ['--data', file(name, 'input.npz'), '--max-drop', '1%', '--seconds', '0.1', '--json', ...metric]
+      const { status, out, err } = await run(['verify', file(name, 'model.onnx'), spoiled, ...flags], { cwd: scratch })
+      expect(status, err).toBe(3)
+      const { constraint, notes } = JSON.parse(out) as Report
+      expect(constraint?.metric).toBe(metric[1] ?? 'detections')
+      expect(notes.join('\n')).toMatch(
+        metric[1] ? /positions 4 to 8 of axis 1: 0\.\d+ \(the worst\)/ : /beside 5 scores each in y/
+      )
+    }
+    const itself = ['verify', file(name, 'model.onnx'), file(name, 'model.onnx'), '--data', file(name, 'input.npz')]
+    expect((await run([...itself, '--max-drop', '1%', '--seconds', '0.1', '--quiet'], { cwd: scratch })).status).toBe(0)
   })
   // MORE
 })

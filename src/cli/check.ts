@@ -127,6 +127,12 @@ export function reportOf(given: Parsed): string | undefined {
   return refuseInput(given, 'report', path)
 }
 
+/** Outputs that are judged, where some were named. */
+export function judgedOf(given: Parsed): { readonly judged?: readonly string[] } {
+  const names = given.values.get('output')
+  return Array.isArray(names) ? { judged: names.map(String) } : {}
+}
+
 /** Data of a command by role. Throws `E_FILE` where a path leads nowhere, `E_USAGE` for flags that have nothing to read. */
 export function dataOf(given: Parsed): JobData {
   const shared = {
@@ -139,7 +145,7 @@ export function dataOf(given: Parsed): JobData {
   }
   const [data, evaluation, calibration, train] = ['data', 'eval-data', 'calibration-data', 'train-data'].map(one)
   if (!data && !evaluation && !calibration && !train)
-    for (const flag of ['preprocess', 'labels', 'metric', 'max-drop'])
+    for (const flag of ['preprocess', 'labels', 'metric', 'output', 'max-drop'])
       if (given.values.has(flag))
         throw new PareError('E_USAGE', `--${flag} needs data to work on`, { hint: '--data PATH' })
   return {
@@ -213,6 +219,7 @@ export function replayLine(given: Parsed, model: string, out: string, report: st
     'preprocess',
     'labels',
     'metric',
+    'output',
     'max-drop',
     'target',
     'seed',
@@ -225,7 +232,7 @@ export function replayLine(given: Parsed, model: string, out: string, report: st
 /** The command that verifies a result on the data that was given, as it was read. */
 export function verifyLine(given: Parsed, model: string, out: string): string {
   if (formatOfFile(model)?.weightless) return shellLine(['compress', out, '--data', 'PATH'])
-  const flags = again(given, ['eval-data', 'data', 'preprocess', 'labels', 'metric'])
+  const flags = again(given, ['eval-data', 'data', 'preprocess', 'labels', 'metric', 'output'])
   return shellLine(['verify', model, out, ...(flags.length > 0 ? flags : ['--data', 'PATH'])])
 }
 

@@ -3,7 +3,7 @@ import { passFor } from '../passes/index.ts'
 import { parseOptions } from '../passes/pass.ts'
 import { type Objective, objectives } from '../search/choose.ts'
 import { strategies } from '../search/strategies/index.ts'
-import { common, dataOf, outputOf, readable, recipeOf, replayLine, reportOf, verifyLine } from './check.ts'
+import { common, dataOf, judgedOf, outputOf, readable, recipeOf, replayLine, reportOf, verifyLine } from './check.ts'
 import { type Command, isOn, number, text } from './command.ts'
 import { runInWorker } from './run.ts'
 import {
@@ -85,6 +85,7 @@ export const command: Command = {
       ...{ model, out, data },
       objective: (text(given, 'objective') ?? 'balanced') as Objective,
       ...(metric === undefined ? {} : { metric }),
+      ...judgedOf(given),
       ...(maxDrop === undefined ? {} : { maxDrop }),
       ...(recipe === undefined ? { strategy: text(given, 'strategy') ?? strategies[0].name } : { recipe }),
       ...maxTime(text(given, 'max-time')),

@@ -3,7 +3,7 @@ import { PareError } from '../base/errors.ts'
 import { passes } from '../passes/index.ts'
 import type { AnyPass } from '../passes/pass.ts'
 import { parseOptions } from '../passes/pass.ts'
-import { common, dataOf, outputOf, readable, reportOf, verifyLine } from './check.ts'
+import { common, dataOf, judgedOf, outputOf, readable, reportOf, verifyLine } from './check.ts'
 import { type Command, isOn, text } from './command.ts'
 import type { Flag } from './flags.ts'
 import { runInWorker } from './run.ts'
@@ -11,6 +11,7 @@ import { flagsOf, optionsFrom } from './schema.ts'
 import {
   calibrationDataFlag,
   dataFlag,
+  judgedFlag,
   metricFlag,
   outputFlags,
   placeFlags,
@@ -50,7 +51,7 @@ function commandOf(pass: AnyPass): Command {
         ? [dataFlag, calibrationDataFlag, ...(kinds.includes('train') ? [trainDataFlag] : []), ...readingFlags]
         : []),
       ...(pass.compares ? [referenceFlag] : []),
-      ...(kinds.includes('selection') ? [metricFlag] : []),
+      ...(kinds.includes('selection') ? [metricFlag, judgedFlag] : []),
       ...placeFlags,
       ...outputFlags,
       ...(pass.needs.includes('train') ? [resumeFlag] : []),
@@ -76,6 +77,7 @@ function commandOf(pass: AnyPass): Command {
         ...{ model, out, recipe: [...before, [pass.name, options] as const] },
         data,
         ...(metric === undefined ? {} : { metric }),
+        ...judgedOf(given),
         ...(reference === undefined ? {} : { reference: readable(reference) }),
         ...(isOn(given, 'resume') ? { resume: true } : {})
       }

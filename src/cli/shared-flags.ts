@@ -99,12 +99,22 @@ export const metricFlag: Flag = {
   hint: 'NAME|FILE.mjs',
   group: 'accuracy',
   about:
-    'top1, top5, agreement, relativeError, reconstruction, cosine, ctcText, or a module of yours (default: top1 with labels, else agreement of class scores, else relativeError)'
+    'top1, top5, agreement, cosine, detections, relativeError, reconstruction, ctcText, or a module of yours (default: top1 with labels, else by what the model gives: agreement for class scores, cosine for embeddings, detections for boxes with scores, else relativeError; the report says why)'
+}
+
+/** Which outputs are judged. */
+export const judgedFlag: Flag = {
+  name: 'output',
+  kind: 'list',
+  hint: 'NAME,…',
+  group: 'accuracy',
+  about: 'outputs that metrics look at, by name (default: all but inputs that the model hands on)'
 }
 
 /** What is judged, and what may be lost. */
 export const metricFlags: readonly Flag[] = [
   metricFlag,
+  judgedFlag,
   {
     name: 'max-drop',
     kind: 'share',

@@ -1,4 +1,4 @@
-import { common, dataOf, readable, reportOf } from './check.ts'
+import { common, dataOf, judgedOf, readable, reportOf } from './check.ts'
 import { type Command, isOn, number, text } from './command.ts'
 import type { Flag } from './flags.ts'
 import { runInWorker } from './run.ts'
@@ -60,6 +60,7 @@ export const command: Command = {
       ...common(given, command, at),
       ...{ model, other, data: dataOf(given) },
       ...(metric === undefined ? {} : { metric }),
+      ...judgedOf(given),
       ...(maxDrop === undefined ? {} : { maxDrop }),
       ...(seconds === undefined ? {} : { seconds }),
       ...(isOn(given, 'layers') ? { layers: true } : {}),

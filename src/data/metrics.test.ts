@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { tensor } from '../ir/tensor.ts'
 import type { Batch, Tensor } from '../types.ts'
-import { classCount, defaultMetric, metricFor } from './metrics.ts'
+import { classCount, metricFor, relativeErrorOf } from './metrics.ts'
 
 const nan = Number.NaN
 const f = (shape: readonly number[], values: readonly number[]): Tensor => tensor('float32', shape, values)
@@ -62,6 +62,15 @@ describe('real metrics', () => {
     expect(score('relativeError', { a: f([1, 1], [1]), b: f([1, 1], [2]) }, batch(1), two)).toEqual([0.5])
   })
 
+  it('relativeError of parts is that of the worst, and each part is a metric of its own', () => {
+    const at = (which: readonly number[]) => ({ output: 'a', channels: { axis: 0, size: 2, which } })
+    const metric = relativeErrorOf([at([0]), at([1])])
+    const [r, y] = [{ a: f([1, 2, 2], [300, 400, 0, 1]) }, { a: f([1, 2, 2], [300, 400, 0.5, 0.5]) }]
+    expect(metric.scores(y, batch(1), r)[0]).toBeCloseTo(Math.SQRT1_2, 12)
+    expect(metric.parts?.map((p) => p.scores(y, batch(1), r)[0])).toEqual([0, expect.closeTo(Math.SQRT1_2, 12)])
+    expect(score('relativeError', y, batch(1), r)[0]).toBeLessThan(0.002)
+  })
+
   it('cosine is 1 for the same direction and −1 for NaN', () => {
     const r = { a: f([4, 2], [1, 0, 0, 0, 1, 0, 1, 1]) }
     const scores = score('cosine', { a: f([4, 2], [2, 0, 0, 0, 0, 1, nan, 1]) }, batch(4), r)
@@ -78,18 +87,8 @@ describe('real metrics', () => {
   })
 })
 
-it('the default metric follows labels and outputs', () => {
-  const output = (shape?: readonly (number | string)[], dtype = 'float32') =>
-    [{ name: 'y', dtype, ...(shape && { shape }) }] as never
-  const name = (o: never, labelled: boolean) => defaultMetric(o, labelled).name
-  expect(name(output(['N', 10]), true)).toBe('top1')
-  expect(name(output(['N', 10]), false)).toBe('agreement')
-  expect(name(output(['N', 10, 1, 1]), false)).toBe('agreement')
-  expect(name(output(['N', 1]), false)).toBe('relativeError')
-  expect(name(output(['N', 3, 8, 8]), true)).toBe('relativeError')
-  expect(name(output(['N'], 'int64'), true)).toBe('top1')
-  expect(name(output(undefined), true)).toBe('top1')
-  expect(name(output(undefined), false)).toBe('relativeError')
+it('classes are counted where the shape fixes them, and unknown names are refused', () => {
+  const output = (shape: readonly (number | string)[]) => [{ name: 'y', dtype: 'float32' as const, shape }]
   expect(classCount(output(['N', 10]))).toBe(10)
   expect(classCount(output(['N', 'C']))).toBeUndefined()
   expect(() => metricFor('accuracy')).toThrow("no metric named 'accuracy'")

@@ -6,13 +6,13 @@
  */
 
 import { PareError } from '../base/errors.ts'
-import { isFloat, isInteger, kindOf, toNumbers } from '../ir/tensor.ts'
+import { isFloat, isInteger } from '../ir/tensor.ts'
 import type { Batch, Dim, Metric, Session, Tensor } from '../types.ts'
 import { argmax } from './argmax.ts'
 import { ctcText } from './ctc.ts'
-
-type Outputs = Readonly<Record<string, Tensor>>
-type Row = ArrayLike<number>
+import { detections } from './detections.ts'
+import { type Part, partName, within } from './parts.ts'
+import { counterpart, isNumeric, type Outputs, type Row, type Rows, referenced, row, rowsOf, spell } from './rows.ts'
 
 /** Every metric that is built in, by name. */
 export const metrics: Readonly<Record<string, Metric>> = Object.fromEntries(
@@ -23,7 +23,8 @@ export const metrics: Readonly<Record<string, Metric>> = Object.fromEntries(
     compared('relativeError', 'lower', relativeError),
     compared('cosine', 'higher', cosine),
     reconstruction(),
-    ctcText()
+    ctcText(),
+    detections()
   ].map((m) => [m.name, m])
 )
 
@@ -34,14 +35,8 @@ export function metricFor(name: string): Metric {
   throw new PareError('E_OPTION', `no metric named '${name}'`, { hint: Object.keys(metrics).join(', ') })
 }
 
-/** Where a model may give classes `top1` with labels; without them `agreement` for class scores; else `relativeError`. */
-export function defaultMetric(outputs: Session['outputs'], labelled: boolean): Metric {
-  if (labelled && outputs.some((o) => mayClassify(o))) return metricFor('top1')
-  return metricFor(outputs.some((o) => isScores(o)) ? 'agreement' : 'relativeError')
-}
-
 /** Class scores, or classes themselves, as far as the declared type tells. */
-function mayClassify({ dtype, shape }: Session['outputs'][number]): boolean {
+export function mayClassify({ dtype, shape }: Session['outputs'][number]): boolean {
   const single = (d: Dim): boolean => typeof d === 'string' || d === 1
   if (shape === undefined) return true
   if (dtype !== undefined && !isFloat(dtype)) return isInteger(dtype) && shape.slice(1).every(single)
@@ -54,31 +49,13 @@ export function classCount(outputs: Session['outputs']): number | undefined {
   return shape && typeof shape[1] === 'number' ? shape[1] : undefined
 }
 
-function isScores(o: Session['outputs'][number]): boolean {
+/** Class scores by their declared shape: [N, C ≥ 2] with C fixed. */
+export function isScores(o: Session['outputs'][number]): boolean {
   return (o.dtype === undefined || isFloat(o.dtype)) && o.shape !== undefined && isScoreShape(o.shape)
 }
 
 const isScoreShape = (shape: readonly Dim[]): boolean =>
   shape.length >= 2 && typeof shape[1] === 'number' && shape[1] >= 2 && shape.slice(2).every((d) => d === 1)
-
-/** Numbers of an output, and the length of a row. */
-interface Rows {
-  readonly values: ArrayLike<number>
-  readonly length: number
-}
-
-function rowsOf(name: string, t: Tensor, n: number): Rows {
-  const values = toNumbers(t)
-  const rows = t.shape[0] ?? 0
-  if (rows < n || values.length % rows !== 0)
-    throw new PareError(
-      'E_DATA_SHAPE',
-      `output ${name} is [${t.shape.join(', ')}]: not one row for each of ${n} samples`
-    )
-  return { values, length: values.length / rows }
-}
-
-const isNumeric = (t: Tensor): boolean => t.dtype !== 'string' && kindOf(t.dtype) !== 'complex'
 
 /** Predicted classes of one output, −1 where it holds NaN; `undefined` when the output is not about classes. */
 function predictions(name: string, t: Tensor, n: number): readonly number[] | undefined {
@@ -170,8 +147,23 @@ function agreement(): Metric {
   }
 }
 
-/** A metric of each numeric output against the reference's; of several outputs the worst counts. */
-function compared(name: string, better: Metric['better'], score: (y: Row, r: Row) => number): Metric {
+/** `relativeError` by parts of the outputs, of which the worst counts. */
+export const relativeErrorOf = (parts: readonly Part[]): Metric =>
+  compared('relativeError', 'lower', relativeError, parts)
+
+/** `cosine` of each numeric output, of which the worst counts. */
+export const cosineOf = (parts: readonly Part[]): Metric => compared('cosine', 'higher', cosine, parts)
+
+/**
+ * A metric of each part of the outputs against the reference's, whole outputs by default; of several the worst counts.
+ * With parts given, each is also a metric of its own.
+ */
+function compared(
+  name: string,
+  better: Metric['better'],
+  score: (y: Row, r: Row) => number,
+  parts?: readonly Part[]
+): Metric {
   const worst = better === 'lower' ? Math.max : Math.min
   return {
     name,
@@ -179,24 +171,33 @@ function compared(name: string, better: Metric['better'], score: (y: Row, r: Row
     needs: { labels: false, reference: true },
     scale: 'real',
     scores(outputs, batch, reference) {
-      const numeric = Object.entries(referenced(name, reference)).filter(([, t]) => isNumeric(t))
-      if (numeric.length === 0) throw new PareError('E_OPTION', `${name} needs a numeric output`)
-      const perOutput = numeric.map(([output, t]) => {
-        const r = rowsOf(output, t, batch.n)
+      const original = referenced(name, reference)
+      const all = parts ?? numericOutputs(original)
+      if (all.length === 0) throw new PareError('E_OPTION', `${name} needs a numeric output`)
+      const perPart = all.map((part) => {
+        const { output } = part
+        const r = rowsOf(output, counterpart(original, output), batch.n)
         const y = rowsOf(output, counterpart(outputs, output), batch.n)
         if (y.length !== r.length)
           throw new PareError(
             'E_DATA_SHAPE',
             `output ${output} has ${y.length} numbers a sample, the original's ${r.length}`
           )
-        return Array.from({ length: batch.n }, (_, i) => score(row(y, i), row(r, i)))
+        const taken = (rows: Rows, i: number): Row => within(row(rows, i), rows.shape, part)
+        return Array.from({ length: batch.n }, (_, i) => score(taken(y, i), taken(r, i)))
       })
       return Array.from({ length: batch.n }, (_, i) =>
-        perOutput.map((scores) => scores[i] as number).reduce((a, b) => worst(a, b))
+        perPart.map((scores) => scores[i] as number).reduce((a, b) => worst(a, b))
       )
-    }
+    },
+    ...(parts && parts.length > 1
+      ? { parts: parts.map((p) => ({ ...compared(name, better, score, [p]), name: partName(p) })) }
+      : {})
   }
 }
+
+const numericOutputs = (outputs: Outputs): readonly Part[] =>
+  Object.entries(outputs).flatMap(([output, t]) => (isNumeric(t) ? [{ output }] : []))
 
 /** ‖y − r‖ / ‖r‖; where r is zero 0 for equal outputs and 1 otherwise. */
 function relativeError(y: Row, r: Row): number {
@@ -255,31 +256,9 @@ function reconstructed(outputs: Outputs, batch: Batch): readonly [Rows, Rows] {
   })
 }
 
-function row({ values, length }: Rows, i: number): Row {
-  if (ArrayBuffer.isView(values)) return (values as unknown as Float32Array).subarray(i * length, (i + 1) * length)
-  return Array.from({ length }, (_, k) => values[i * length + k] as number)
-}
-
-function referenced(name: string, reference: Outputs | undefined): Outputs {
-  if (reference) return reference
-  throw new PareError('E_OPTION', `${name} compares with the original model: it says nothing of that model alone`)
-}
-
-function counterpart(outputs: Outputs, name: string): Tensor {
-  const t = outputs[name]
-  if (t) return t
-  throw new PareError('E_DATA_SHAPE', `the model has no output ${name} as the original has`, {
-    facts: { outputs: spell(outputs) }
-  })
-}
-
-const spell = (outputs: Outputs): string =>
-  Object.entries(outputs)
-    .map(([name, t]) => `${name}: ${t.dtype}[${t.shape.join(', ')}]`)
-    .join(', ')
-
-/** `[agreement]` where outputs are class scores and it is not among the metrics already; a fact of any comparison. */
+/** `[agreement]` where outputs are class scores and no metric says it or something else of them; a fact of any comparison. */
 export function agreementBeside(outputs: Session['outputs'], metrics: readonly Metric[]): readonly Metric[] {
+  if (metrics.some((m) => ['agreement', 'cosine', 'detections'].includes(m.name))) return []
   const areClasses = classCount(outputs) !== undefined || metrics.some((m) => m.name === 'top1')
-  return areClasses && !metrics.some((m) => m.name === 'agreement') ? [metricFor('agreement')] : []
+  return areClasses ? [metricFor('agreement')] : []
 }

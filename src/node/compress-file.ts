@@ -3,7 +3,10 @@ import type { Job, JobHooks, JobResult } from './job.ts'
 import { runJob } from './jobs.ts'
 
 export interface CompressFileOptions
-  extends Pick<Job, 'force' | 'target' | 'seed' | 'write' | 'threads' | 'metric' | 'maxDrop' | 'objective' | 'recipe'> {
+  extends Pick<
+    Job,
+    'force' | 'target' | 'seed' | 'write' | 'threads' | 'metric' | 'judged' | 'maxDrop' | 'objective' | 'recipe'
+  > {
   readonly out: string
   /** A path, or a description with its preprocessing; without it nothing can be promised. */
   readonly data?: string | DataDescription

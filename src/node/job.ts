@@ -34,6 +34,8 @@ export interface Job {
   readonly data?: JobData
   /** A metric's name, or the path of a module that the user named. */
   readonly metric?: string
+  /** Outputs that metrics look at, by name; by default all that the model computes. */
+  readonly judged?: readonly string[]
   /** A fraction: 0.01 is one percentage point. */
   readonly maxDrop?: number
   readonly objective?: Objective

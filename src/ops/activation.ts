@@ -26,11 +26,11 @@ const along = (name: string, o: Partial<Op> = {}): Op =>
 
 export const activationOps: readonly Op[] = withGrads(activationGrads, [
   alike('Relu', { quant: { ...own, clamp: () => ({ low: 0, high: Number.POSITIVE_INFINITY }) }, homogeneous: alone }),
-  alike('Sigmoid', { quant: probability }),
+  alike('Sigmoid', { quant: probability, meaning: 'scores' }),
   alike('LeakyRelu', { quant: own, homogeneous: alone }),
-  along('Softmax', { quant: probability }),
-  along('LogSoftmax'),
-  along('Hardmax'),
+  along('Softmax', { quant: probability, meaning: 'scores' }),
+  along('LogSoftmax', { meaning: 'scores' }),
+  along('Hardmax', { meaning: 'scores' }),
   ...['Celu', 'Elu', 'Gelu', 'HardSigmoid', 'HardSwish', 'Mish', 'Selu', 'Shrink'].map((name) => alike(name)),
   alike('PRelu', { starts: [undefined, 0.25], homogeneous: alone }),
   ...['Softplus', 'Softsign', 'Swish', 'Tanh', 'ThresholdedRelu'].map((name) => alike(name))

@@ -54,25 +54,30 @@ export const normOps: readonly Op[] = withChannels(
     freeOp('BatchNormalization', { infer: inferBatch, train: batchTrain, starts: [undefined, 1, 0, 0, 1] }),
     freeOp('InstanceNormalization', { starts: gainAndBias }),
     freeOp('GroupNormalization', { starts: gainAndBias }),
-    freeOp('LpNormalization'),
+    freeOp('LpNormalization', { meaning: 'features' }),
     freeOp('LRN'),
     freeOp('MeanVarianceNormalization'),
     freeOp('LayerNormalization', {
       infer: (n) => inferLayer(n, dtypeOf(n, 0)),
       starts: gainAndBias,
-      homogeneous: [[1, 2]]
+      homogeneous: [[1, 2]],
+      meaning: 'features'
     }),
-    freeOp('RMSNormalization', { infer: (n) => inferLayer(n, dtypeOf(n, 1)), starts: gainAndBias }),
+    freeOp('RMSNormalization', {
+      infer: (n) => inferLayer(n, dtypeOf(n, 1)),
+      starts: gainAndBias,
+      meaning: 'features'
+    }),
     // ONNX Runtime registers this one in the default domain.
-    freeOp('SimplifiedLayerNormalization', { infer: (n) => inferLayer(n, dtypeOf(n, 1)) }),
-    freeOp('SkipLayerNormalization', { domain: microsoft, infer: inferSkip }),
-    freeOp('SkipSimplifiedLayerNormalization', { domain: microsoft, infer: inferSkip }),
+    freeOp('SimplifiedLayerNormalization', { infer: (n) => inferLayer(n, dtypeOf(n, 1)), meaning: 'features' }),
+    freeOp('SkipLayerNormalization', { domain: microsoft, infer: inferSkip, meaning: 'features' }),
+    freeOp('SkipSimplifiedLayerNormalization', { domain: microsoft, infer: inferSkip, meaning: 'features' }),
     freeOp('EmbedLayerNormalization', { domain: microsoft, infer: inferEmbed, weights: tables }),
     freeOp('GroupNorm', { domain: microsoft }),
     freeOp('SkipGroupNorm', {
       domain: microsoft,
       infer: (n) => n.node.outputs.map(() => tensorType(dtypeOf(n, 0), shapeOf(n, 0)))
     }),
-    freeOp('BiasSoftmax', { domain: microsoft })
+    freeOp('BiasSoftmax', { domain: microsoft, meaning: 'scores' })
   ])
 )

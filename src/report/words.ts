@@ -81,7 +81,7 @@ export function msText(ms: number | undefined): string {
 }
 
 /** Metrics that are shares and read as percent; all others are plain numbers. */
-const shares = new Set(['top1', 'top5', 'agreement', 'ctcText'])
+const shares = new Set(['top1', 'top5', 'agreement', 'ctcText', 'detections'])
 /** Does a metric read as percent? */
 export const isShare = (metric: string): boolean => shares.has(metric)
 

@@ -1,6 +1,7 @@
 /** The choice measured on samples that nothing chose by, and the promise checked there. */
 import { agreementBeside } from '../data/metrics.ts'
 import { metricDrops, metricIntervals } from '../measure/evaluate.ts'
+import { worstPart } from '../measure/judging.ts'
 import { parametersOf } from '../measure/size.ts'
 import { costOf } from '../ops/cost.ts'
 import { inferShapes } from '../ops/infer.ts'
@@ -37,11 +38,12 @@ export async function prove(
   const session = await open(input, best.staged)
   try {
     const beside = input.synthetic ? [] : agreementBeside(original.outputs, input.metrics)
+    const parts = input.metrics[0].parts ?? []
     const [was = {}, is = {}] = await scoreOn(
       staged(input, 'proving on the test part'),
       [original, session],
       [input.data.test],
-      [...input.metrics, ...beside]
+      [...input.metrics, ...beside, ...parts]
     )
     const same = beside.length > 0 ? metricIntervals(is, beside)['agreement'] : undefined
     const drop = metricDrops(was, is, input.metrics)
@@ -49,7 +51,7 @@ export async function prove(
     const after = await measurement(input, best.staged, best.model, metricIntervals(is, input.metrics))
     const promised = drop[input.metrics[0].name]
     const kept = input.maxDrop === undefined || !promised || isKept(promised, input.maxDrop)
-    const notes = [...said, ...best.notes]
+    const notes = [...said, ...best.notes, ...worstPart(input.metrics[0], metricDrops(was, is, parts))]
     if (input.maxDrop !== undefined && promised && kept) notes.push(...doubts(promised, input.maxDrop))
     return {
       ...(kept ? { chosen: { model: best.model, staged: best.staged } } : {}),

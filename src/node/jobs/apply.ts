@@ -11,7 +11,7 @@ import { save } from '../files.ts'
 import type { Job, JobHooks, JobResult } from '../job.ts'
 import { runtimeNotes } from '../runtimes.ts'
 import { saturationNotes } from './host.ts'
-import { factsOf, metricsOf, type Opened, openJob } from './open.ts'
+import { factsOf, judgingFor, type Opened, openJob } from './open.ts'
 import { passData } from './parts.ts'
 import { openReference } from './reference.ts'
 import { loadRunnable, refuseUnrunnable } from './runnable.ts'
@@ -96,7 +96,7 @@ function trainingNotes(job: Job, checkpoints: CheckpointFiles | undefined): stri
 async function measuring(job: Job, o: Opened, data: PassData, signal: AbortSignal): Promise<Pick<Context, 'measure'>> {
   const parts = measuringParts(data)
   if (!data.selection || parts.length === 0) return {}
-  const [metric] = await metricsOf(job, o, data.selection)
+  const [metric] = (await judgingFor(job, o, data.selection)).metrics
   const { engine, measured, threads, rng } = o
   const runners = { engine, ...(measured ? { measured } : {}) }
   return { measure: measurer({ ...runners, threads, rng: rng.fork('measure'), signal, parts, metric }) }

@@ -20,7 +20,7 @@ import { runtimeNotes } from '../runtimes.ts'
 import { version } from '../version.ts'
 import { candidateNotes } from './host.ts'
 import { comparedLayers } from './layers.ts'
-import { factsOf, metricsOf, type Opened, openJob } from './open.ts'
+import { factsOf, judgingFor, type Opened, openJob } from './open.ts'
 import { type JobParts, partsOf } from './parts.ts'
 import { loadRunnable, refuseUnrunnable, tryOut } from './runnable.ts'
 import { sizedModel } from './sizes.ts'
@@ -36,13 +36,13 @@ export async function compressJob(job: Job, hooks: JobHooks, catalog: Catalog): 
   const o = await openJob(job, catalog)
   refuseUnrunnable(o)
   const parts = await partsOf(job, o)
-  const metrics = await metricsOf(job, o, parts.all)
   const shapes = await shapesOn(o, parts.all)
   const sizes = { ...sizedModel(job.model, o.model, o.bytes, shapes), metrics: {} }
   const objective = job.objective ?? 'balanced'
   const known: Report = { ...o.report, data: parts.report, objective, before: sizes }
   hooks.opened?.(known, factsOf(o, sizes))
   await tryOut(job, o, job.model, parts.selection, hooks)
+  const { metrics, notes: said } = await judgingFor(job, o, parts.all)
   const scratch = await mkdtemp(join(tmpdir(), 'pare-'))
   const [resume, identity] = [job.resume ?? false, await identityOf(job, o)]
   const [journal, checkpoints] = [journalBeside(out, { resume }), checkpointsBeside(out, { resume })]
@@ -60,6 +60,7 @@ export async function compressJob(job: Job, hooks: JobHooks, catalog: Catalog): 
     const noted = runtimeNotes(o, o.target)
     const notes = [
       ...o.notes,
+      ...said,
       ...guessed,
       ...noted,
       ...result.report.notes,

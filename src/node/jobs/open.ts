@@ -3,8 +3,9 @@ import { PareError } from '../../base/errors.ts'
 import { type Rng, rng } from '../../base/random.ts'
 import type { LabelledDataset } from '../../data/arrays.ts'
 import type { DataDescription } from '../../data/description.ts'
-import { classCount, defaultMetric, metricFor } from '../../data/metrics.ts'
+import { classCount, metricFor } from '../../data/metrics.ts'
 import { allGraphs } from '../../ir/graph.ts'
+import { type Judging, judgingOf } from '../../measure/judging.ts'
 import { inferShapes } from '../../ops/infer.ts'
 import type { Report } from '../../report/types.ts'
 import { measurementText } from '../../report/words.ts'
@@ -14,7 +15,7 @@ import { fileBytes, loadNoted, sha256File } from '../files.ts'
 import type { Job } from '../job.ts'
 import { machineOf } from '../machine.ts'
 import { loadMetric } from '../modules.ts'
-import { type Runners, runnersFor } from '../runtimes.ts'
+import { type Runners, runnersFor, scorer } from '../runtimes.ts'
 import { version } from '../version.ts'
 
 /** A model out of a file. */
@@ -123,15 +124,17 @@ export async function openData(d: DataDescription, o: Opened, partly = false): P
   return openDataset(d, o.inputs, { classes: classCount(o.outputs), partly, modules: true })
 }
 
-/** The metrics of a job: the asked one or the default first; with labels of class scores, top-5 beside top-1. */
-export async function metricsOf(job: Job, o: Opened, data: Dataset): Promise<readonly [Metric, ...Metric[]]> {
-  const first = job.metric === undefined ? defaultMetric(o.outputs, data.labelled) : await namedMetric(job.metric)
-  if (first.needs.labels && !data.labelled)
-    throw new PareError('E_LABELS', `${first.name} needs labels, and the data has none`, {
+/** What a job judges by: the asked metric or the one that fits, first; with labels of class scores, top-5 beside top-1. */
+export async function judgingFor(job: Job, o: Opened, data: Dataset): Promise<Judging> {
+  const asked = job.metric === undefined ? undefined : await namedMetric(job.metric)
+  if (asked?.needs.labels && !data.labelled)
+    throw new PareError('E_LABELS', `${asked.name} needs labels, and the data has none`, {
       hint: 'sub-folders by class, labels.csv, or an array y; or --metric agreement'
     })
-  const extra = first.name === 'top1' && (classCount(o.outputs) ?? 0) >= 100 ? [metricFor('top5')] : []
-  return [first, ...extra]
+  return judgingOf({
+    ...{ model: o.model, outputs: o.outputs, dataset: data, asked, picked: job.judged },
+    open: () => scorer(o).open({ path: job.model }, { threads: o.threads })
+  })
 }
 
 const namedMetric = async (name: string): Promise<Metric> =>

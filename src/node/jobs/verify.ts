@@ -2,18 +2,19 @@
 import { PareError } from '../../base/errors.ts'
 import { agreementBeside } from '../../data/metrics.ts'
 import { evaluate, metricDrops, metricIntervals } from '../../measure/evaluate.ts'
+import { type Judging, worstPart } from '../../measure/judging.ts'
 import type { Report } from '../../report/types.ts'
 import { runsSingly, singly, singlyNote } from '../../runtime/batches.ts'
 import { isKept } from '../../search/choose.ts'
 import { conforms, misfitText } from '../../targets/conforms.ts'
-import type { Catalog, Dataset, Measurement, Metric, Model, Session, Target } from '../../types.ts'
+import type { Catalog, Dataset, Measurement, Model, Session, Target } from '../../types.ts'
 import { sha256File } from '../files.ts'
 import type { Job, JobHooks, JobResult } from '../job.ts'
 import { runtimeNotes, scorer } from '../runtimes.ts'
 import { comparedEngines, otherEngine } from './engines.ts'
 import { saturationNotes } from './host.ts'
 import { comparedLayers, layerAdvice } from './layers.ts'
-import { factsOf, metricsOf, type Opened, type OpenedModel, openJob, openModel } from './open.ts'
+import { factsOf, judgingFor, type Opened, type OpenedModel, openJob, openModel } from './open.ts'
 import { testData } from './parts.ts'
 import { refuseUnrunnable, tryOut } from './runnable.ts'
 import { sizedModel } from './sizes.ts'
@@ -29,10 +30,10 @@ export async function verifyJob(job: Job, hooks: JobHooks, catalog: Catalog): Pr
   refuseUnrunnable(o)
   const { web, notes } = await otherEngine(job, o)
   const { all: samples, guessed, report: described } = await testData(job, o)
-  const metrics = await metricsOf(job, o, samples)
   const sizes = { ...sizedModel(job.model, o.model, o.bytes, await shapesOn(o, samples)), metrics: {} }
   hooks.opened?.({ ...o.report, data: described, before: sizes }, factsOf(o, sizes))
   await tryOut(job, o, job.model, samples, hooks)
+  const { metrics, notes: said } = await judgingFor(job, o, samples)
   const second = await openSecond(job, path, samples, hooks)
   const { model } = second
   return withSessions(o, [job.model, path], async ([original, other]) => {
@@ -65,6 +66,8 @@ export async function verifyJob(job: Job, hooks: JobHooks, catalog: Catalog): Pr
         ...(maxDrop === undefined ? {} : { constraint: { metric: first, maxDrop, met } }),
         notes: [
           ...pair.notes,
+          ...said,
+          ...judged.notes,
           ...notes,
           ...saturationNotes(model, o.target),
           ...layerNotes(job, layers),
@@ -171,19 +174,22 @@ interface Judged {
   readonly after: Measurement['metrics']
   readonly drop: NonNullable<Report['drop']>
   readonly agreement?: NonNullable<Report['agreement']>
+  /** The worst part of the outputs. */
+  readonly notes: readonly string[]
 }
 
 async function judge(
   o: Opened,
-  metrics: readonly Metric[],
+  metrics: Judging['metrics'],
   sessions: readonly [Session, Session],
   data: Dataset,
   hooks: JobHooks
 ): Promise<Judged> {
   const agreement = agreementBeside(o.outputs, metrics)
+  const parts = metrics[0].parts ?? []
   const [was = {}, is = {}] = await evaluate(sessions, {
     dataset: data,
-    metrics: [...metrics, ...agreement],
+    metrics: [...metrics, ...agreement, ...parts],
     signal: hooks.signal,
     progress: (_, done, total) => hooks.progress('running both models', done, total)
   })
@@ -192,6 +198,7 @@ async function judge(
     before: metricIntervals(was, metrics),
     after: metricIntervals(is, metrics),
     drop: metricDrops(was, is, metrics),
+    notes: worstPart(metrics[0], metricDrops(was, is, parts)),
     ...(same ? { agreement: { value: same.value, n: same.n } } : {})
   }
 }
