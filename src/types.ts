@@ -603,6 +603,8 @@ export interface Dataset {
   readonly labelled: boolean
   /** Identity of the content, for the report. */
   readonly sha256?: string
+  /** How samples are read where the user did not say it, for the report. */
+  readonly notes?: readonly string[]
   batches(o: { readonly batch: number; readonly indices?: readonly number[] }): AsyncIterable<Batch>
 }
 

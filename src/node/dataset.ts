@@ -124,7 +124,8 @@ async function fromFolder(
     preprocess: preprocess ?? (presets['none'] as Preprocess),
     classNames,
     classes: o.classes,
-    partly: o.partly
+    partly: o.partly,
+    isSaid: preprocess !== undefined
   })
 }
 

@@ -57,6 +57,16 @@ describe('a folder of pictures', () => {
     expect(d.sha256).toMatch(/^[0-9a-f]{64}$/)
   })
 
+  it('says how pictures are fed where nothing says what the model expects', async () => {
+    const path = await folder({ 'a.png': png(4, 4, [10, 20, 30]) })
+    const { notes = [] } = await openDataset({ path }, image)
+    expect(notes.join()).toMatch(
+      /fed as 0…255, resized and cropped to 2 × 2.*--preprocess imagenet, tf, unit or FILE.json/
+    )
+    expect((await openDataset({ path, preprocess: 'none' }, image)).notes).toBeUndefined()
+    expect((await openDataset({ path }, [{ ...image[0], dtype: 'uint8' }])).notes).toBeUndefined()
+  })
+
   it('gives the same batches again, and picks by indices', async () => {
     const path = await folder({
       'a.png': png(2, 2, [1, 1, 1]),

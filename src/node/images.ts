@@ -10,6 +10,7 @@ import { type ImageInput, pixelsToInput } from '../data/fit.ts'
 import { checkLabels, classNamed, labelIndices, parseLabelsCsv } from '../data/labels.ts'
 import { perChannel } from '../data/pixels.ts'
 import { geometry, type Preprocess } from '../data/preprocess.ts'
+import { isFloat } from '../ir/tensor.ts'
 
 const extensions = /\.(jpe?g|png|webp|bmp)$/i
 const maxFileBytes = 256 * 2 ** 20
@@ -26,6 +27,8 @@ export interface FolderOptions {
   readonly classes?: number | undefined
   /** May pictures be without a label (−1)? */
   readonly partly?: boolean | undefined
+  /** Did the user say how pictures are prepared? False: a note says how they are fed. */
+  readonly isSaid?: boolean | undefined
 }
 
 interface Listing {
@@ -55,6 +58,7 @@ export async function imageFolder(path: string, input: ImageInput, o: FolderOpti
   return {
     size: files.length,
     labelled: labels !== undefined,
+    ...(o.isSaid === false && isFloat(input.dtype) ? { notes: [rawNote(size)] } : {}),
     ...(labels && { labels }),
     sha256: await identity(root, files, labels),
     async *batches({ batch, indices }) {
@@ -69,6 +73,9 @@ export async function imageFolder(path: string, input: ImageInput, o: FolderOpti
     }
   }
 }
+
+const rawNote = ([height, width]: readonly [number, number]): string =>
+  `pictures are fed as 0…255, resized and cropped to ${height} × ${width}, as nothing says what the model expects: write --preprocess imagenet, tf, unit or FILE.json, or none for 0…255`
 
 function pictureSize(input: ImageInput, p: Preprocess, where: string): readonly [number, number] {
   const given = p.crop ?? (typeof p.resize === 'number' ? undefined : p.resize)

@@ -25,7 +25,7 @@ type PassData = { readonly calibration?: Dataset; readonly selection?: Dataset; 
 export async function applyJob(job: Job, hooks: JobHooks, catalog: Catalog): Promise<JobResult> {
   const o = await openJob(job, catalog)
   if (job.data?.data ?? job.data?.calibration ?? job.data?.train) refuseUnrunnable(o)
-  const { data: given, report: described } = await passData(job, o)
+  const { data: given, report: described, notes: reading = [] } = await passData(job, o)
   const isSingly = await passesSingly(o, given)
   const data = isSingly ? mapData(given, singly) : given
   const before = { ...sizedModel(job.model, o.model, o.bytes, guessedShapes(o)), metrics: {} }
@@ -48,6 +48,7 @@ export async function applyJob(job: Job, hooks: JobHooks, catalog: Catalog): Pro
   })
   const notes = [
     ...o.notes,
+    ...reading,
     ...applied.notes,
     ...(applied.model === o.model ? ['there was nothing to do'] : []),
     ...(described ? runNotes(o) : []),

@@ -60,6 +60,7 @@ export async function compressJob(job: Job, hooks: JobHooks, catalog: Catalog): 
     const noted = runtimeNotes(o, o.target)
     const notes = [
       ...o.notes,
+      ...(parts.all.notes ?? []),
       ...said,
       ...guessed,
       ...noted,

@@ -97,6 +97,8 @@ export async function passData(
 ): Promise<{
   readonly data: { calibration?: Dataset; selection?: Dataset; train?: Dataset }
   readonly report?: Report['data']
+  /** How samples are read where the user did not say it. */
+  readonly notes?: readonly string[]
 }> {
   const { data, calibration, train } = job.data ?? {}
   const main = data ?? calibration
@@ -111,7 +113,8 @@ export async function passData(
   const used = { calibration: calibrating, selection: split.selection }
   return {
     data: { ...used, train: training ?? (holdsOut(recipe) ? all : besidesSelection(all, job.seed ?? 0)) },
-    report: { ...described(main.path, all, { ...used, test: split.test }, false), testN: 0 }
+    report: { ...described(main.path, all, { ...used, test: split.test }, false), testN: 0 },
+    notes: all.notes ?? []
   }
 }
 

@@ -66,6 +66,7 @@ export async function verifyJob(job: Job, hooks: JobHooks, catalog: Catalog): Pr
         ...(maxDrop === undefined ? {} : { constraint: { metric: first, maxDrop, met } }),
         notes: [
           ...pair.notes,
+          ...(samples.notes ?? []),
           ...said,
           ...judged.notes,
           ...notes,
