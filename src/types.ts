@@ -131,6 +131,8 @@ export interface Origin {
   readonly version?: number | string
   /** What else the file's header says, under names of the format's own; the same format writes it again. */
   readonly header?: Readonly<Record<string, string>>
+  /** Shapes of inputs and outputs with free sizes, as the file names those: they are written under the same names again. */
+  readonly shapes?: Readonly<Record<string, readonly Dim[]>>
   /** The file held no weights: the constants of the model were drawn. */
   readonly untrained?: true
 }

@@ -73,6 +73,30 @@ describe('loading', () => {
     symlinkSync(at('in'), at('link'))
     expect((await load(at('link/m.onnx'))).graph.values.get('w')?.data?.bytes.length).toBe(8)
   })
+  it('reads a model and weights that are links into one store of files, and nothing outside of it', async () => {
+    for (const name of ['blobs', 'blobs/deeper', 'snapshot', 'elsewhere']) mkdirSync(at(name))
+    const weights = Uint8Array.from([...new Uint8Array(8), ...floatBytes(1, 2)])
+    writeFileSync(at('blobs/1f'), withExternal())
+    for (const name of ['blobs/2a', 'blobs/weights.bin', 'blobs/deeper/3c', 'elsewhere/2a'])
+      writeFileSync(at(name), weights)
+    symlinkSync('../blobs/1f', at('snapshot/m.onnx'))
+    const values = async (name = 'snapshot/m.onnx') => (await load(at(name))).graph.values.get('w')?.data?.bytes.length
+    expect(await failure(values())).toMatch('E_FILE cannot read this file: no such file')
+    for (const [to, wanted] of [
+      ['../blobs/2a', '8'],
+      ['../blobs/deeper/3c', '8'],
+      ['../elsewhere/2a', "E_FILE external weights outside the model's folder"]
+    ] as const) {
+      symlinkSync(to, at('snapshot/weights.bin'))
+      const found = await values().then(String, (e: PareError) => `${e.code} ${e.message}`)
+      expect(found).toBe(wanted)
+      rmSync(at('snapshot/weights.bin'))
+    }
+    // A link named by the user is followed once more through a folder that is a link itself.
+    symlinkSync('../blobs/2a', at('snapshot/weights.bin'))
+    symlinkSync(at('snapshot'), at('latest'))
+    expect(await values('latest/m.onnx')).toBe(8)
+  })
 })
 
 describe('file bytes', () => {

@@ -73,7 +73,8 @@ export const load = async (path: string, opened?: (file: Bytes) => void): Promis
 
 /**
  * Opens a model, and tells what of the file was left behind. External weights are read only from inside its own real
- * folder; `opened` hears of each such file.
+ * folder: where the path is a link, the folder that the link leads to counts too, so that models and weights may both be
+ * links into one store of files. `opened` hears of each such file.
  */
 export async function loadNoted(
   path: string,
@@ -83,11 +84,12 @@ export async function loadNoted(
   const bytes = fileBytes(path)
   if (bytes.length === 0) throw new PareError('E_FORMAT', 'the file is empty', { where: path })
   const folder = guarded(path, 'read', () => realpathSync(dirname(resolve(path))))
+  const store = guarded(path, 'read', () => dirname(realpathSync(path)))
   try {
     return readNoted(bytes, {
       formats,
       external: (name) => {
-        const file = fileBytes(inside(folder, name))
+        const file = fileBytes(inside(folder, store, name))
         opened?.(file)
         return file
       }
@@ -100,12 +102,15 @@ export async function loadNoted(
   }
 }
 
-/** The real path of a file that lies in a folder, links followed. Throws `E_FILE` when it lies elsewhere. */
-function inside(folder: string, name: string): string {
+/**
+ * The real path of a file named in a folder, links followed. A name that leads out of the folder by itself is none of it; a
+ * link there may lead into `store`. Throws `E_FILE` when the file lies elsewhere.
+ */
+function inside(folder: string, store: string, name: string): string {
   const path = join(folder, name)
   const real = guarded(path, 'read', () => realpathSync(path))
-  const isInside = real.startsWith(folder.endsWith(sep) ? folder : folder + sep)
-  if (!isInside)
+  const isIn = (file: string, f: string): boolean => file.startsWith(f.endsWith(sep) ? f : f + sep)
+  if (!isIn(real, folder) && !(isIn(path, folder) && isIn(real, store)))
     throw new PareError('E_FILE', "external weights outside the model's folder", {
       where: path,
       facts: { 'leads to': real },

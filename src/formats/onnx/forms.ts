@@ -43,7 +43,7 @@ function spell(model: Model, opset: number): Spelled {
     )
   )
   if (marked.length === 0) return { model, stored: new Map() }
-  const direct = withDomain(apply(model, spellNbits(model)))
+  const direct = apply(model, spellNbits(model))
   const folding = apply(direct, spellFoldable(wholeOf(direct)))
   const whole = wholeOf(folding)
   for (const v of marked) {
@@ -96,14 +96,6 @@ export function recogniseForms(model: Model): Model {
   const { rewrite, level } = recogniseNbits(out)
   const made = apply(out, rewrite)
   return level === undefined ? made : { ...made, meta: { ...made.meta, [accuracyKey]: level } }
-}
-
-const microsoft = 'com.microsoft'
-
-/** The model with the runtime's own domain, where a node is of it. */
-function withDomain(model: Model): Model {
-  const isUsed = allGraphs(model).some((g) => g.nodes.some((n) => n.domain === microsoft))
-  return isUsed && !(microsoft in model.domains) ? { ...model, domains: { ...model.domains, [microsoft]: 1 } } : model
 }
 
 /** Does the written graph itself show the form? */

@@ -2,7 +2,7 @@
  * What an operator was before: forms of opset 13 for what changed up to opset 25, as far as the older form can say it, and
  * newer operators in terms of older ones. Source: ONNX Changelog.md.
  */
-import { sameDim, unknownDim } from '../../base/dim.ts'
+import { divDims, mulDims, sameDim, unknownDim } from '../../base/dim.ts'
 import { PareError } from '../../base/errors.ts'
 import { attrFloat, attrInt, attrInts, attrString, float, hasAttr } from '../../ir/attrs.ts'
 import { codeOfDtype, dtypeOfCode } from '../../ir/dtype-code.ts'
@@ -10,21 +10,24 @@ import { elementCount, ints, tensor, toNumbers } from '../../ir/tensor.ts'
 import { inferShapes } from '../../ops/infer.ts'
 import type { Dim, DType, Model, Node, ValueType } from '../../types.ts'
 import { cannotLower, lowerWith } from './lowering.ts'
+import { newestOpset, workingOpset } from './opsets.ts'
 import { type Change, type Raising, type Rule, withAttrs, withInput, without } from './raise.ts'
 
 /** Oldest opset that models are written at. */
 export const lowestOpset = 13
 
 /**
- * The model at an older opset; the very same model where it is of that opset. Throws `E_OPSET` for an opset that is newer
- * or out of range, and one that names the nodes which have no form there.
+ * The model at another opset; the very same model where it is of that opset. From the working opset on, newer ones only add
+ * to operators, so that raising changes no node. Throws `E_OPSET` for an opset out of range, and one that names the nodes which have no form there.
  */
 export function lowerModel(model: Model, opset: number): Model {
   if (opset === model.opset) return model
-  if (!Number.isInteger(opset) || opset < lowestOpset || opset > model.opset)
+  const newest = model.opset >= workingOpset ? Math.max(model.opset, newestOpset) : model.opset
+  if (!Number.isInteger(opset) || opset < lowestOpset || opset > newest)
     throw new PareError('E_OPSET', `a model of opset ${model.opset} cannot be written at opset ${opset}`, {
-      facts: { possible: `${lowestOpset} to ${model.opset}` }
+      facts: { possible: `${lowestOpset} to ${newest}` }
     })
+  if (opset > model.opset) return { ...model, opset }
   return lowerWith({ changes, introduced, dtypes, inputs }, inferShapes(model), opset)
 }
 
@@ -147,14 +150,20 @@ const partOfShape: Rule = (n, c) => {
 }
 const farEnd = 2 ** 31 - 1
 
-/** Zeros in a shape meant sizes of 0; before, those to copy, which is the same where they are equal. */
+/** Is a size 0 wherever another is? Of products this is known. */
+function isMultiple(of: Dim, d: Dim): boolean {
+  const quotient = divDims(of, d)
+  return quotient !== unknownDim && sameDim(mulDims(quotient, d), of) && !String(quotient).includes('floor(')
+}
+
+/** Zeros in a shape meant sizes of 0; before, those to copy, which is the same where a size copied is 0 with them. */
 const noZeroSizes: Rule = (n, c) => {
   const bare = without(n, 'allowzero')
   if (attrInt(n, 'allowzero', 0) === 0) return bare
   const shape = c.data(n.inputs[1])
   if (shape) return ints(shape).includes(0) ? cannotLower('it makes an axis of size 0') : bare
   const [from, to] = [c.shape(n.inputs[0]), c.value(n.outputs[0])?.shape]
-  const isSafe = to?.every((d, i) => (typeof d === 'number' ? d > 0 : sameDim(d, from?.[i] ?? unknownDim)))
+  const isSafe = to?.every((d, i) => (typeof d === 'number' ? d > 0 : isMultiple(from?.[i] ?? unknownDim, d)))
   return isSafe ? bare : cannotLower('it may make an axis of size 0')
 }
 

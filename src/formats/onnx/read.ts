@@ -8,9 +8,10 @@ import {
   type NodeProto,
   type OperatorSetIdProto
 } from 'onnx-buf'
+import { unknownDim } from '../../base/dim.ts'
 import { PareError } from '../../base/errors.ts'
 import { dtypeOfCode } from '../../ir/dtype-code.ts'
-import type { Bytes, DType, Model, Noted, ReadOptions } from '../../types.ts'
+import type { Bytes, Dim, DType, Graph, Model, Noted, ReadOptions } from '../../types.ts'
 import { recogniseForms } from './forms.ts'
 import { functionKey, GraphReader } from './graphs.ts'
 import { readMeta, restoreMarks } from './meta.ts'
@@ -43,8 +44,25 @@ export function readOnnx(bytes: Bytes, o: ReadOptions = {}): Noted {
   imports.delete('')
   for (const f of proto.functions) if (!reader.domains.has(f.domain)) imports.delete(f.domain)
   for (const domain of reader.domains) if (!imports.has(domain)) imports.set(domain, 1)
-  const model: Model = { graph, opset: target, domains: Object.fromEntries(imports), ...readMeta(proto, opset) }
+  const { meta, origin } = readMeta(proto, opset)
+  const shapes = namedShapes(graph)
+  const model: Model = {
+    graph,
+    opset: target,
+    domains: Object.fromEntries(imports),
+    meta,
+    origin: { ...origin, ...(shapes ? { shapes } : {}) }
+  }
   return { model: restoreMarks(recogniseForms(opset < 13 ? plainSoftmax(model) : model)), notes }
+}
+
+/** Shapes of inputs and outputs in which a size has a name; `undefined` where none has. */
+function namedShapes({ inputs, outputs, values }: Graph): Record<string, readonly Dim[]> | undefined {
+  const found = [...inputs, ...outputs].flatMap((id) => {
+    const shape = values.get(id)?.shape
+    return shape?.some((d) => typeof d === 'string' && d !== unknownDim) ? [[id, shape] as const] : []
+  })
+  return found.length > 0 ? Object.fromEntries(found) : undefined
 }
 
 function decode(bytes: Bytes): { readonly proto: ModelProto; readonly notes: readonly string[] } {

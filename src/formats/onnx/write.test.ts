@@ -1,9 +1,13 @@
 import { fromBinary } from '@bufbuild/protobuf'
 import { TensorProto_DataLocation as Location, ModelProtoSchema } from 'onnx-buf'
 import { describe, expect, it } from 'vitest'
+import { testContext } from '../../../test/compare.ts'
 import { concat } from '../../base/bytes.ts'
 import { tensor, toNumbers } from '../../ir/tensor.ts'
 import { parse } from '../../ir/text.ts'
+import { inferShapes } from '../../ops/infer.ts'
+import { passFor } from '../../passes/index.ts'
+import { parseOptions } from '../../passes/pass.ts'
 import type { DType, Model } from '../../types.ts'
 import { readModel, writeModel } from '../index.ts'
 
@@ -40,10 +44,63 @@ describe('writing', () => {
     const of = { ...m, meta: { note: 'n' }, origin: { format: 'onnx', header } }
     const again = readModel(writeModel(of).bytes)
     expect(again.meta).toEqual(of.meta)
-    expect(again.origin).toEqual({ format: 'onnx', version: m.opset, header })
+    expect(again.origin).toEqual({ format: 'onnx', version: m.opset, header, shapes: { x: ['N', 64] } })
     const elsewhere = { ...of, origin: { ...of.origin, format: 'other' } }
     expect(decoded(writeModel(elsewhere).bytes).producerName).toBe('pare')
   })
+})
+
+describe('what others rely on', () => {
+  const imports = (x: Model) => decoded(writeModel(x).bytes).opsetImport.map((o) => [o.domain, Number(o.version)])
+  const run = (name: string, x: Model, o: object = {}): Promise<Model> => {
+    const pass = passFor(name)
+    const few = ['simplify', 'fuse'].includes(name) ? {} : { minElements: 1 }
+    return pass.run(x, parseOptions(pass, { ...few, ...o }), testContext())
+  }
+  it('imports every domain that a node is of, also in subgraphs and forms', async () => {
+    const own = ['com.microsoft', 1]
+    expect(imports(await run('quantize-nf4', m))).toEqual([['', 21], own])
+    expect(imports(await run('quantize-weights', m, { bits: 4, form: 'nbits' }))).toEqual([['', 21], own])
+    expect(imports(parse('input x: f32[N]\ny = com.example:Odd(x)\noutput y'))).toEqual([
+      ['', 21],
+      ['com.example', 1]
+    ])
+    const inner: Model = parse('y = com.example:Odd(x)\noutput y')
+    const branch = { kind: 'graph', value: inner.graph } as const
+    const outer = parse('input x: f32[N]\ninput c: bool[]\nz = If(c)\noutput z')
+    const nodes = outer.graph.nodes.map((n) => ({ ...n, attrs: { then_branch: branch, else_branch: branch } }))
+    expect(imports({ ...outer, graph: { ...outer.graph, nodes }, domains: { kept: 3 } })).toEqual([
+      ['', 21],
+      ['kept', 3],
+      ['com.example', 1]
+    ])
+  })
+  it.each(['simplify', 'fuse', 'quantize-weights', 'quantize-dynamic', 'cast-float'])(
+    'keeps the symbols of inputs and outputs: %s',
+    async (name) => {
+      const tied = parse(`
+        input x: f32[batch,seq,8]
+        const r: i64[2] = -1, 8
+        flat = Reshape(x, r)
+        y = Gemm(flat, W: f32[32,8], transB=1)
+        h = Relu(flat)
+        s = Shape(x)
+        z: f32[b2,s2,8] = Reshape(h, s)
+        output y, z`)
+      const values = new Map(tied.graph.values)
+      values.set('y', { id: 'y', type: 'tensor', dtype: 'float32', shape: ['n', 32] })
+      values.set('z', { id: 'z', type: 'tensor', dtype: 'float32', shape: ['b2', 's2', 8] })
+      const opened = readModel(writeModel({ ...tied, graph: { ...tied.graph, values } }).bytes)
+      const made = inferShapes(await run(name, inferShapes(opened)))
+      const again = readModel(writeModel(made).bytes)
+      const shape = (id: string) => again.graph.values.get(id)?.shape
+      expect([shape('x'), shape('y'), shape('z')]).toEqual([
+        ['batch', 'seq', 8],
+        ['n', 32],
+        ['b2', 's2', 8]
+      ])
+    }
+  )
 })
 
 describe('external weights', () => {

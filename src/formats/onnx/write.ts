@@ -14,9 +14,10 @@ import {
   ValueInfoProtoSchema
 } from 'onnx-buf'
 import { toArray } from '../../base/bytes.ts'
+import { unknownDim } from '../../base/dim.ts'
 import { PareError } from '../../base/errors.ts'
 import { allGraphs } from '../../ir/graph.ts'
-import type { Attr, Bytes, Graph, Model, Node, Tensor, Value, WritePlace, Written } from '../../types.ts'
+import type { Attr, Bytes, Dim, Graph, Model, Node, Tensor, Value, WritePlace, Written } from '../../types.ts'
 import { attrHeader } from './attributes.ts'
 import { declaredIds } from './declared.ts'
 import { spellForms } from './forms.ts'
@@ -51,12 +52,9 @@ export function writeOnnx(model: Model, o: WriteOnnxOptions = {}): Written {
   const header = create(ModelProtoSchema, {
     ...meta,
     irVersion: BigInt(irVersionOf(spelled)),
-    opsetImport: [['', spelled.opset] as const, ...Object.entries(spelled.domains)].map(([domain, version]) => ({
-      domain,
-      version: BigInt(version)
-    }))
+    opsetImport: importsOf(spelled).map(([domain, version]) => ({ domain, version: BigInt(version) }))
   })
-  const graph = graphParts(spelled.graph, { external, declared: declaredIds(spelled) })
+  const graph = graphParts(named(spelled), { external, declared: declaredIds(spelled) })
   const parts = gathered([toBinary(ModelProtoSchema, header), prefix(7, total(graph)), ...graph])
   if (total(parts) >= 2 ** 31) throw new PareError('E_LIMIT', 'a model of more than 2 GB without external weights')
   return {
@@ -66,6 +64,25 @@ export function writeOnnx(model: Model, o: WriteOnnxOptions = {}): Written {
     },
     ...(external && external.length > 0 ? { external: external.file() } : {})
   }
+}
+
+/** Versions by domain: those of the model, and the first version of every other domain that a node is of. */
+function importsOf(model: Model): (readonly [string, number])[] {
+  const used = allGraphs(model).flatMap((g) => g.nodes.flatMap((n) => (n.domain ? [n.domain] : [])))
+  const others = new Set(used.filter((domain) => !Object.hasOwn(model.domains, domain)))
+  return [['', model.opset], ...Object.entries(model.domains), ...[...others].map((domain) => [domain, 1] as const)]
+}
+
+/** The graph with the free sizes of its inputs and outputs under the names that the file they came from gives them. */
+function named({ graph, origin }: Model): Graph {
+  const values = new Map(graph.values)
+  for (const id of [...graph.inputs, ...graph.outputs]) {
+    const [was, v] = [origin?.shapes?.[id], values.get(id)]
+    if (!was || v?.shape?.length !== was.length || v.data) continue
+    const isFree = (d: Dim | undefined): d is string => typeof d === 'string' && d !== unknownDim
+    values.set(id, { ...v, shape: v.shape.map((d, i) => (isFree(d) && isFree(was[i]) ? was[i] : d)) })
+  }
+  return { ...graph, values }
 }
 
 /** The opset to write. Throws `E_OPSET` where the asked one is none of the target's. */

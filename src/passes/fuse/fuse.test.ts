@@ -141,9 +141,19 @@ describe('BatchNormalization', () => {
       'does not fit float32'
     )
   })
-  it('copies a small shared weight, and keeps the mask of a pruned one', async () => {
-    await expectFused(
+  it('copies a shared weight only where that takes fewer bytes, and keeps the mask of a pruned one', async () => {
+    await expectKept(
       `input x: f32[1,3,8,8]${norm(4)}\n y = Conv(x, W: f32[4,3,3,3])\n z = BatchNormalization(y, g, b, m, v)
+       r = Conv(x, W)\n output z, r`,
+      'a second copy takes 432 bytes'
+    )
+    await expectKept(
+      `input x: f32[1,40]\n const s: f32[40]\n y = MatMul(x, W: f32[40,40])\n z = Mul(y, s)
+       r = MatMul(x, W)\n output z, r`,
+      'a second copy takes 6400 bytes'
+    )
+    await expectFused(
+      `input x: f32[1,3,8,8]${norm(4)}\n y = Conv(x, W: f32[4,3,1,1])\n z = BatchNormalization(y, g, b, m, v)
        r = Conv(x, W)\n output z, r`,
       'Conv Conv'
     )

@@ -35,8 +35,8 @@ export interface Affine {
   readonly shift: Float64Array
 }
 
-/** Weights shared with other nodes are copied up to this many bytes. */
-const copyBytes = 64 * 1024
+/** A node in a file with its names, about. */
+const nodeBytes = 128
 
 /** The node as a linear layer of floats, or why it is none; `undefined` where its weight is computed. */
 export function linearLayer(node: Node, g: GraphView): LinearLayer | string | undefined {
@@ -117,7 +117,11 @@ function rounded(
   if (weight) {
     const readers = site.draft.consumers(l.weight.id).length - 1
     const isShared = readers > 0 || site.draft.isOutput(l.weight.id)
-    if (isShared && tensorBytes(l.weight.data) > copyBytes) return `its weight is shared with ${readers} other node(s)`
+    // A copy takes the place of a node and of at least one number for each channel.
+    const gone = nodeBytes + l.outChannels * (tensorBytes(l.weight.data) / weight.length)
+    const bytes = tensorBytes(l.weight.data)
+    if (isShared && bytes > gone)
+      return `its weight is shared with ${readers} other node(s), and a second copy takes ${bytes} bytes`
     if (!['plain', 'auto', 'gap', 'bitmap', undefined].includes(l.weight.form))
       return `its weight is stored as ${l.weight.form}`
   }
