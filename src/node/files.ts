@@ -137,8 +137,8 @@ export interface SaveOptions {
 }
 
 /**
- * Writes a model in the format of its target, all or nothing. What the target does not load is refused (`E_UNSUPPORTED`). External weights go into a file named by their hash, the model is put in
- * place last: at every moment there is the old model or the new one. Under a name of their own, which `force` replaces,
+ * Writes a model in the format of its target, all or nothing. What the target does not load is refused (`E_UNSUPPORTED`).
+ * External weights go into a file named by their hash, and the model is put in place last: at every moment there is the old model or the new one. Under a name of their own, which `force` replaces,
  * weights and model are put in place one after the other. `bytes`: both files; `sha256`: the model file's.
  */
 export async function save(
@@ -174,7 +174,10 @@ export async function save(
 
 const externalName = (path: string, hash: string): string => `${basename(path, extname(path))}.${hash}.weights`
 
-/** The weights' name holds their hash, and the model the name: written once to know the weights, once more to name them. */
+/**
+ * The model is written twice: first to get the hash of its weights, then with the name of the weights' file, which
+ * holds the hash.
+ */
 function withHash(
   first: Written,
   write: (externalName: string) => Written,

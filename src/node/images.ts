@@ -240,7 +240,10 @@ function unfit(
   })
 }
 
-/** The first results up to `limit` bytes are kept; going round in order, a queue of recent ones would never hit. */
+/**
+ * Keeps the first results, up to `limit` bytes. Samples are read round after round in one order, so that a cache of the
+ * latest results would have dropped each one before it is asked for again.
+ */
 function cached(
   count: number,
   limit: number,

@@ -12,7 +12,8 @@ export const webHint = 'npm install onnxruntime-web, of the same version as onnx
 const mostBytes = 1e9
 
 /**
- * A Runner over onnxruntime-web, which reads files here in its stead; a package that users install where they want it; `undefined` where they have not.
+ * A Runner over onnxruntime-web. The package cannot read files itself, so the runner reads them and hands over their bytes.
+ * Users install the package if they want it; `undefined` where it is not installed.
  * Throws `E_UNSUPPORTED` where it is there and does not load.
  *
  *     const runner = await webRunner()

@@ -35,7 +35,7 @@ const patience = 3000
 
 /**
  * Starts a thread on `program`, a module that calls `serveJob` when `isJobThread`. Settles when the job does. What the
- * thread prints on its standard output (a data module's log) goes to ours of errors. Its temporary files lie in a folder
+ * thread prints on its standard output (a data module's log) goes to the standard error of this process. Its temporary files lie in a folder
  * that is removed when the job settles or the process exits, however the thread ended.
  */
 export function startJob(job: Job, program: URL, hooks: JobHooks): Promise<JobResult> {

@@ -19,7 +19,7 @@ export function bytesOf(v: Value | undefined): number | undefined {
   return Number.isNaN(count) || v.dtype === 'string' ? undefined : byteLength(v.dtype, count)
 }
 
-/** Does it hold loops, whose turns only a run tells? */
+/** Does the model hold loops? Only a run tells how often they turn. */
 export const hasLoops = (model: Model): boolean =>
   allGraphs(model).some((graph) => graph.nodes.some((n) => opFor(n)?.unbounded))
 

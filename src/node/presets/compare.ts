@@ -84,7 +84,7 @@ function difference(was: Values, is: Values): string | undefined {
   return undefined
 }
 
-/** Masked scores are −∞ in both: they say nothing of noise. */
+/** Elements that are not finite become 0: masked scores are −∞ in both outputs, and say nothing of noise. */
 function finite(t: Tensor | undefined): Tensor | undefined {
   if (!t || !isFloat(t.dtype)) return undefined
   const values = toFloats(t)

@@ -277,7 +277,10 @@ function constantReaders(model: Model, kept: Kept): ReadonlyMap<Value, ReadonlyS
   return out
 }
 
-/** Read in float16 only: it is float16. Read in float32 too: a large one is stored in float16 and cast, a small one is there twice. */
+/**
+ * A constant that only float16 nodes read is stored in float16. Of one that float32 nodes read too, a large constant is stored
+ * in float16 and cast to float32, and a small one is stored in both types.
+ */
 function storeConstant(h: Here, v: Value): void {
   const { d, o } = h
   const data = v.data as Tensor

@@ -70,7 +70,7 @@ interface State {
   readonly made: Map<string, string>
 }
 
-/** The zero point of uint8 codes; they are those of int8 shifted by it. */
+/** The zero point of uint8 codes: a uint8 code is the int8 code plus 128. */
 const middle = 128
 
 const zeroTensor = (w: Encoded, shape: readonly number[]): Tensor => {
@@ -239,7 +239,10 @@ const zeroOf = (s: State, w: Encoded): string => {
   return once(s.made, `zero ${w.type} ${shape}`, () => s.d.addConstant(zeroTensor(w, shape), w.zeroId))
 }
 
-/** What the output gets added, less the shift of its mean; `undefined` where that is nothing, or an Add behind does it. */
+/**
+ * The bias of a node less its shift, as a value; `undefined` where there is no bias, or an Add behind the node has
+ * taken the shift.
+ */
 function biasOf(s: State, node: Node): string | undefined {
   const shift = s.shifts.get(node.outputs[0] as string)
   const place = shift && biasPlace(s.graph, node, { behind: true })
@@ -305,7 +308,10 @@ function removeMoves(s: State, graph: Graph): void {
   }
 }
 
-/** Puts the codes in the weight's place; where something reads the weight still, it is made from them. */
+/**
+ * Puts codes in the place of a float weight. Where other nodes still read the float weight, a DequantizeLinear makes it
+ * from the codes.
+ */
 function storeCodes(s: State, w: Encoded): void {
   const { d } = s
   const v = d.value(w.id)

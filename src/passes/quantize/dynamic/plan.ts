@@ -42,7 +42,10 @@ export interface DynamicPlan {
 /** An operator with a dynamic form: where its weights are, and why a node of it may not have that form. */
 interface Kind {
   readonly weights: readonly number[]
-  /** The input that is rounded at run time; absent: none, rows of the weight are moved, and a computed one is no case. */
+  /**
+   * The input that is rounded at run time. Absent: the operator only moves rows of the weight, and a node whose weight
+   * is computed is passed over.
+   */
   readonly data?: number
   /** The rank of a weight, where only one will do. */
   readonly rank?: number

@@ -4,7 +4,10 @@ import type { Draft } from '../../../ir/edit.ts'
 import { type Absorbed, absorbed, type LinearLayer, linearLayer } from '../../fuse/linear.ts'
 import { type Site, siteOf } from '../../fuse/rule.ts'
 
-/** The layer that makes `output` reads `x`, with the weight and bias that `make` gives. That it can was checked before. */
+/**
+ * Makes the layer of `output` read `x`, with the weight and bias that `make` gives. The caller has checked that `make`
+ * gives no reason against it.
+ */
 export function changeLinear(
   d: Draft,
   output: string,

@@ -36,7 +36,7 @@ export interface RoundOptions {
 
 /** A layer whose weight is in codes. */
 export interface RoundLayer extends Twin {
-  /** As in the float model, but reading what the rounded model reads. */
+  /** The layer of the float model, with `x` the value that the rounded model's layer reads. */
   readonly input: LayerInput
   readonly place: BiasPlace | string
   /** Its data is dequantized too: its scales are tied to those of its bias. */
@@ -96,7 +96,7 @@ export interface Rounded {
 export interface LayerReport {
   readonly node: string
   readonly op: string
-  /** Mean square of what rounding adds to the output, as a share of the output's: as it was, and as it is. */
+  /** Mean square of the error that rounding adds to the output over the mean square of the output: before and after. */
   readonly before: number
   readonly after: number
   /** Codes that changed. */
@@ -245,7 +245,7 @@ function refit(w: CodedWeight, l: LayerInput, groups: readonly Rows[], values: F
   const ratio = new Float64Array(count).fill(1)
   for (let c = 0; c < count; c++) {
     const s = w.scales[c] as number
-    // Blocks of one row move together; half a step each is always safe for two, and codes follow in the next turn.
+    // Scales of several blocks in a row move at once. With half a step each, two of them never overshoot; the next turn chooses codes again.
     const step = (curve[c] as number) > 0 ? (slope[c] as number) / (curve[c] as number) : 0
     const made = scaleAs(s - step * (isOwn ? 1 : 0.5), w.from.scale.dtype)
     if (!(made / s > 0.5 && made / s < 2)) continue

@@ -5,9 +5,9 @@
  * model (lattice.ts). Inputs are those of the rounded model with all layers before as they have become; what a bias can
  * take up, a shift of the mean, is left to it.
  *
- * In a recipe it stands behind what quantizes, whatever that was: quantize-weights of any bits, blocks and method (then
- * scales are fitted too), or quantize-static (then scales stay, and the rounding of activations is part of the inputs).
- * Codes keep their type, zero points and form. correct-bias behind it would find nothing left to do.
+ * In a recipe, `round` follows the pass that quantizes. Behind quantize-weights, of any bits, blocks and method, scales are
+ * fitted too. Behind quantize-static scales stay, and the inputs of layers include the rounding of activations. Codes keep
+ * their type, zero points and form. correct-bias behind `round` finds nothing left to correct.
  */
 import { z } from 'zod'
 import { PareError, stopIfAborted } from '../../../base/errors.ts'
