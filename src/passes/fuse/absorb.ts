@@ -17,6 +17,7 @@ import {
   takesBias
 } from './linear.ts'
 import { defineRule, type Site, usedElsewhere } from './rule.ts'
+import { spelledOut } from './spelled.ts'
 
 const linearOps = ['Conv', 'ConvTranspose', 'Gemm', 'MatMul'] as const
 const affineOps = ['BatchNormalization', 'Mul', 'Div', 'Add', 'Sub'] as const
@@ -68,6 +69,8 @@ export const absorbPrevious = defineRule<Found | string>({
     if (!takesBias(linear) && hasShift) return undefined
     const used = usedElsewhere(first, site)
     if (used) return used
+    const pattern = spelledOut(first, site)
+    if (pattern) return `it ends a ${pattern}, which runtimes compute in one kernel`
     const made = absorbBefore(linear, affine, site)
     return typeof made === 'string' ? made : { first, second, x, linear, made }
   },
