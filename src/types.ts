@@ -189,6 +189,10 @@ export interface QuantRule {
   readonly weights?: WeightPlace
   readonly bias?: number
   readonly output: 'own' | 'same' | { readonly low: number; readonly high: number }
+  /** Codes that an input must at least keep under the scale of the output, which holds its elements or sums of them. */
+  readonly fewestCodes?: number
+  /** The output holds sums: what a constant adds needs no codes of its own. */
+  readonly sums?: true
   /** Lower and upper bound of the output where the operator clamps (Relu, Clip); infinite where open. */
   clamp?(n: NodeFacts): { readonly low: number; readonly high: number } | undefined
 }

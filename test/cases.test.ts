@@ -9,8 +9,12 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { readNpz } from '../src/data/npz.ts'
-import { readModel, writeModel } from '../src/formats/index.ts'
+
+import { readModel, readNoted, writeModel } from '../src/formats/index.ts'
 import { edit } from '../src/ir/edit.ts'
+
+import { constants } from '../src/ir/graph.ts'
+
 import { byteLength, elementCount, tensorOf, toFloats } from '../src/ir/tensor.ts'
 import { nodeRunner } from '../src/node/runner.ts'
 import type { Report } from '../src/report/types.ts'
@@ -123,6 +127,32 @@ describe.skipIf(!isBuilt)('small cases (skipped before npm run build)', () => {
     expect(made.status, made.err).toBe(0)
     const { y } = await outputs('one-weight-two-layouts', made.path)
     expect(agreement(y as never, 36)).toBeGreaterThan(0.95)
+  })
+
+  it('quantize-static and compress: −∞ of a mask that is a constant is left out of ranges', async () => {
+    const name = 'attention-mask-minus-inf'
+    const made = await make(name, 'quantize-static --data DATA')
+    expect(made.status, made.err).toBe(0)
+    expect(decibels((await outputs(name, made.path)).y as never)).toBeGreaterThan(25)
+    const kinds = (await readNoted(await readFile(made.path))).model.graph
+    expect(constants(kinds).filter((v) => v.dtype === 'int8' && elementCount(v.data.shape) === 256)).toHaveLength(4)
+    const found = await make(name, 'compress --data DATA --metric relativeError --max-drop 5%')
+    expect(found.status, found.err).toBe(0)
+    expect(decibels((await outputs(name, found.path)).y as never)).toBeGreaterThan(25)
+  }, 120_000)
+
+  it('quantize-static: scores beside boxes in pixels keep their codes', async () => {
+    const made = await make('boxes-beside-scores', 'quantize-static --data DATA')
+    expect(made.status, made.err).toBe(0)
+    const { y } = await outputs('boxes-beside-scores', made.path)
+    const isScore = (i: number): boolean => Math.floor(i / 64) % 9 >= 4
+    expect(decibels(y as never, isScore)).toBeGreaterThan(30)
+    expect(decibels(y as never, (i) => !isScore(i))).toBeGreaterThan(40)
+    const over = (v: number[]): number => v.filter((x, i) => isScore(i) && x > 0.5).length
+    const { is, was } = y as { is: number[]; was: number[] }
+    expect(over(was)).toBe(2848)
+    expect(Math.abs(over(is) / over(was) - 1)).toBeLessThan(0.06)
+    expect(JSON.stringify(made.report)).toContain('codes beside the others')
   })
 
   it('quantize-static and compress: a past of no tokens is no lack of samples', async () => {

@@ -5,9 +5,10 @@
  */
 import { PareError } from '../base/errors.ts'
 import { edit } from '../ir/edit.ts'
-import { toFloats } from '../ir/tensor.ts'
+import { constants } from '../ir/graph.ts'
+import { isFloat, toFloats } from '../ir/tensor.ts'
 import { samplesWithin } from '../runtime/batches.ts'
-import type { Dataset, Model, Tensor } from '../types.ts'
+import type { Dataset, Graph, Model, Node, Tensor } from '../types.ts'
 import { type Surroundings, sampleBytes, samplesPerRun, watch } from './feed.ts'
 import { counter, extremesOnly, type Histogram } from './histogram.ts'
 import { type ChannelMean, type Joined, joining, reduceAll, reduceChannels } from './reductions.ts'
@@ -26,6 +27,8 @@ export interface CalibrationOptions {
 export interface Observed {
   /** By tap. */
   readonly values: ReadonlyMap<string, Histogram>
+  /** Taps that were infinite, as constants of the graph allow; they have no histogram. */
+  readonly infinite: ReadonlySet<string>
   /** By id, one mean per channel over samples and positions. */
   readonly means: ReadonlyMap<string, Float64Array>
 }
@@ -37,7 +40,7 @@ export interface Observed {
 const memoryBytes = 12 * 1024 * 1024
 const largestBytes = 128 * 1024 * 1024
 
-/** What each tapped value was on the data. Throws `E_DATA` when there is none, or where a value is not finite. */
+/** What each tapped value was on the data. Throws `E_DATA` when there is none, or where a value is not finite for the data. */
 export async function calibrate(
   model: Model,
   dataset: Dataset,
@@ -45,7 +48,7 @@ export async function calibrate(
   ctx: Surroundings
 ): Promise<Observed> {
   const means = o.means ?? []
-  if (o.taps.length + means.length === 0) return { values: new Map(), means: new Map() }
+  if (o.taps.length + means.length === 0) return { values: new Map(), infinite: new Set(), means: new Map() }
   const perSample = [...o.taps, ...means.map((m) => m.id)].reduce((n, id) => n + sampleBytes(model, id), 0)
   const batch = samplesPerRun(model, o.batch ?? samplesWithin(memoryBytes, perSample, 32))
   const groups = o.bins === 0 || o.taps.length === 0 ? [o.taps] : tapGroups(model, o.taps, batch)
@@ -54,6 +57,7 @@ export async function calibrate(
   for (const w of watchers) await watch(w.model, { outputs: w.outputs }, feed, ctx, w.take)
   return {
     values: new Map(watchers.flatMap((w) => [...w.values()])),
+    infinite: new Set(watchers.flatMap((w) => [...w.infinite])),
     means: new Map(watchers.flatMap((w) => [...w.means()]))
   }
 }
@@ -66,6 +70,7 @@ interface Watcher {
   readonly outputs: readonly string[]
   take(outputs: Readonly<Record<string, Tensor>>, n: number): void
   values(): ReadonlyMap<string, Histogram>
+  readonly infinite: ReadonlySet<string>
   means(): ReadonlyMap<string, Float64Array>
 }
 
@@ -79,7 +84,8 @@ function watching(model: Model, o: CalibrationOptions & { readonly means: readon
       for (const id of o.taps)
         extremes.set(id, [reduceAll(d, id, 'least'), reduceAll(d, id, 'greatest'), reduceAll(d, id, 'sum')])
   })
-  const counted = o.bins === 0 ? countingExtremes(extremes) : countingValues(o.taps, o.bins)
+  const mayBe = infiniteByConstants(model)
+  const counted = o.bins === 0 ? countingExtremes(extremes, mayBe) : countingValues(o.taps, o.bins, mayBe)
   return {
     model: watched,
     outputs: [...[...means.values()].map((m) => m.vector), ...(o.bins === 0 ? [...extremes.values()].flat() : o.taps)],
@@ -88,14 +94,16 @@ function watching(model: Model, o: CalibrationOptions & { readonly means: readon
       for (const { vector, joined } of means.values()) joined.take(outputs[vector] as Tensor, n)
     },
     values: counted.values,
+    infinite: counted.infinite,
     means: () => new Map([...means].map(([id, m]) => [id, m.joined.numbers()]))
   }
 }
 
-type Counting = Pick<Watcher, 'values'> & { take(outputs: Readonly<Record<string, Tensor>>): void }
+type Counting = Pick<Watcher, 'values' | 'infinite'> & { take(outputs: Readonly<Record<string, Tensor>>): void }
 
-function countingExtremes(extremes: ReadonlyMap<string, readonly string[]>): Counting {
+function countingExtremes(extremes: ReadonlyMap<string, readonly string[]>, mayBe: ReadonlySet<string>): Counting {
   const found = new Map<string, Histogram>()
+  const infinite = new Set<string>()
   return {
     take: (outputs) => {
       for (const [id, scalars] of extremes) {
@@ -104,22 +112,37 @@ function countingExtremes(extremes: ReadonlyMap<string, readonly string[]>): Cou
           number,
           number
         ]
-        if (!Number.isFinite(low) || !Number.isFinite(high) || Number.isNaN(sum)) throw notFinite(id)
+        if (!Number.isFinite(low) || !Number.isFinite(high) || Number.isNaN(sum)) {
+          // −∞ and ∞ add up to NaN.
+          const isInfinite = low === Number.NEGATIVE_INFINITY || high === Number.POSITIVE_INFINITY
+          if (!mayBe.has(id) || !isInfinite || (Number.isNaN(sum) && high - low !== Number.POSITIVE_INFINITY))
+            throw notFinite(id)
+          infinite.add(id)
+          continue
+        }
         const seen = found.get(id)
         found.set(id, extremesOnly(Math.min(low, seen?.low ?? low), Math.max(high, seen?.high ?? high)))
       }
     },
-    values: () => found
+    values: () => new Map([...found].filter(([id]) => !infinite.has(id))),
+    infinite
   }
 }
 
-function countingValues(taps: readonly string[], bins: number): Counting {
+function countingValues(taps: readonly string[], bins: number, mayBe: ReadonlySet<string>): Counting {
   const counters = new Map(taps.map((id) => [id, counter(bins)]))
+  const infinite = new Set<string>()
   return {
     take: (outputs) => {
-      for (const [id, c] of counters) if (!c.add(toFloats(outputs[id] as Tensor))) throw notFinite(id)
+      for (const [id, c] of counters) {
+        const values = toFloats(outputs[id] as Tensor)
+        if (c.add(values)) continue
+        if (!mayBe.has(id) || values.some(Number.isNaN)) throw notFinite(id)
+        infinite.add(id)
+      }
     },
-    values: () => new Map([...counters].map(([id, c]) => [id, c.histogram()]))
+    values: () => new Map([...counters].flatMap(([id, c]) => (infinite.has(id) ? [] : [[id, c.histogram()] as const]))),
+    infinite
   }
 }
 
@@ -129,6 +152,30 @@ function notFinite(id: string): PareError {
     hint: 'look for broken samples, or for preprocessing that does not fit the model'
   })
 }
+
+/** Values that constants of the graph which are not finite reach, or what nodes make of constants alone. */
+function infiniteByConstants({ graph }: Model): ReadonlySet<string> {
+  const out = new Set<string>()
+  const constants = new Map(allConstants(graph))
+  const fixed = new Set(constants.keys())
+  for (const [id, data] of constants) if (isFloat(data.dtype) && hasInfinite(data)) out.add(id)
+  for (const node of graph.nodes) {
+    const inputs = node.inputs.filter((id) => id !== null)
+    const isFixed = inputs.every((id) => fixed.has(id))
+    const isReached = isFixed || inputs.some((id) => out.has(id)) || fillsInfinite(node)
+    for (const id of isReached ? node.outputs : []) out.add(id)
+    for (const id of isFixed ? node.outputs : []) fixed.add(id)
+  }
+  return out
+}
+
+const allConstants = (graph: Graph): (readonly [string, Tensor])[] => constants(graph).map((v) => [v.id, v.data])
+
+const hasInfinite = (t: Tensor): boolean => toFloats(t).some((x) => !Number.isFinite(x))
+
+/** Does a node fill a tensor with a number of its attributes that is not finite? */
+const fillsInfinite = (node: Node): boolean =>
+  Object.values(node.attrs).some((a) => a.kind === 'tensor' && isFloat(a.value.dtype) && hasInfinite(a.value))
 
 // ---------------------------------------------------------------- what fits into memory
 

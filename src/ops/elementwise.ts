@@ -103,7 +103,7 @@ const alike = (name: string, o: Partial<Op>): Op => freeOp(name, { channels: eve
 
 export const elementwiseOps: readonly Op[] = withGrads(elementwiseGrads, [
   ...[...unary, ...unaryToo].map((name) => alike(name, { infer: inferUnary })),
-  alike('Add', { infer: inferBroadcast, quant: both, homogeneous: [[0, 1]] }),
+  alike('Add', { infer: inferBroadcast, quant: { ...both, fewestCodes: 2, sums: true }, homogeneous: [[0, 1]] }),
   alike('Mul', { infer: inferBroadcast, quant: both, homogeneous: [[0], [1]] }),
   ...[...broadcasting, 'Max', 'Mean', 'Min', 'Sum'].map((name) => alike(name, { infer: inferBroadcast })),
   alike('Pow', { infer: inferPow }),
@@ -112,7 +112,7 @@ export const elementwiseOps: readonly Op[] = withGrads(elementwiseGrads, [
   // Not in the engine yet, so that nothing holds a rule for channels.
   freeOp('SwiGLU', { infer: inferBroadcast }),
   freeOp('BitCast', { infer: inferBitCast }),
-  alike('Where', { infer: inferWhere, quant: { inputs: [1, 2], output: 'own' } }),
+  alike('Where', { infer: inferWhere, quant: { inputs: [1, 2], output: 'own', fewestCodes: 32 } }),
   alike('Clip', { infer: inferClip, quant: { inputs: [0], output: 'own', clamp: clampOf } }),
   alike('IsNaN', { infer: inferIs }),
   alike('IsInf', { infer: inferIs })

@@ -248,7 +248,7 @@ function inferCenterCropPad(n: NodeView): readonly Known[] {
 export const moveOps: readonly Op[] = withChannels(
   moveChannels,
   withGrads(moveGrads, [
-    freeOp('Concat', { infer: inferConcat, quant: { inputs: [], output: 'own' } }),
+    freeOp('Concat', { infer: inferConcat, quant: { inputs: [], output: 'own', fewestCodes: 32 } }),
     freeOp('Split', { infer: inferSplit, quant: moves }),
     freeOp('Slice', { infer: inferSlice, quant: moves }),
     freeOp('Pad', { infer: inferPad }),

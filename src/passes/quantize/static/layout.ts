@@ -66,7 +66,7 @@ type Where = Pick<Context, 'refuse'> & {
 /** Decides what becomes integer. The model's types should have been inferred. Refuses what could not, with the reason. */
 export function layout(model: Model, where: Where): Layout {
   refuseSubgraphs(model, where)
-  const kept = settle(model, candidates(model, where))
+  const kept = settle(model, candidates(model, where), where.activations)
   const clamps = absorbable(model, kept)
   const nodes = [...kept.values()]
     .filter((n) => !clamps.has(n.node))
@@ -182,12 +182,12 @@ function biasOf(
 // ---------------------------------------------------------------- what stays
 
 /** Takes out light nodes until each that is left reads only what is quantized anyway, and pays. */
-function settle(model: Model, all: Candidates): Candidates {
+function settle(model: Model, all: Candidates, activations: CodeType): Candidates {
   const kept: Candidates = new Map(all)
   for (let changed = true; changed; ) {
     changed = false
     for (const [node, n] of kept) {
-      if (pays(model, n, kept)) continue
+      if (pays(model, n, kept, activations)) continue
       kept.delete(node)
       changed = true
     }
@@ -197,11 +197,15 @@ function settle(model: Model, all: Candidates): Candidates {
 
 const isHeavy = (n: IntegerNode): boolean => n.rule.weights !== undefined
 
-function pays(model: Model, n: IntegerNode, kept: Candidates): boolean {
+/**
+ * int8 codes are carried to the end of data movement: ONNX Runtime moves a DequantizeLinear behind movement that is left in
+ * float, and writes a QuantizeLinear of two types where its codes are int8.
+ */
+function pays(model: Model, n: IntegerNode, kept: Candidates, activations: CodeType): boolean {
   if (isHeavy(n)) return true
   const reads = n.data.map((i) => n.node.inputs[i] as string)
   if (!reads.every((id) => isQuantized(model, id, kept))) return false
-  if (n.rule.output !== 'same') return true
+  if (n.rule.output !== 'same' || activations === 'int8') return true
   return n.node.outputs.some((id) => readAsInteger(model, id, kept)) || shrinks(model, n.node)
 }
 

@@ -19,6 +19,7 @@ import { channelsOf, needScalesPerChannel, peaksOf } from '../common/codes.ts'
 import { matcher, noteUnmatched } from '../common/select.ts'
 import { applyStatic } from './apply.ts'
 import { type IntegerNode, type Layout, layout } from './layout.ts'
+import { coarseNodes, infiniteNodes, type Left } from './leave.ts'
 import { type NumberOptions, planNumbers, type StaticPlan } from './plan.ts'
 
 const defaultBins = 2048
@@ -94,32 +95,40 @@ export async function planStatic(
 ): Promise<{ plan: StaticPlan; model: Model } | undefined> {
   const isExcluded = choice(o)
   const where = { target: ctx.target, activations: typeOf(o, ctx) }
+  const left = new Set<string>()
+  const isLeft = (node: Node): boolean => isExcluded(node) || left.has(node.outputs[0] as string)
+  const seen: Seen = { values: new Map(), infinite: new Set(), means: new Map() }
   let made = layout(model, { ...where, isExcluded, refuse: ctx.refuse })
   if (!made.nodes.some((n) => n.rule.weights)) return undefined
   checkWeights(model, made)
   if (ctx.data.calibration) noteFewSamples(ctx.data.calibration, ctx)
-  const seen = await look(model, made, o, ctx)
-  const leftFloat = new Set<string>()
-  for (let round = 0; ; round++) {
-    const plan = planNumbers(model, made, seen, numberOptions(o, ctx))
+  const leave = (reasons: Left, how = 'stays in float'): void => {
+    for (const [output, reason] of reasons) {
+      left.add(output)
+      const n = made.nodes.find((p) => p.node.outputs[0] === output)
+      if (n) ctx.refuse(n.node, `${reason}: ${how}`)
+    }
+    made = layout(model, { ...where, isExcluded: isLeft, refuse: () => {} })
+  }
+  for (let round = 0; made.nodes.some((n) => n.rule.weights); ) {
+    await look(model, made, o, ctx, seen)
+    const infinite = infiniteNodes(model, made, seen)
+    const plan = infinite.size === 0 ? planNumbers(model, made, seen, numberOptions(o, ctx)) : undefined
+    const lossy = plan ? coarseNodes(model, made, plan, seen) : infinite
+    if (!plan || lossy.size > 0) {
+      leave(lossy)
+      continue
+    }
     const quantized = applyStatic(model, plan)
     const { islands, kernels } = await unfused(quantized, plan, ctx)
-    const isLast = islands.size === 0 || round === rounds
-    for (const [output, reason] of islands) {
-      leftFloat.add(output)
-      const n = plan.nodes.find((p) => p.output === output)
-      if (n) ctx.refuse({ name: n.node, op: n.op }, `${reason}: ${isLast ? 'computes' : 'stays'} in float`)
-    }
-    if (isLast) {
-      ctx.note(kernels)
-      tell(plan, ctx)
-      return { plan, model: quantized }
-    }
-    const isLeft = (node: Node): boolean => isExcluded(node) || leftFloat.has(node.outputs[0] as string)
-    made = layout(model, { ...where, isExcluded: isLeft, refuse: () => {} })
-    if (!made.nodes.some((n) => n.rule.weights)) return undefined
-    await look(model, made, o, ctx, seen)
+    const isLast = islands.size === 0 || round++ === rounds
+    if (islands.size > 0) leave(islands, isLast ? 'computes in float' : 'stays in float')
+    if (!isLast) continue
+    ctx.note(kernels)
+    tell(plan, ctx)
+    return { plan, model: quantized }
   }
+  return undefined
 }
 
 /** Throws `E_MODEL` for a weight that is not finite, before it spoils every value behind it. */
@@ -132,16 +141,14 @@ function checkWeights(model: Model, made: Layout): void {
     }
 }
 
-type Seen = { readonly values: Map<string, Histogram>; readonly means: Map<string, Float64Array> }
+interface Seen {
+  readonly values: Map<string, Histogram>
+  readonly infinite: Set<string>
+  readonly means: Map<string, Float64Array>
+}
 
 /** Watches what a layout needs and was not watched before. */
-async function look(
-  model: Model,
-  made: Layout,
-  o: StaticOptions,
-  ctx: Context,
-  seen: Seen = { values: new Map(), means: new Map() }
-): Promise<Seen> {
+async function look(model: Model, made: Layout, o: StaticOptions, ctx: Context, seen: Seen): Promise<void> {
   const { calibration } = ctx.data
   if (!calibration)
     throw new PareError('E_DATA', 'quantize-static needs calibration data', {
@@ -149,7 +156,7 @@ async function look(
       facts: { inputs: inputsText(model) },
       hint: 'give --data with samples of what the model will see: 100 or more'
     })
-  const taps = made.groups.flatMap((g) => g.taps).filter((id) => !seen.values.has(id))
+  const taps = made.groups.flatMap((g) => g.taps).filter((id) => !seen.values.has(id) && !seen.infinite.has(id))
   const needed = made.nodes.flatMap((n) => (o.correctBias && n.weight ? (meanFor(model, n) ?? []) : []))
   const means = [...new Map(needed.map((m) => [m.id, m])).values()].filter((m) => !seen.means.has(m.id))
   const found = await calibrate(
@@ -159,8 +166,8 @@ async function look(
     ctx
   )
   for (const [id, h] of found.values) seen.values.set(id, h)
+  for (const id of found.infinite) seen.infinite.add(id)
   for (const [id, m] of found.means) seen.means.set(id, m)
-  return seen
 }
 
 function meanFor(model: Model, n: IntegerNode): ChannelMean | undefined {

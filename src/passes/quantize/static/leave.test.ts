@@ -1,0 +1,127 @@
+/** What stays float for its values: infinite by constants, or too few codes under a scale it would share. */
+import { describe, expect, it } from 'vitest'
+import { noise, normalData, testContext } from '../../../../test/compare.ts'
+import { tensor } from '../../../ir/tensor.ts'
+import { model } from '../../../ir/text.ts'
+import type { Dataset, Model } from '../../../types.ts'
+import { parseOptions } from '../../pass.ts'
+import { quantizeStatic } from './quantize-static.ts'
+
+async function run(m: Model, data: Dataset, o: object = {}) {
+  const ctx = { ...testContext(), data: { calibration: data } }
+  const made = await quantizeStatic.run(m, parseOptions(quantizeStatic, o), ctx)
+  const left = ctx.refusals.map((r) => r.op)
+  const sqnr = async (): Promise<number> => -10 * Math.log10(await noise(m, made, data))
+  return { made, ctx, left, sqnr }
+}
+
+/** 0 up to the diagonal, −∞ behind it. */
+const causal = Array.from({ length: 16 }, (_, i) => (i % 4 > i / 4 ? '-Infinity' : '0')).join(', ')
+
+const masked = (mask: string): Model => model`
+  input x: f32[N,4,16]
+  const neg: f32[] = -Infinity
+  const zero: f32[] = 0
+  const m: f32[4,4] = ${causal}
+  const sh: i64[3] = 0, 4, 4
+  q = MatMul(x, A: f32[16,16])
+  k = Transpose(q, perm=[0,2,1])
+  s = MatMul(q, k)
+  ${mask}
+  p = Softmax(ms, axis=-1)
+  o = MatMul(p, q)
+  y = MatMul(o, B: f32[16,16])
+  output y`
+
+describe('infinite by constants', () => {
+  it.each([
+    ['an Add', 'ms = Add(s, m)'],
+    ['a Where', 'f = Equal(m, zero)\n  ms = Where(f, s, neg)'],
+    ['moves behind', 'a = Add(s, m)\n  b = Reshape(a, sh)\n  ms = Identity(b)']
+  ])('leaves the masked scores of %s in float and quantizes what is around', async (_, mask) => {
+    const m = masked(mask)
+    for (const calibrator of ['mse', 'minmax']) {
+      const { made, ctx, sqnr } = await run(m, normalData(m, 48), { calibrator })
+      expect(made).not.toBe(m)
+      expect(ctx.refusals.map((r) => r.reason).join()).toContain('is infinite by a constant of the graph')
+      expect(await sqnr()).toBeGreaterThan(25)
+    }
+  })
+  it('refuses what the data bring in, beside a mask too', async () => {
+    const m = masked('ms = Add(s, m)')
+    for (const bad of [Number.NaN, Number.POSITIVE_INFINITY]) {
+      const base = normalData(m, 8)
+      const spoilt: Dataset = {
+        ...base,
+        batches: async function* (o) {
+          for await (const b of base.batches(o)) {
+            const x = b.inputs.x as ReturnType<typeof tensor>
+            const values = new Float32Array(x.bytes.slice().buffer)
+            values[3] = bad
+            yield { ...b, inputs: { x: tensor('float32', x.shape, values) } }
+          }
+        }
+      }
+      for (const calibrator of ['mse', 'minmax'])
+        await expect(run(m, spoilt, { calibrator })).rejects.toMatchObject({ code: 'E_DATA' })
+    }
+  })
+})
+
+describe('codes under one scale', () => {
+  it.each([
+    ['Concat', 'y = Concat(big, b, axis=1)'],
+    ['Where', 'f = Greater(x, zero)\n  y = Where(f, big, b)'],
+    ['Add', 'g = Add(b, a)\n  y = Add(far, g)']
+  ])('leaves %s of values of very different ranges in float', async (op, last) => {
+    const m = model`
+      input x: f32[N,4,6,6]
+      const k: f32[] = 1000
+      const zero: f32[] = 0
+      const far: f32[] = 0
+      a = Conv(x, A: f32[4,4,3,3], pads=[1,1,1,1])
+      b = Sigmoid(a)
+      big = Mul(a, k)
+      ${last}
+      output y`
+    const { left, sqnr } = await run(m, normalData(m, 48))
+    expect(left.includes(op)).toBe(op !== 'Add')
+    expect(await sqnr()).toBeGreaterThan(30)
+  })
+  it('puts values of like ranges under one scale as before', async () => {
+    const m = model`
+      input x: f32[N,4,6,6]
+      a = Conv(x, A: f32[4,4,3,3], pads=[1,1,1,1])
+      b = Conv(x, B: f32[4,4,3,3], pads=[1,1,1,1])
+      y = Concat(a, b, axis=1)
+      output y`
+    expect((await run(m, normalData(m, 48))).left).toEqual([])
+  })
+  it('leaves a sum in float beside which the other one vanishes', async () => {
+    const m = model`
+      input x: f32[N,4,6,6]
+      const k: f32[] = 10000
+      a = Conv(x, A: f32[4,4,3,3], pads=[1,1,1,1])
+      b = Conv(x, B: f32[4,4,3,3], pads=[1,1,1,1])
+      far = Mul(a, k)
+      y = Add(far, b)
+      output y`
+    expect((await run(m, normalData(m, 48))).left).toContain('Add')
+  })
+})
+
+it.each(['Transpose(b, perm=[0,2,3,1])', 'Reshape(b, sh)', 'Identity(b)'])(
+  'gives int8 a model that runs where data movement ends it: %s',
+  async (move) => {
+    const m = model`
+      input x: f32[N,4,6,6]
+      const sh: i64[2] = 0, -1
+      a = Conv(x, A: f32[4,4,3,3], pads=[1,1,1,1])
+      b = Relu(a)
+      y = ${move}
+      output y`
+    const { made, sqnr } = await run(m, normalData(m, 48), { activations: 'int8' })
+    expect(made).not.toBe(m)
+    expect(await sqnr()).toBeGreaterThan(30)
+  }
+)
