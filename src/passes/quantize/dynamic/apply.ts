@@ -12,7 +12,7 @@ import { assert } from '../../../base/errors.ts'
 import { attrFloat, attrInt, attrs as makeAttrs } from '../../../ir/attrs.ts'
 import { type Draft, editGraph, mapGraphs, takenIds } from '../../../ir/edit.ts'
 import { allGraphs, opName, producer } from '../../../ir/graph.ts'
-import { tensor, toFloats } from '../../../ir/tensor.ts'
+import { tensor, toFloats, toNumbers } from '../../../ir/tensor.ts'
 import type { AttrInput, Attrs, Graph, Model, Node, Tensor } from '../../../types.ts'
 import { biasPlace, shiftBias, shiftedBias } from '../../biases.ts'
 import { scaleTensor } from '../common/codes.ts'
@@ -111,6 +111,7 @@ function makeMatMul(s: State, node: Node, plan: DynamicNode): void {
   const scale = scaleOf(s, w, attrFloat(node, 'alpha', 1))
   const bias = biasOf(s, node)
   const out = node.outputs[0] as string
+  if (w.codes.shape.length > 2) keepApart(s, out)
   if (s.isMicrosoft) {
     const inputs = [node.inputs[0] as string, codes, scale, zeroOf(s, w)]
     const isVector = bias !== undefined && d.constant(bias)?.shape.length === 1
@@ -129,6 +130,32 @@ function makeMatMul(s: State, node: Node, plan: DynamicNode): void {
   const x = quantized(s, node.inputs[0] as string)
   const product = heart(s, node, 'MatMulInteger', [x.code, codes, x.zero, ...(w.type === 'int8' ? [] : [zeroOf(s, w)])])
   scaled(s, product, x.scale, scale, bias, out)
+}
+
+/**
+ * ONNX Runtime fuses an Add into the product and then computes wrong numbers where matrices are stacked. It leaves
+ * x − (−b) alone, which is the same to the last bit.
+ */
+function keepApart(s: State, product: string): void {
+  const { d } = s
+  for (const node of d.consumers(product)) {
+    const bias = node.inputs.find((id) => id !== product)
+    if (opName(node) !== 'Add' || bias == null) continue
+    const data = d.constant(bias)
+    const negative = once(s.made, `minus ${bias}`, () =>
+      data
+        ? d.addConstant(
+            tensor(
+              data.dtype,
+              data.shape,
+              Array.from(toNumbers(data), (v) => -v)
+            ),
+            `${bias}_minus`
+          )
+        : d.add('Neg', [bias])
+    )
+    d.replace(node, { ...node, op: 'Sub', inputs: [product, negative] })
+  }
 }
 
 function makeConv(s: State, node: Node, plan: DynamicNode): void {
@@ -233,9 +260,9 @@ function scaleOf(s: State, w: Encoded, factor: number): string {
   )
 }
 
-/** A scalar zero point of a weight. */
+/** The zero point of a weight: one number beside one scale, and beside stacked matrices, for which engines read no vector. */
 const zeroOf = (s: State, w: Encoded): string => {
-  const shape = w.axis === undefined ? [] : [w.scales.length]
+  const shape = w.axis === undefined || w.codes.shape.length > 2 ? [] : [w.scales.length]
   return once(s.made, `zero ${w.type} ${shape}`, () => s.d.addConstant(zeroTensor(w, shape), w.zeroId))
 }
 

@@ -6,7 +6,7 @@ import { arrayDataset } from '../../../data/index.ts'
 import { readModel, writeModel } from '../../../formats/index.ts'
 import { allGraphs, constant, constants, opName, producer } from '../../../ir/graph.ts'
 import { tensor, toFloats, toNumbers } from '../../../ir/tensor.ts'
-import { model } from '../../../ir/text.ts'
+import { model, parse } from '../../../ir/text.ts'
 import { nodeRunner } from '../../../node/runner.ts'
 import { ortRunner } from '../../../runtime/index.ts'
 import { targetFor } from '../../../targets/index.ts'
@@ -129,6 +129,46 @@ describe('quantize-dynamic', () => {
       const made = await run(m, { include: ['*'] }, ctx)
       expect(ops(made).filter((op) => op === 'Add')).toHaveLength(4)
       expect(await off({})).toBeLessThan(0.5 * (await off({ correctBias: false })))
+    }
+  )
+  it.skipIf(saturates).each([
+    ['[4,32,16]', 'x'],
+    ['[1,32,16]', 'x'],
+    ['[4,32,16] read beside another', 'x'],
+    ['[1,32,16] with a bias that is computed', 'c']
+  ])(
+    'multiplies by stacked matrices, biases behind, as the runtime fuses it: %s (skipped without VNNI)',
+    async (shape, bias) => {
+      const weight = shape.split(' ')[0]
+      const m = parse(`
+      input x: f32[4,5,32]
+      input c: f32[16]
+      const b: f32[16] = 5, -4, 3, 2, 1, 7, 8, 9, -9, -8, -7, 4, 5, 6, 1, 3
+      g = MatMul(x, W: f32${weight})
+      y = Add(${bias === 'c' ? 'c, g' : 'g, b'})
+      h = MatMul(x, V: f32${weight})
+      s = Add(h, c)
+      output y${shape.includes('beside') ? ', s' : ''}`)
+      const fused = async (of: Model): Promise<Record<string, Tensor>> => {
+        const session = await nodeRunner().open(of)
+        const outputs = await session.run(randomFeeds(m, 1))
+        await session.close()
+        return outputs
+      }
+      const wanted = await fused(m)
+      for (const o of [
+        {},
+        { type: 'uint8' },
+        { perChannel: false },
+        { microsoft: true },
+        { microsoft: true, type: 'uint8' }
+      ]) {
+        const made = await run(m, o)
+        expect(ops(made)).not.toContain('MatMul')
+        expect(difference(wanted, await fused(made))).toBeLessThan(INT8)
+      }
+      const avx2 = await run(m, {}, { ...testContext(), target: targetFor('ort-cpu-avx2') })
+      expect(difference(wanted, await fused(avx2))).toBeLessThan(INT8)
     }
   )
   it.skipIf(saturates)('quantizes a value once for all that read it (skipped without VNNI)', async () => {
