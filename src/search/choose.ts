@@ -24,7 +24,7 @@ export interface Verdict {
 }
 
 /** Scores closer than this are a tie: about the noise of a latency ratio. */
-const tie = 1.02
+export const tie = 1.02
 /** A paired median up to this is "no slower". */
 const noSlower = 1.03
 

@@ -78,6 +78,51 @@ describe('the ladder', () => {
     expect(names(proposed({}, { isCalibrated: false, objective: 'size' }))).toEqual(whole.slice(0, 3))
   })
 
+  it('proposes dynamic int8 and blocks where products hold the weights, with data or without', () => {
+    const m = model`
+input x: f32[1,6,64]
+p = MatMul(x, W: f32[64,64])
+y = Relu(p)
+output y`
+    const trials = proposed({ 'dynamic int8': { latency: 0.4, bytes: 250 } }, { model: m, isCalibrated: false })
+    const added = ['dynamic int8', '8-bit blocks', '4-bit blocks']
+    expect(names(trials)).toEqual([...whole.slice(0, 3), ...added])
+    const dynamic = trials.find((t) => t.proposal.name === 'dynamic int8')
+    expect(dynamic?.proposal.recipe[2]).toEqual(['quantize-dynamic', { include: ['MatMul'] }])
+    expect(names(proposed({}, { model: m })).slice(3, 7)).toEqual([...added, 'int8'])
+  })
+
+  it('takes recurrent layers into dynamic int8, and does not try it on convolutions with a last product', () => {
+    const tagger = model`
+input x: f32[7,1,16]
+h = LSTM(x, W: f32[1,128,16], R: f32[1,128,32], hidden_size=32)
+output h`
+    const made = proposed({}, { model: tagger }).find((t) => t.proposal.name === 'dynamic int8')
+    expect(made?.proposal.recipe[2]).toEqual(['quantize-dynamic', { include: ['LSTM'], microsoft: true }])
+    const classifier = model`
+input x: f32[1,3,8,8]
+c = Conv(x, W: f32[64,3,3,3], pads=[1,1,1,1])
+p = GlobalAveragePool(c)
+f = Flatten(p)
+y = MatMul(f, M: f32[64,10])
+output y`
+    expect(names(proposed({ int8: { latency: 0.5 } }, { model: classifier }))).toEqual(whole)
+  })
+
+  it('makes variants from what is not slower than the original', () => {
+    const unfused = proposed({ 'float, simplified': { latency: 1.1 }, int8: { latency: 0.5 } })
+    expect(names(unfused)).toEqual(['float, simplified', 'float, simplified but not fused', ...whole.slice(1)])
+    expect(unfused[2]?.proposal.recipe.map(([pass]) => pass)).toEqual(['simplify', 'quantize-weights'])
+    const slow = { latency: 1.1 }
+    const plain = proposed({
+      'float, simplified': slow,
+      'float, simplified but not fused': slow,
+      int8: { latency: 0.5 }
+    })
+    expect(plain[2]?.proposal).toEqual({ name: 'float, as it is', recipe: [] })
+    expect(plain[3]?.proposal.recipe.map(([pass]) => pass)).toEqual(['quantize-weights'])
+  })
+
   it('goes on where a candidate fails, from the model as it is where the simplified one does', () => {
     expect(names(proposed({ 'int8 weights': 'fails', int8: { latency: 0.5 } }))).toEqual(whole)
     const all = proposed({ 'float, simplified': 'fails', int8: { latency: 0.5 } })

@@ -3,7 +3,7 @@
  * what `mix-precision` finds by measurement; for `size`, the mixture of the fewest bits.
  */
 import type { Recipe } from '../../types.ts'
-import { choose } from '../choose.ts'
+import { choose, tie } from '../choose.ts'
 import type { Problem, StrategyRecord } from '../strategy.ts'
 import { isMeasured, type Measured, measuredOf, type Proposal, standing, type Trial } from '../trial.ts'
 import { fewestBits, isCoded, isInteger, partlyCoded, partlyInteger, type Variant, variants } from './variants.ts'
@@ -16,30 +16,55 @@ const base: Proposal = {
   ]
 }
 
+/** What the variants begin with, the first that is not slower than the original. */
+const bases: readonly Proposal[] = [
+  base,
+  { name: 'float, simplified but not fused', recipe: [['simplify', {}]] },
+  { name: 'float, as it is', recipe: [] }
+]
+
+/** The base that was found, or the one to be tried next. */
+function baseOf(history: readonly Trial[]): { readonly from?: Recipe; readonly next?: Proposal } {
+  for (const b of bases) {
+    const trial = history.find((t) => t.proposal.name === b.name)
+    if (!trial) return { next: b }
+    if (!isMeasured(trial)) return { from: [] }
+    if ((trial.timing?.ratio.median ?? 1) <= tie) return { from: b.recipe }
+  }
+  return { from: [] }
+}
+
 export const ladder: StrategyRecord = {
   name: 'ladder',
   summary: 'forms that the target can run, then mixtures of them by layer where one form does not suit all',
-  make: (problem) => ({
-    next(history, pending) {
-      const asked = new Set([...history.map((t) => t.proposal), ...pending].map((p) => p.name))
-      if (!asked.has(base.name)) return base
-      const first = history.find((t) => t.proposal.name === base.name)
-      if (!first) return 'done'
-      const from = isMeasured(first) ? base.recipe : []
-      const whole = variants(problem.target, problem.isCalibrated).find((f) => !asked.has(f.name))
-      if (whole) return proposal(from, whole)
-      if (pending.length > 0 || !problem.isCalibrated) return 'done'
-      const form = mixture(problem, history, asked) ?? smallest(problem, asked)
-      return form ? proposal(from, form) : 'done'
+  make: (problem) => {
+    const forms = variants(problem)
+    return {
+      next(history, pending) {
+        const asked = new Set([...history.map((t) => t.proposal), ...pending].map((p) => p.name))
+        const { from, next } = baseOf(history)
+        if (next) return asked.has(next.name) ? 'done' : next
+        if (!from) return 'done'
+        const whole = forms.find((f) => !asked.has(f.name))
+        if (whole) return proposal(from, whole)
+        if (pending.length > 0 || !problem.isCalibrated) return 'done'
+        const form = mixture(problem, forms, history, asked) ?? smallest(problem, asked)
+        return form ? proposal(from, form) : 'done'
+      }
     }
-  })
+  }
 }
 
 const proposal = (from: Recipe, { name, tail }: Variant): Proposal => ({ name, recipe: [...from, ...tail] })
 
 /** The next mixture that may win. Those before one that was asked for have had their turn. */
-function mixture(problem: Problem, history: readonly Trial[], asked: ReadonlySet<string>): Variant | undefined {
-  const whole = new Set([base.name, ...variants(problem.target, problem.isCalibrated).map((f) => f.name)])
+function mixture(
+  problem: Problem,
+  forms: readonly Variant[],
+  history: readonly Trial[],
+  asked: ReadonlySet<string>
+): Variant | undefined {
+  const whole = new Set([base.name, ...forms.map((f) => f.name)])
   const trials = measuredOf(history)
   const small = smallestOf(problem)
   if (small && asked.has(small.name)) return undefined

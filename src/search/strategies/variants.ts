@@ -1,5 +1,7 @@
 /** What the ladder tries: forms that the target can run, and mixtures of them for when one does not suit every layer. */
 import type { Recipe, Target } from '../../types.ts'
+import type { Problem } from '../strategy.ts'
+import { madeOf } from './made-of.ts'
 
 export interface Variant {
   readonly name: string
@@ -17,12 +19,35 @@ const integer: Variant = {
   ]
 }
 
-/** Candidates for a target. Without real data nothing can be calibrated. */
-export function variants(target: Target, isCalibrated: boolean): readonly Variant[] {
+/** Activations quantized at run time; what has no such form keeps float arithmetic over weights of 8 bits. */
+const dynamic = (include: readonly string[], microsoft: boolean): Variant => ({
+  name: 'dynamic int8',
+  tail: [
+    ['quantize-dynamic', { include, ...(microsoft ? { microsoft } : {}) }],
+    ['quantize-weights', { form: 'foldable' }]
+  ]
+})
+
+const blocks = (bits: 4 | 8): Variant => ({
+  name: `${bits}-bit blocks`,
+  tail: [['quantize-weights', { form: 'nbits', bits }]]
+})
+
+/** Candidates for a model on a target, by what holds its weights. Without real data nothing can be calibrated. */
+export function variants({ model, target, isCalibrated }: Problem): readonly Variant[] {
   const canFold = target.forms.includes('foldable')
-  return [...(canFold ? [weights, half] : []), ...(isCalibrated && target.integer.length > 0 ? [integer] : [])]
+  const { dynamic: ops, share, isRecurrent } = madeOf(model, target)
+  const isMadeOfProducts = share > leastShare
+  return [
+    ...(canFold ? [weights, half] : []),
+    ...(isMadeOfProducts ? [dynamic(ops, isRecurrent)] : []),
+    ...(isMadeOfProducts && target.forms.includes('nbits') && !isRecurrent ? [blocks(8), blocks(4)] : []),
+    ...(isCalibrated && target.integer.length > 0 ? [integer] : [])
+  ]
 }
 
+/** Below this share of the weights, products cannot change much: convolutional classifiers with a large last layer hold 30 %. */
+const leastShare = 0.4
 /** int8 where it is faster and harmless, float elsewhere. */
 export const partlyInteger = (maxDrop: number | undefined): Variant => ({
   name: 'int8 but for layers that it slows or harms',
@@ -49,4 +74,7 @@ export const isInteger = (made: { readonly recipe: Recipe }): boolean =>
 
 /** Does a candidate store weights as codes? */
 export const isCoded = (made: { readonly recipe: Recipe }): boolean =>
-  made.recipe.some(([pass]) => pass === 'quantize-weights')
+  made.recipe.some(([pass, o]) => pass === 'quantize-weights' && o?.['form'] === 'foldable') && !isDynamic(made)
+
+const isDynamic = (made: { readonly recipe: Recipe }): boolean =>
+  made.recipe.some(([pass]) => pass === 'quantize-dynamic')
