@@ -7,7 +7,7 @@ import { readModel, writeModel } from '../../../formats/index.ts'
 import { edit } from '../../../ir/edit.ts'
 import { allGraphs, opName } from '../../../ir/graph.ts'
 import { elementCount, tensor, toFloats, toNumbers } from '../../../ir/tensor.ts'
-import { model } from '../../../ir/text.ts'
+import { model, parse } from '../../../ir/text.ts'
 import { nodeRunner } from '../../../node/runner.ts'
 import type { Dataset, Model, Tensor } from '../../../types.ts'
 import { parseOptions } from '../../pass.ts'
@@ -178,6 +178,31 @@ describe('few bits', () => {
       const made = await run(m, { bits: 4, form: 'palette', method }, ctx)
       expect(zeros(made.graph.values.get('W')?.data as Tensor)).toBeGreaterThanOrEqual(576)
     }
+  })
+})
+
+describe('a codebook for channels of different size', () => {
+  const wide = (op: string, shape: readonly number[], axis: number, factor: number): Model => {
+    const inner = shape.slice(axis + 1).reduce((a, b) => a * b, 1)
+    const values = Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => {
+      return Math.sin(i * i + 1) * factor ** ((Math.floor(i / inner) % (shape[axis] as number)) % 4)
+    })
+    const made = parse(op)
+    const data = tensor('float32', shape, values)
+    return edit(made, (d) => d.set({ id: 'W', type: 'tensor', dtype: 'float32', shape, data }))
+  }
+  const product = 'input x: f32[N,64]\ny = MatMul(x, W: f32[64,32])\noutput y'
+  it.each([
+    ['MatMul', product, [64, 32], 1],
+    ['Gemm', 'input x: f32[N,64]\ny = Gemm(x, W: f32[32,64], transB=1)\noutput y', [32, 64], 0],
+    ['Conv', 'input x: f32[1,7,9,9]\ny = Conv(x, W: f32[32,7,3,3])\noutput y', [32, 7, 3, 3], 0]
+  ] as const)('is refused with the reason where one is shared: %s', async (_, op, shape, axis) => {
+    const ctx = testContext()
+    const m = wide(op, shape, axis, 100)
+    expect(await run(m, { bits: 6, form: 'palette' }, ctx)).toBe(m)
+    expect(ctx.refusals[0]?.reason).toMatch(/its channels differ \d+ times in size/)
+    const even = wide(op, shape, axis, 1.5)
+    expect(await run(even, { bits: 6, form: 'palette' })).not.toBe(even)
   })
 })
 

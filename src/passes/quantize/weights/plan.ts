@@ -2,7 +2,7 @@
 import { PareError } from '../../../base/errors.ts'
 import { attrInt } from '../../../ir/attrs.ts'
 import { opName } from '../../../ir/graph.ts'
-import { elementCount, isFloat } from '../../../ir/tensor.ts'
+import { elementCount, isFloat, toFloats } from '../../../ir/tensor.ts'
 import type { Context, Model, Node, Tensor } from '../../../types.ts'
 import { type Division, encodedBytes, scaleTypeOf } from '../common/cells.ts'
 import { type Codes, codesOf } from '../common/fit.ts'
@@ -51,6 +51,8 @@ const nodeBytes = 200
 const largestBlocks: Readonly<Record<number, number>> = { 8: 128, 4: 64, 2: 32 }
 /** A codebook a channel (of the first or last axis) pays where a channel has so many times its entries. */
 const channelPerEntry = 4
+/** Channels that differ more in size share no codebook: its few values would go to the largest ones. */
+const mostSpread = 32
 /** Matrices from this size on stay small in memory too, with form `auto`. */
 const largeElements = 1024 * 1024
 
@@ -138,9 +140,25 @@ function planPalette(data: Tensor, axis: number | undefined, common: Omit<Weight
   const channels = axis === undefined ? 1 : (data.shape[axis] as number)
   const isAtEdge = axis === 0 || axis === data.shape.length - 1
   const isOwn = axis !== undefined && isAtEdge && elements / channels >= channelPerEntry * entries
+  const apart = axis === undefined || isOwn ? 1 : spread(data, axis)
+  if (apart > mostSpread)
+    return `its channels differ ${Math.round(apart)} times in size, and are too short for a codebook each at ${bits} bits`
   const made = { ...common, ...(isOwn ? { axis } : {}) }
   const bytes = (elements * bits) / 8 + entries * (isOwn ? 2 * channels : 4) + nodeBytes
   return bytes < data.bytes.length ? made : 'a codebook is not smaller'
+}
+
+/** The largest magnitude of the largest channel over that of the smallest one; channels of zeros do not count. */
+function spread(data: Tensor, axis: number): number {
+  const values = toFloats(data)
+  const inner = elementCount(data.shape.slice(axis + 1))
+  const most = new Float64Array(data.shape[axis] as number)
+  for (const [i, v] of values.entries()) {
+    const c = Math.floor(i / inner) % most.length
+    most[c] = Math.max(most[c] as number, Math.abs(v))
+  }
+  const sizes = most.filter((m) => m > 0).sort()
+  return sizes.length === 0 ? 1 : (sizes.at(-1) as number) / (sizes[0] as number)
 }
 
 /** Blocks run along what a product sums over, and along the rows of a table. */
