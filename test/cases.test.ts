@@ -141,6 +141,14 @@ describe.skipIf(!isBuilt)('small cases (skipped before npm run build)', () => {
     expect(decibels((await outputs(name, found.path)).y as never)).toBeGreaterThan(25)
   }, 120_000)
 
+  it('quantize-static: stacks of weights that data pick from are stored in int8', async () => {
+    const made = await make('expert-stack', 'quantize-static --data DATA')
+    expect(made.status, made.err).toBe(0)
+    const was = (await stat(file('expert-stack', 'model.onnx'))).size
+    expect((await stat(made.path)).size).toBeLessThan(0.4 * was)
+    expect(decibels((await outputs('expert-stack', made.path)).y as never)).toBeGreaterThan(16)
+  })
+
   it('quantize-static: scores beside boxes in pixels keep their codes', async () => {
     const made = await make('boxes-beside-scores', 'quantize-static --data DATA')
     expect(made.status, made.err).toBe(0)

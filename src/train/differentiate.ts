@@ -105,7 +105,9 @@ export function differentiate(model: Model, o: DifferentiateOptions): Training {
   const parameters = [...all, ...losses.parameters].filter((p) => gradients.of.has(p.id))
   if (parameters.length === 0)
     throw new PareError('E_OPTION', 'no parameter to train: the loss depends on none of them', {
-      hint: 'name an output that weights lead to'
+      hint: hasFloat32(typed.graph)
+        ? 'name an output that weights lead to'
+        : 'weights of float32 are trained: run cast-float --type float32 first where the model has another type'
     })
   const made = step(g, parameters, (id) => gradients.of.get(id) as Ref, o)
   const collected = collect(g, statistics)
@@ -356,3 +358,6 @@ function collect(g: TrainingGraph, statistics: readonly BatchStatistic[]): Ref |
   const flat = statistics.map((s) => reshape(g, s.batch, [s.size]))
   return flat.length === 1 ? (flat[0] as Ref) : g.op('Concat', flat, { axis: 0 })
 }
+
+const hasFloat32 = (graph: Graph): boolean =>
+  [...graph.values.values()].some((v) => v.dtype === 'float32' && v.data && elementCount(v.data.shape) > 1)

@@ -15,6 +15,7 @@ import { matcher } from '../common/select.ts'
 import { computeInHalf, guardedConstants, isCast, keptNodes } from './compute.ts'
 import { exactOps, largestHalf, type Narrow, reasonNotNarrow, vanishing } from './narrow.ts'
 import { valuesBeyond } from './overflow.ts'
+import { raised } from './raise.ts'
 
 /** Stores float32 constants in a 16-bit type; the model computes in float32 as before. */
 export const castFloat = definePass({
@@ -22,7 +23,10 @@ export const castFloat = definePass({
   summary: 'stores float weights in 16 bits, to run as float32 at the same speed; or computes in float16',
   uses: ['calibration'],
   options: {
-    type: z.enum(['float16', 'bfloat16']).default('float16').describe('type the weights are stored in'),
+    type: z
+      .enum(['float16', 'bfloat16', 'float32'])
+      .default('float16')
+      .describe('type the weights are stored in; float32: all of a float16, bfloat16 or float64 model becomes float32'),
     compute: z
       .boolean()
       .default(false)
@@ -32,9 +36,11 @@ export const castFloat = definePass({
   },
   run: (model, options, ctx) => {
     const isExcluded = matcher(options.exclude)
-    if (options.compute) return castCompute(model, { ...options, isExcluded }, ctx)
+    const { type } = options
+    if (type === 'float32') return raised(model)
+    if (options.compute) return castCompute(model, { ...options, type, isExcluded }, ctx)
     const taken = takenIds(model)
-    return mapGraphs(model, (graph) => castGraph(graph, { ...options, isExcluded, taken, ctx }))
+    return mapGraphs(model, (graph) => castGraph(graph, { ...options, type, isExcluded, taken, ctx }))
   }
 })
 

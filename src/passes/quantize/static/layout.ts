@@ -144,7 +144,8 @@ function candidate(
     else constants.push(input)
   }
   if (rule.bias !== undefined && rule.weights && !weight) return 'its weight is not a constant'
-  if (data.length === 0) return 'it reads constants only: quantize-weights can store them'
+  if (data.length === 0 && !isStack(model, node, rule))
+    return 'it reads constants only: quantize-weights can store them'
   const types = codeTypes(row, weight !== undefined)
   if (!types.includes(activations))
     return `${target.name} does not compute it on ${activations}${weight ? ' with weights of int8' : ''}`
@@ -154,6 +155,23 @@ function candidate(
   if (bias && row.bias !== 'int32') return `${target.name} adds no bias of int32 to it`
   const parts = { ...(weight ? { weight } : {}), ...(bias ? { bias } : {}) }
   return { node, rule, row, data, constants, ...parts, givesFloat: false, requantized: [] }
+}
+
+/** Stacks that stay float, with the node that picks from them. */
+export function stacksLeft(model: Model, made: Layout): { readonly node: Node; readonly id: string }[] {
+  const kept = new Set(made.nodes.map((n) => n.node))
+  return model.graph.nodes.flatMap((node) => {
+    const id = node.inputs[0] ?? ''
+    const isLeft = dataOf(model, id)?.dtype === 'float32' && computesFloat(model, node) && !kept.has(node)
+    return isLeft && isStack(model, node, opFor(node)?.quant) ? [{ node, id }] : []
+  })
+}
+
+/** Does data movement pick from a constant stack of weights by what the data say, for a matrix product to read? */
+function isStack(model: Model, node: Node, rule: QuantRule | undefined): boolean {
+  if (rule?.output !== 'same') return false
+  const readers = consumers(model.graph, node.outputs[0] as string)
+  return readers.some((c) => opFor(c)?.quant?.weights !== undefined || isStack(model, c, opFor(c)?.quant))
 }
 
 /** One scale per channel where the kernels can: along one axis of a matrix or filter bank. */
@@ -324,7 +342,7 @@ function groupNode(groups: Map<string, Growing>, n: IntegerNode): readonly numbe
   if (n.givesFloat) return []
   const made = node.outputs.filter(Boolean)
   if (rule.output === 'same') {
-    const shared = groups.get(node.inputs[n.data[0] as number] as string) as Growing
+    const shared = groups.get(node.inputs[n.data[0] as number] as string) ?? stackGroup(n)
     for (const id of made) groups.set(id, shared)
     shared.ids.push(...made)
     return []
@@ -334,6 +352,12 @@ function groupNode(groups: Map<string, Growing>, n: IntegerNode): readonly numbe
   const own = groups.get(made[0] as string)
   return row.sameScale && own ? join(groups, n, own) : []
 }
+
+/** What is picked from constants has their range. */
+const stackGroup = ({ node, constants }: IntegerNode): Growing => ({
+  ...{ ids: [], taps: [], constants: constants.map((i) => node.inputs[i] as string) },
+  ...open
+})
 
 /** Takes what a node reads into the group of its output, where that changes no bounds. Returns the positions of the rest. */
 function join(groups: Map<string, Growing>, n: IntegerNode, own: Growing): readonly number[] {

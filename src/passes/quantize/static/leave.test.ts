@@ -125,3 +125,33 @@ it.each(['Transpose(b, perm=[0,2,3,1])', 'Reshape(b, sh)', 'Identity(b)'])(
     expect(await sqnr()).toBeGreaterThan(30)
   }
 )
+
+describe('stacks of weights', () => {
+  const experts = (pick: string): Model => model`
+    input x: f32[N,24]
+    const first: i64[] = 1
+    const axes: i64[1] = 1
+    const sh: i64[3] = 0, 24, 32
+    r = MatMul(x, R: f32[24,4])
+    t = ArgMax(r, axis=-1, keepdims=0)
+    ${pick}
+    u = Unsqueeze(x, axes)
+    m = MatMul(u, g)
+    y = Squeeze(m, axes)
+    output y`
+  it.each([
+    ['Gather', 'g = Gather(W: f32[4,24,32], t, axis=0)'],
+    ['Gather and Identity', 'h = Gather(W: f32[4,24,32], t, axis=0)\n    g = Identity(h)']
+  ])('are integers where %s picks from them', async (_, pick) => {
+    const m = experts(pick)
+    const { made, left } = await run(m, normalData(m, 48))
+    expect(left).not.toContain('Gather')
+    const stack = [...made.graph.values.values()].filter((v) => v.data?.shape.length === 3)
+    expect(stack.map((v) => v.dtype)).toEqual(['uint8'])
+  })
+  it('are listed with their bytes where they stay float', async () => {
+    const m = experts('h = Gather(W: f32[4,6,128], t, axis=0)\n    g = Reshape(h, sh)')
+    const { ctx } = await run(m, normalData(m, 48))
+    expect(ctx.refusals.map((r) => r.reason).join()).toContain('W (12.3 kB)')
+  })
+})

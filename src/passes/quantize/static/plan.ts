@@ -123,7 +123,7 @@ function planValue(model: Model, g: Group, seen: ReadonlyMap<string, Histogram>,
     low: Math.max(Math.min(...all.map((r) => r.low)), low),
     high: Math.min(Math.max(...all.map((r) => r.high)), high)
   }
-  const { method } = found[0] as Chosen
+  const method = found[0]?.method ?? 'minmax'
   return { ids, ...range, method, ...parametersOf(range, o.activations, high) }
 }
 
@@ -157,7 +157,7 @@ function planNode(
     ...(bias ? { bias } : {}),
     givesFloat: n.givesFloat,
     ...(weight && n.row.needsZeroPoint ? { needsZeroPoint: true } : {}),
-    ...(n.row.sameScale ? { sharesScale: true } : {}),
+    ...(n.row.sameScale || n.rule.output === 'same' ? { sharesScale: true } : {}),
     ...(n.requantized.length > 0 ? { requantized: n.requantized } : {})
   }
 }

@@ -5,20 +5,22 @@ import { PareError } from '../../../base/errors.ts'
 import { listed } from '../../../base/listed.ts'
 import { constant } from '../../../ir/graph.ts'
 import { type CodeType, preferredType } from '../../../ir/rows.ts'
+import { tensorBytes } from '../../../ir/tensor.ts'
 import { calibrate } from '../../../observe/calibrate.ts'
 import type { Histogram } from '../../../observe/histogram.ts'
 import { methods } from '../../../observe/ranges.ts'
 import type { ChannelMean } from '../../../observe/reductions.ts'
 import { hasRoundedValues } from '../../../ops/quantized.ts'
-import type { Context, Model, Node, Runner } from '../../../types.ts'
+import type { Context, Model, Node, Runner, Tensor } from '../../../types.ts'
 import { definePass } from '../../pass.ts'
 import { withTypes } from '../../typed.ts'
 import { neededMean } from '../bias/numbers.ts'
+import { raiseFirst } from '../cast/raise.ts'
 import { inputsText, needBins, noteFewSamples } from '../common/advice.ts'
 import { channelsOf, needScalesPerChannel, peaksOf } from '../common/codes.ts'
 import { matcher, noteUnmatched } from '../common/select.ts'
 import { applyStatic } from './apply.ts'
-import { type IntegerNode, type Layout, layout } from './layout.ts'
+import { type IntegerNode, type Layout, layout, stacksLeft } from './layout.ts'
 import { coarseNodes, infiniteNodes, type Left } from './leave.ts'
 import { type NumberOptions, planNumbers, type StaticPlan } from './plan.ts'
 
@@ -65,7 +67,11 @@ export const quantizeStatic = definePass({
       noteUnmatched(model, 'include', options.include, ctx)
       noteUnmatched(model, 'exclude', options.exclude, ctx)
       const found = await planStatic(model, options, ctx)
-      if (!found) return model
+      if (!found) {
+        const first = raiseFirst(model)
+        if (first !== undefined) ctx.note(first)
+        return model
+      }
       ctx.plan(found.plan)
       return found.model
     })
@@ -124,6 +130,7 @@ export async function planStatic(
     const isLast = islands.size === 0 || round++ === rounds
     if (islands.size > 0) leave(islands, isLast ? 'computes in float' : 'stays in float')
     if (!isLast) continue
+    for (const { node, id } of stacksLeft(model, made)) ctx.refuse(node, stackText(model, id))
     ctx.note(kernels)
     tell(plan, ctx)
     return { plan, model: quantized }
@@ -235,6 +242,11 @@ const spell = (counts: Readonly<Record<string, number>>): string =>
   Object.entries(counts)
     .map(([op, n]) => `${n} ${op}`)
     .join(', ') || 'none'
+
+function stackText(model: Model, id: string): string {
+  const bytes = tensorBytes(constant(model.graph, id) as Tensor)
+  return `${id} (${(bytes / 1000).toFixed(1)} kB), which it picks from, stays in float: quantize-weights can store it`
+}
 
 function tell(plan: StaticPlan, ctx: Context): void {
   const narrowed = plan.weights.filter((w) => w.levels)
