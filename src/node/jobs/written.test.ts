@@ -84,6 +84,12 @@ describe('the last look at a file', () => {
     expect([error, notes]).toEqual([undefined, ['the file written was not opened or compared: --no-check']])
   })
 
+  it('compares nothing with a network in words', async () => {
+    const words: Model = { ...net(waves), origin: { format: 'text', untrained: true } }
+    const { error, notes } = await saved(net(waves), words)
+    expect([error, notes]).toEqual([undefined, []])
+  })
+
   it('says why it could not compare', async () => {
     const odd = net(waves, 'Reshape(x, w)')
     const { error, notes } = await saved(odd, net(waves))

@@ -43,7 +43,10 @@ export function checkOf(
     notes,
     check: async (path) => {
       const tried = await feedsFor(o, data)
-      const told = await looked(path, job.model, { ...how, tried }, isNear(recipe) && !o.model.origin?.untrained)
+      // A network in words holds no weights, and no runtime opens it: there is nothing to compare with.
+      const told = o.model.origin?.untrained
+        ? await openedAlone(path, { ...how, ...(tried[0] ? { feeds: tried[0] } : {}), runs: 1 })
+        : await looked(path, job.model, { ...how, tried }, isNear(recipe))
       if (told !== undefined && !notes.includes(told)) notes.push(told)
     }
   }
@@ -86,9 +89,13 @@ async function looked(
     }
     reason = `the original does not run on the sample: ${was?.failed ?? 'no outputs'}`
   }
-  const [made] = await runFiles([path], { ...how, runs: 1 })
-  refuseFailed(made, 'open')
+  await openedAlone(path, { ...how, runs: 1 })
   return `the file written was opened, but not compared: ${reason}`
+}
+
+async function openedAlone(path: string, how: RunFilesOptions): Promise<undefined> {
+  const [made] = await runFiles([path], how)
+  refuseFailed(made, how.feeds ? 'open and run' : 'open')
 }
 
 function refuseFailed(made: Ran | undefined, what: string): void {
