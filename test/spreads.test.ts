@@ -23,6 +23,9 @@ const allowed: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   'data/metrics.ts': {
     scored: 'a tuple'
   },
+  'data/parts.ts': {
+    g: 'positions of a part that is too small to stand alone'
+  },
   'formats/onnx/digits.ts': {
     'planes.map(digitsPerByte)': 'planes of digits, at most eight'
   },
@@ -47,6 +50,9 @@ const allowed: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   'node/worker.ts': {
     'm.told': 'a tuple'
   },
+  'ops/cost.ts': {
+    '(bodies as number[])': 'subgraphs of a node'
+  },
   'ops/einsum.ts': {
     'found.sizes.values()': 'letters of an equation, at most 52'
   },
@@ -68,6 +74,13 @@ const allowed: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   'passes/quantize/mix/report.ts': {
     steps: 'types that a weight can have'
+  },
+  'passes/quantize/static/layout.ts': {
+    made: 'nodes around one value',
+    'n.constants.map((i) => n.node.inputs[i] as string)': 'constants of a node',
+    'g.ids': 'values under one scale',
+    'g.taps': 'values under one scale',
+    'g.constants': 'constants under one scale'
   },
   'passes/recipe.ts': {
     again: 'passes of a recipe'

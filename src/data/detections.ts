@@ -6,7 +6,9 @@
  * Boxes and scores lie in one tensor, [4 + classes, boxes] or [boxes, 4 + classes], or in two: [boxes, 4] and
  * [boxes, classes], [classes, boxes] or [boxes]. Corners (x1, y1, x2, y2) are told from centre and size by the boxes.
  */
+
 import { PareError } from '../base/errors.ts'
+import { greatest } from '../base/extremes.ts'
 import { isFloat } from '../ir/tensor.ts'
 import type { Metric } from '../types.ts'
 import { positionsAlong, type Seen } from './parts.ts'
@@ -120,7 +122,7 @@ function backgroundIn({ count, scores }: Found, seen: readonly Seen[]): { readon
       const { best } = surest(values, scores, i, undefined)
       wins[best] = (wins[best] as number) + 1
     }
-  const most = wins.indexOf(Math.max(...wins))
+  const most = wins.indexOf(greatest(wins))
   return (wins[most] as number) * 2 > count * samplesIn(seen) ? { background: most } : {}
 }
 

@@ -7,6 +7,7 @@
  * movement: its bounds then limit the range of all values between. Where a kernel wants all that it reads under the
  * scale of its output, those values share one range, or get codes of that scale beside their own.
  */
+import { greatest, least } from '../../../base/extremes.ts'
 import { subgraphs } from '../../../ir/attrs.ts'
 import { allGraphs, consumers, graphView, opName, producer, soleConsumer } from '../../../ir/graph.ts'
 import { type CodeType, codeTypes, rowFor } from '../../../ir/rows.ts'
@@ -364,8 +365,8 @@ function join(groups: Map<string, Growing>, n: IntegerNode, own: Growing): reado
   const groupAt = (i: number): Growing => groups.get(n.node.inputs[i] as string) as Growing
   const all = n.data.map(groupAt)
   if (n.constants.length === 0) {
-    own.low = Math.min(...all.map((g) => g.low))
-    own.high = Math.max(...all.map((g) => g.high))
+    own.low = least(all.map((g) => g.low))
+    own.high = greatest(all.map((g) => g.high))
   }
   own.constants.push(...n.constants.map((i) => n.node.inputs[i] as string))
   const others: number[] = []

@@ -6,6 +6,7 @@
  */
 
 import { assert, PareError } from '../../../base/errors.ts'
+import { greatest, least } from '../../../base/extremes.ts'
 import { constant, graphView, producer } from '../../../ir/graph.ts'
 import type { CodeType } from '../../../ir/rows.ts'
 import { tensor, toFloats } from '../../../ir/tensor.ts'
@@ -120,8 +121,8 @@ function planValue(model: Model, g: Group, seen: ReadonlyMap<string, Histogram>,
   })
   const all: readonly Range[] = [...found, ...g.constants.map((id) => rangeOf(constant(model.graph, id) as Tensor))]
   const range = {
-    low: Math.max(Math.min(...all.map((r) => r.low)), low),
-    high: Math.min(Math.max(...all.map((r) => r.high)), high)
+    low: Math.max(least(all.map((r) => r.low)), low),
+    high: Math.min(greatest(all.map((r) => r.high)), high)
   }
   const method = found[0]?.method ?? 'minmax'
   return { ids, ...range, method, ...parametersOf(range, o.activations, high) }
