@@ -171,8 +171,12 @@ export function stacksLeft(model: Model, made: Layout): { readonly node: Node; r
 /** Does data movement pick from a constant stack of weights by what the data say, for a matrix product to read? */
 function isStack(model: Model, node: Node, rule: QuantRule | undefined): boolean {
   if (rule?.output !== 'same') return false
-  const readers = consumers(model.graph, node.outputs[0] as string)
-  return readers.some((c) => opFor(c)?.quant?.weights !== undefined || isStack(model, c, opFor(c)?.quant))
+  const made = node.outputs[0] as string
+  return consumers(model.graph, made).some((reader) => {
+    const own = opFor(reader)?.quant
+    // An embedding is read as data: it is no weight of the product.
+    return (own?.weights !== undefined && reader.inputs[own.weights.input] === made) || isStack(model, reader, own)
+  })
 }
 
 /** One scale per channel where the kernels can: along one axis of a matrix or filter bank. */
