@@ -1,5 +1,5 @@
 /**
- * Who may import whom: the table of docs/architecture.md. `types.ts`, `report/types.ts` and `base/` are free to all.
+ * Who may import whom: the table of docs/architecture.md. `types.ts`, `report/types.ts`, `ops/types.ts` and `base/` are free to all.
  * `runtime/batches` is a single file: how data is cut for a model is asked by all that run models, while the runtime
  * itself, and the formats it writes, are only for what opens them.
  */
@@ -26,12 +26,12 @@ const quantize = ['common', 'bias', 'equalize', 'cast', 'static', 'dynamic', 'we
 
 const rule = (room, allowed) => ({
   name: `${room}-imports`,
-  comment: `${room}/ may import: types.ts, report/types.ts, base/${allowed.map((r) => `, ${r}`).join('')}`,
+  comment: `${room}/ may import: types.ts, report/types.ts, ops/types.ts, base/${allowed.map((r) => `, ${r}`).join('')}`,
   severity: 'error',
   from: { path: `^src/${room}/`, pathNot: '\\.test\\.ts$' },
   to: {
     path: '^src/',
-    pathNot: `^src/((report/)?types\\.ts$|(${['base', room, ...allowed].join('|')})(/|\\.ts$)${top[room] ? '|index\\.ts$' : ''})`
+    pathNot: `^src/(((report|ops)/)?types\\.ts$|(${['base', room, ...allowed].join('|')})(/|\\.ts$)${top[room] ? '|index\\.ts$' : ''})`
   }
 })
 

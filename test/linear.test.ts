@@ -11,7 +11,8 @@ import { elementCount, tensor, toNumbers } from '../src/ir/tensor.ts'
 import { ops } from '../src/ops/index.ts'
 import { inferShapes } from '../src/ops/infer.ts'
 import { channelAt } from '../src/ops/linear.ts'
-import type { AttrInput, DType, Linear, Model, Node, Tensor } from '../src/types.ts'
+import type { Linear } from '../src/ops/types.ts'
+import type { AttrInput, DType, Model, Node, Tensor } from '../src/types.ts'
 import { outputsOf } from './compare.ts'
 
 /** A tensor as the node reads it, and the numbers that it stands for. */

@@ -1,6 +1,7 @@
 /** Queries on graphs. Indexes are made once per graph and remembered with it. */
 import { PareError } from '../base/errors.ts'
-import type { Graph, Known, Model, Node, NodeFacts, Tensor, Value } from '../types.ts'
+import type { Known, NodeFacts } from '../ops/types.ts'
+import type { Graph, Model, Node, Tensor, Value } from '../types.ts'
 import { subgraphs } from './attrs.ts'
 
 interface Index {

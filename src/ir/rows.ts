@@ -1,5 +1,6 @@
 /** Which of a target's rows a node meets, and in words why it meets none. */
-import type { Condition, Feature, IntegerRow, Node, NodeView, Target } from '../types.ts'
+import type { NodeView } from '../ops/types.ts'
+import type { Condition, Feature, IntegerRow, Node, Target } from '../types.ts'
 import { attrInt, attrInts, attrString } from './attrs.ts'
 import { opName } from './graph.ts'
 

@@ -14,8 +14,9 @@ import { type GraphView, graphView, reads } from '../ir/graph.ts'
 import { isFloat, tensor, toFloats, toNumbers } from '../ir/tensor.ts'
 import { linearOf } from '../ops/ask.ts'
 import { opFor } from '../ops/index.ts'
+import type { Linear, Patch } from '../ops/types.ts'
 import { samplesWithin } from '../runtime/batches.ts'
-import type { Dataset, Graph, Linear, Model, Node, Patch, Tensor, Value } from '../types.ts'
+import type { Dataset, Graph, Model, Node, Tensor, Value } from '../types.ts'
 import { asFloat, type Feed, type Surroundings, sampleBytes, watch } from './feed.ts'
 
 /** One spatial axis of a convolution's kernel. */

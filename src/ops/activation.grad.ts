@@ -1,6 +1,5 @@
 /** Gradients of activations; s is the logistic function σ(x), y the output. */
 import { attrFloat, attrInt, attrString } from '../ir/attrs.ts'
-import type { Grad, GradBuilder, Ref } from '../types.ts'
 import { unaryGrad } from './elementwise.grad.ts'
 import {
   type Algebra,
@@ -15,6 +14,7 @@ import {
   wants,
   where
 } from './grad.ts'
+import type { Grad, GradBuilder, Ref } from './types.ts'
 
 /** dy · (slope below 0, 1 above). */
 function leaky(g: GradBuilder, a: Algebra, x: Ref, dy: Ref, below: Term): Ref {

@@ -1,9 +1,9 @@
 /** Element-wise functions of one tensor with a shape of their own: neural activations, and Softmax and its kin. */
 import { attrInt } from '../ir/attrs.ts'
-import type { Link, NodeView, Op, QuantRule } from '../types.ts'
 import { activationGrads } from './activation.grad.ts'
 import { everyAxis, otherAxes } from './channels.ts'
 import { alone, axisOf, freeOp, sameType, withGrads } from './op.ts'
+import type { Link, NodeView, Op, QuantRule } from './types.ts'
 
 const own: QuantRule = { inputs: [0], output: 'own' }
 const probability: QuantRule = { inputs: [0], output: { low: 0, high: 1 } }

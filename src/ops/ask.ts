@@ -1,7 +1,8 @@
 /** What operators tell of the nodes of a graph, finished or under change. */
 import { factsOf, type GraphView } from '../ir/graph.ts'
-import type { Linear, Node, QuantRule } from '../types.ts'
+import type { Node } from '../types.ts'
 import { opFor } from './index.ts'
+import type { Linear, QuantRule } from './types.ts'
 
 /** A node as a linear layer; `undefined` where it is none. */
 export const linearOf = (g: GraphView, node: Node): Linear | undefined => opFor(node)?.linear?.(factsOf(g, node))

@@ -4,8 +4,9 @@
  */
 import { addDims, divDims, mulDims, unknownDim } from '../base/dim.ts'
 import { attrInt, attrInts } from '../ir/attrs.ts'
-import type { Cost, Dim, DType, Known, NodeView, Op } from '../types.ts'
+import type { Dim, DType } from '../types.ts'
 import { contentOf, dtypeOf, freeOp, isGiven, shapeOf, tensorType } from './op.ts'
+import type { Cost, Known, NodeView, Op } from './types.ts'
 import { times, volume } from './window.ts'
 
 /** Sizes of one attention; any may be unknown. `keys` counts those of the past too. */

@@ -1,8 +1,9 @@
 /** What channel rules share: spans and links of axes, and the rules that many operators have in common. */
 import { assert } from '../base/errors.ts'
 import { recordName } from '../ir/graph.ts'
-import type { Count, Dim, Link, NodeView, Op, Span } from '../types.ts'
+import type { Dim } from '../types.ts'
 import { shapeOf } from './op.ts'
+import type { Count, Link, NodeView, Op, Span } from './types.ts'
 
 export type ChannelRule = (n: NodeView) => readonly Link[]
 

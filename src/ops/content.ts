@@ -6,8 +6,9 @@
 import { addDims, divDims, mulDims, sameDim, subDims, unknownDim } from '../base/dim.ts'
 import { greatest } from '../base/extremes.ts'
 import { bitsOf, elementCount, isFloat, isInteger, rangeOf } from '../ir/tensor.ts'
-import type { Dim, DType, NodeView } from '../types.ts'
+import type { Dim, DType } from '../types.ts'
 import { elementsOf, maxContent } from './op.ts'
+import type { NodeView } from './types.ts'
 
 export type DimFunction = (args: readonly Dim[], dtype: DType) => Dim
 

@@ -4,9 +4,10 @@
  */
 import { addDims, mulDims, sameDim, unknownDim } from '../base/dim.ts'
 import { attrInt, attrInts } from '../ir/attrs.ts'
-import type { Dim, Known, NodeView, Op } from '../types.ts'
+import type { Dim } from '../types.ts'
 import { activationGrads } from './activation.grad.ts'
 import { axesOf, axisOf, broadcast, dtypeOf, fail, freeOp, shapeOf, tensorType, withGrads } from './op.ts'
+import type { Known, NodeView, Op } from './types.ts'
 
 /** Data at inputs 0 and 3. */
 function inferBinary(n: NodeView): readonly (Known | undefined)[] {

@@ -2,8 +2,9 @@
 import { unknownDim } from '../base/dim.ts'
 import { PareError } from '../base/errors.ts'
 import { attrGraph, attrInt, attrInts } from '../ir/attrs.ts'
-import type { Dim, Graph, Known, NodeView, Op } from '../types.ts'
+import type { Dim, Graph } from '../types.ts'
 import { axisOf, contentOf, elementsOf, fail, isGiven, joinTypes, tensorType, typeOnly } from './op.ts'
+import type { Known, NodeView, Op } from './types.ts'
 
 type Types = readonly (Known | undefined)[]
 

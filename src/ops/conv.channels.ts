@@ -3,9 +3,9 @@
  * bias. In groups, a channel of a link is a whole group, with its inputs and outputs.
  */
 import { attrInt } from '../ir/attrs.ts'
-import type { Link, NodeView, Span } from '../types.ts'
 import { type ChannelRule, into, link, out, sameAxes } from './channels.ts'
 import { isGiven, shapeOf } from './op.ts'
+import type { Link, NodeView, Span } from './types.ts'
 
 const bias = (n: NodeView, inner = 1): readonly Span[] => (isGiven(n, 2) ? [into(2, 0, { inner })] : [])
 

@@ -7,8 +7,8 @@
  */
 import { attrInt, attrInts, attrString } from '../ir/attrs.ts'
 import { tensor } from '../ir/tensor.ts'
-import type { Grad, GradBuilder, NodeView, Ref } from '../types.ts'
 import { flip, inputOf, pad, range, reshape, rule, slice, sumOver, total, transpose, wants } from './grad.ts'
+import type { Grad, GradBuilder, NodeView, Ref } from './types.ts'
 
 /** How a kernel slides over the spatial axes of `large`, giving `small`: Conv reads large, ConvTranspose writes it. */
 export interface Slide {

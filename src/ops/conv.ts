@@ -5,7 +5,7 @@
 import { addDims, mulDims, unknownDim } from '../base/dim.ts'
 import { attrInt, attrInts } from '../ir/attrs.ts'
 import { elementCount } from '../ir/tensor.ts'
-import type { Cost, Dim, DType, Known, NodeView, Op, QuantRule, WeightPlace } from '../types.ts'
+import type { Dim, DType } from '../types.ts'
 import { withChannels } from './channels.ts'
 import { convChannels } from './conv.channels.ts'
 import { convGrads } from './conv.grad.ts'
@@ -22,6 +22,7 @@ import {
   unknownDims,
   withGrads
 } from './op.ts'
+import type { Cost, Known, NodeView, Op, QuantRule, WeightPlace } from './types.ts'
 import {
   extent,
   floorDiv,

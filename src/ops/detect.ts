@@ -1,7 +1,7 @@
 /** Detection. How many boxes survive shows only when running. */
 import { unknownDim } from '../base/dim.ts'
-import type { Op } from '../types.ts'
 import { freeOp, tensorType } from './op.ts'
+import type { Op } from './types.ts'
 
 /** Detection. */
 export const detectOps: readonly Op[] = [

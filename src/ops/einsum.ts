@@ -1,8 +1,9 @@
 /** Einsum: labels name axes; what is not in the output is summed over. */
 import { sameDim, unknownDim } from '../base/dim.ts'
 import { attrString } from '../ir/attrs.ts'
-import type { Cost, Dim, Known, NodeView } from '../types.ts'
+import type { Dim } from '../types.ts'
 import { dtypeOf, fail, shapeOf, tensorType } from './op.ts'
+import type { Cost, Known, NodeView } from './types.ts'
 import { times } from './window.ts'
 
 const ellipsis = '…'

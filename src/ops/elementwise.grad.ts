@@ -1,7 +1,6 @@
 /** Gradients of element-wise arithmetic: dx = dy · f′(x), summed over the axes along which an operand was repeated. */
 import { attrInt } from '../ir/attrs.ts'
 import { isFloat } from '../ir/tensor.ts'
-import type { Grad, GradBuilder, NodeView, Ref } from '../types.ts'
 import {
   type Algebra,
   algebra,
@@ -16,6 +15,7 @@ import {
   where,
   zeros
 } from './grad.ts'
+import type { Grad, GradBuilder, NodeView, Ref } from './types.ts'
 
 interface Unary {
   readonly a: Algebra

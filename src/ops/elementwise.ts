@@ -3,11 +3,12 @@ import { unknownDim } from '../base/dim.ts'
 import { attrInt } from '../ir/attrs.ts'
 import { dtypeOfCode } from '../ir/dtype-code.ts'
 import { isFloat, isInteger, toNumbers } from '../ir/tensor.ts'
-import type { Dim, DType, Known, NodeFacts, NodeView, Op, QuantRule } from '../types.ts'
+import type { Dim, DType } from '../types.ts'
 import { everyAxis } from './channels.ts'
 import { binaryContent, contentOver, inType, unaryContent } from './content.ts'
 import { elementwiseGrads } from './elementwise.grad.ts'
 import { broadcast, contentOf, dtypeOf, elementsOf, freeOp, shapeOf, tensorType, withGrads } from './op.ts'
+import type { Known, NodeFacts, NodeView, Op, QuantRule } from './types.ts'
 
 const both: QuantRule = { inputs: [0, 1], output: 'own' }
 

@@ -3,10 +3,11 @@ import { divDims, subDims, unknownDim } from '../base/dim.ts'
 import { attrFloat, attrFloats, attrInt, attrInts, attrString, attrStrings, attrTensor, hasAttr } from '../ir/attrs.ts'
 import { dtypeOfCode } from '../ir/dtype-code.ts'
 import { isInteger, tensor, toNumbers } from '../ir/tensor.ts'
-import type { Dim, DType, Known, NodeView, Op, Tensor } from '../types.ts'
+import type { Dim, DType, Tensor } from '../types.ts'
 import { anyDtype } from './elementwise.ts'
 import { dtypeOf, elementsOf, freeOp, maxContent, shapeOf, tensorType } from './op.ts'
 import { shapeInput } from './shape.ts'
+import type { Known, NodeView, Op } from './types.ts'
 
 /** The tensor a Constant node holds; `undefined` for a sparse one. */
 function constantOf(n: NodeView): Tensor | undefined {

@@ -1,7 +1,8 @@
 /** What gradient rules share: arithmetic on values of a training graph, and the moves that undo broadcasting and cutting. */
 import { assert } from '../base/errors.ts'
 import { elementCount, scalar, tensor } from '../ir/tensor.ts'
-import type { DType, Grad, GradBuilder, NodeView, Ref } from '../types.ts'
+import type { DType } from '../types.ts'
+import type { Grad, GradBuilder, NodeView, Ref } from './types.ts'
 
 /** A value, or a number that becomes a scalar of the other operand's type. */
 export type Term = Ref | number

@@ -1,8 +1,8 @@
 /** Decoding of pictures inside a model. */
 import { unknownDim } from '../base/dim.ts'
 import { attrString } from '../ir/attrs.ts'
-import type { Op } from '../types.ts'
 import { freeOp, tensorType } from './op.ts'
+import type { Op } from './types.ts'
 
 /** Decoding of pictures: `[height, width, channels]`. */
 export const imageOps: readonly Op[] = [

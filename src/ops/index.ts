@@ -1,6 +1,6 @@
 /** The only list of operators. */
 import { opName, recordName } from '../ir/graph.ts'
-import type { Node, Op } from '../types.ts'
+import type { Node } from '../types.ts'
 import { activationOps } from './activation.ts'
 import { attentionOps } from './attention.ts'
 import { contribOps } from './contrib.ts'
@@ -26,6 +26,7 @@ import { sequenceOps } from './sequence.ts'
 import { shapeOps } from './shape.ts'
 import { signalOps } from './signal.ts'
 import { textOps } from './text.ts'
+import type { Op } from './types.ts'
 
 /** Every operator Pare knows. */
 export const ops: readonly Op[] = [

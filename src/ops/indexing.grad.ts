@@ -1,8 +1,8 @@
 /** Gradients of picking and placing by index: picked elements are added back in place, placed ones picked again. */
 import { PareError } from '../base/errors.ts'
 import { attrInt, attrString } from '../ir/attrs.ts'
-import type { Grad, GradBuilder, NodeView, Ref } from '../types.ts'
 import { inputOf, outputOf, range, reshape, rule, transpose, wants, zeros } from './grad.ts'
+import type { Grad, GradBuilder, NodeView, Ref } from './types.ts'
 
 const zerosLike = (g: GradBuilder, x: Ref): Ref => zeros(g, x.dtype, x.shape)
 

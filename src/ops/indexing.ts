@@ -1,7 +1,7 @@
 /** Operators that pick or place elements by index, and those whose output size depends on the data. */
 import { productDims, unknownDim } from '../base/dim.ts'
 import { attrInt, hasAttr } from '../ir/attrs.ts'
-import type { Dim, Known, Link, NodeView, Op, QuantRule, WeightPlace } from '../types.ts'
+import type { Dim } from '../types.ts'
 import { axesOfData, into, link, out } from './channels.ts'
 import { pickAlong } from './content.ts'
 import { indexingGrads } from './indexing.grad.ts'
@@ -17,6 +17,7 @@ import {
   tensorType,
   withGrads
 } from './op.ts'
+import type { Known, Link, NodeView, Op, QuantRule, WeightPlace } from './types.ts'
 
 const moves: QuantRule = { inputs: [0], output: 'same' }
 

@@ -8,9 +8,10 @@ import { PareError } from '../base/errors.ts'
 import { subgraphs } from '../ir/attrs.ts'
 import { mapSubgraphs } from '../ir/edit.ts'
 import { constant, isInput, opsetOf, producer } from '../ir/graph.ts'
-import type { Dim, Graph, Known, Model, Node, NodeView, Tensor, Value, ValueType } from '../types.ts'
+import type { Dim, Graph, Model, Node, Tensor, Value, ValueType } from '../types.ts'
 import { opFor } from './index.ts'
 import { fail, maxContent } from './op.ts'
+import type { Known, NodeView } from './types.ts'
 
 const maxCalls = 16
 

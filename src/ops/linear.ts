@@ -1,8 +1,9 @@
 /** Linear layers: the facet of convolutions and matrix products, and what can be asked of any of them. */
 import { attrFloat, attrInt, attrInts, attrString } from '../ir/attrs.ts'
 import { elementCount } from '../ir/tensor.ts'
-import type { Dim, Linear, NodeFacts, Patch, PatchAxis } from '../types.ts'
+import type { Dim } from '../types.ts'
 import { isGiven, shapeOf } from './op.ts'
+import type { Linear, NodeFacts, Patch, PatchAxis } from './types.ts'
 import { extent, isChannelsLast, type WindowAxis, windowsOf } from './window.ts'
 
 /** Positions of a layer's inputs; `bias` absent: the operator takes none. */

@@ -1,9 +1,10 @@
 /** Comparisons and boolean logic, with numpy broadcasting. */
-import type { Known, NodeView, Op } from '../types.ts'
+
 import { everyAxis } from './channels.ts'
 import { contentOver, unaryContent } from './content.ts'
 import { inferBroadcast } from './elementwise.ts'
 import { freeOp, shapeOf, tensorType } from './op.ts'
+import type { Known, NodeView, Op } from './types.ts'
 
 const inferLogic = (n: NodeView): readonly Known[] => [{ ...(inferBroadcast(n)[0] as Known), dtype: 'bool' }]
 const inferNot = (n: NodeView): readonly Known[] => [

@@ -1,7 +1,8 @@
 /** Losses over class scores `[batch, classes, …]` with targets `[batch, …]`. */
 import { attrString } from '../ir/attrs.ts'
-import type { Dim, NodeView, Op } from '../types.ts'
+import type { Dim } from '../types.ts'
 import { dtypeOf, freeOp, shapeOf, tensorType, typeOnly } from './op.ts'
+import type { NodeView, Op } from './types.ts'
 
 /** One number, or one per target without reduction. */
 const lossShape = (n: NodeView): readonly Dim[] | undefined =>

@@ -1,8 +1,9 @@
 /** Matrix products: the inner axes are summed, rows and columns go through, axes before them broadcast. */
 import { attrInt } from '../ir/attrs.ts'
-import type { Dim, Link, NodeView, Span } from '../types.ts'
+import type { Dim } from '../types.ts'
 import { type ChannelRule, into, link, out } from './channels.ts'
 import { shapeOf } from './op.ts'
+import type { Link, NodeView, Span } from './types.ts'
 
 function matMul(n: NodeView): readonly Link[] {
   const [a, b, y] = [shapeOf(n, 0), shapeOf(n, 1), n.outputs[0]?.shape]

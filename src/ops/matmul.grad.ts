@@ -1,9 +1,9 @@
 /** Gradients of matrix products: dA = dY·Bᵀ, dB = Aᵀ·dY, summed over the axes along which an operand was repeated. */
 import { PareError } from '../base/errors.ts'
 import { attrFloat, attrInt } from '../ir/attrs.ts'
-import type { Grad, GradBuilder, Ref } from '../types.ts'
 import { contraction, labelsOf, termsOf } from './einsum.ts'
 import { algebra, expand, inputOf, range, reshape, rule, sumTo, total, transpose, wants } from './grad.ts'
+import type { Grad, GradBuilder, Ref } from './types.ts'
 
 const turned = (g: GradBuilder, x: Ref): Ref => {
   const rank = x.shape.length

@@ -4,13 +4,14 @@
  */
 import { unknownDim } from '../base/dim.ts'
 import { attrInt } from '../ir/attrs.ts'
-import type { Cost, Dim, DType, Known, NodeFacts, NodeView, Op, QuantRule, WeightPlace } from '../types.ts'
+import type { Dim, DType } from '../types.ts'
 import { withChannels } from './channels.ts'
 import { einsumCost, inferEinsum } from './einsum.ts'
 import { matrixLinear, type Places } from './linear.ts'
 import { matmulChannels } from './matmul.channels.ts'
 import { matmulGrads } from './matmul.grad.ts'
 import { broadcast, dtypeOf, fail, normalFor, shapeOf, tensorType, withGrads } from './op.ts'
+import type { Cost, Known, NodeFacts, NodeView, Op, QuantRule, WeightPlace } from './types.ts'
 import { times, volume } from './window.ts'
 
 interface MatMulForm {

@@ -1,8 +1,9 @@
 /** The simple operators of ai.onnx.ml: scaling, encoding, linear models. Trees and kernels have no `cost`. */
 import { addDims, unknownDim } from '../base/dim.ts'
 import { attrFloats, attrInt, attrInts, attrStrings, attrTensor, hasAttr } from '../ir/attrs.ts'
-import type { Cost, Dim, DType, Known, NodeView, Op } from '../types.ts'
+import type { Dim, DType } from '../types.ts'
 import { dtypeOf, freeOp, shapeOf, tensorType } from './op.ts'
+import type { Cost, Known, NodeView, Op } from './types.ts'
 import { times, volume } from './window.ts'
 
 const domain = 'ai.onnx.ml'

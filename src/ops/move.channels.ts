@@ -1,8 +1,9 @@
 /** Operators that move elements: parts of an axis go with the whole. */
 import { attrInt, attrString } from '../ir/attrs.ts'
-import type { Dim, Link, NodeView } from '../types.ts'
+import type { Dim } from '../types.ts'
 import { axesOfData, type ChannelRule, into, link, otherAxes, out, sameAxes, sizeAt } from './channels.ts'
 import { axisOf, givenAxes, isGiven, numbersOf, shapeOf } from './op.ts'
+import type { Link, NodeView } from './types.ts'
 
 /** Start of each part of an axis; `undefined` where a size is unknown. */
 function offsets(sizes: readonly (Dim | undefined)[]): readonly number[] | undefined {

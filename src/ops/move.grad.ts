@@ -1,7 +1,6 @@
 /** Gradients of operators that move elements: the move back, with zeros where nothing came from. */
 import { PareError } from '../base/errors.ts'
 import { attrInt, attrString } from '../ir/attrs.ts'
-import type { Grad, GradBuilder, NodeView, Ref } from '../types.ts'
 import {
   alongAxis,
   eye,
@@ -20,6 +19,7 @@ import {
   zeros
 } from './grad.ts'
 import { numbersOf } from './op.ts'
+import type { Grad, GradBuilder, NodeView, Ref } from './types.ts'
 
 const frontAxis = (axis: number, x: Ref): number => (axis < 0 ? axis + x.shape.length : axis)
 

@@ -1,7 +1,7 @@
 /** Operators that move elements: joining, cutting, padding, interleaving. */
 import { addDims, divDims, mulDims, productDims, sameDim, subDims, unknownDim } from '../base/dim.ts'
 import { attrInt, attrInts } from '../ir/attrs.ts'
-import type { Dim, Known, NodeView, Op, QuantRule } from '../types.ts'
+import type { Dim } from '../types.ts'
 import { withChannels } from './channels.ts'
 import { pickAlong } from './content.ts'
 import { anyDtype } from './elementwise.ts'
@@ -23,6 +23,7 @@ import {
   unknownDims,
   withGrads
 } from './op.ts'
+import type { Known, NodeView, Op, QuantRule } from './types.ts'
 
 const moves: QuantRule = { inputs: [0], output: 'same' }
 

@@ -1,8 +1,8 @@
 /** Normalizations: scale and bias go with the axes they multiply. Axes over which statistics are taken have to stay, but for those a layer normalizes. */
 import { attrInt } from '../ir/attrs.ts'
-import type { Link, NodeView } from '../types.ts'
 import { axesOfData, type ChannelRule, into, link, otherAxes, out, sameAxes } from './channels.ts'
 import { axisOf, isGiven, shapeOf } from './op.ts'
+import type { Link, NodeView } from './types.ts'
 
 /** Inputs that hold one number a channel. */
 const perChannel = (n: NodeView, inputs: readonly number[]): readonly Link[] =>

@@ -3,7 +3,6 @@
  * dx = r·(d − mean(d) − x̂·mean(d·x̂)). Ioffe and Szegedy 2015; without the mean for RMS.
  */
 import { attrFloat, attrInt, attrInts } from '../ir/attrs.ts'
-import type { Grad, GradBuilder, NodeView, Ref, TrainForm } from '../types.ts'
 import {
   algebra,
   constantLike,
@@ -20,6 +19,7 @@ import {
   total,
   wants
 } from './grad.ts'
+import type { Grad, GradBuilder, NodeView, Ref, TrainForm } from './types.ts'
 
 interface Standard {
   readonly hat: Ref

@@ -1,10 +1,11 @@
 /** Normalizations. All keep the shape of their data; none is a sum of products in the sense of MACs. */
 import { attrInt } from '../ir/attrs.ts'
-import type { Dim, DType, Known, NodeView, Op, WeightPlace } from '../types.ts'
+import type { Dim, DType } from '../types.ts'
 import { withChannels } from './channels.ts'
 import { normChannels } from './norm.channels.ts'
 import { batchTrain, normGrads } from './norm.grad.ts'
 import { axisOf, dtypeOf, fail, freeOp, shapeOf, tensorType, withGrads } from './op.ts'
+import type { Known, NodeView, Op, WeightPlace } from './types.ts'
 
 /** The further outputs are statistics per channel: running, and before opset 14 also saved ones. */
 function inferBatch(n: NodeView): readonly (Known | undefined)[] {

@@ -5,7 +5,8 @@ import { PareError } from '../base/errors.ts'
 import { greatest } from '../base/extremes.ts'
 import { attrInts } from '../ir/attrs.ts'
 import { elementCount, ints, isInteger, toNumbers } from '../ir/tensor.ts'
-import type { Cost, Dim, DType, Grad, Known, Node, NodeFacts, NodeView, Op, Start } from '../types.ts'
+import type { Dim, DType, Node } from '../types.ts'
+import type { Cost, Grad, Known, NodeFacts, NodeView, Op, Start } from './types.ts'
 
 /** Contents longer than this are not followed. */
 export const maxContent = 64

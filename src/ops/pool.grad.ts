@@ -5,7 +5,6 @@
  */
 import { attrInt, attrInts, attrString } from '../ir/attrs.ts'
 import { tensor } from '../ir/tensor.ts'
-import type { Grad, GradBuilder, NodeView, Ref } from '../types.ts'
 import {
   algebra,
   expand,
@@ -20,6 +19,7 @@ import {
   total,
   zeros
 } from './grad.ts'
+import type { Grad, GradBuilder, NodeView, Ref } from './types.ts'
 
 interface Window {
   readonly kernel: readonly number[]

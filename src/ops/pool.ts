@@ -4,10 +4,11 @@
  */
 import { addDims, mulDims, unknownDim } from '../base/dim.ts'
 import { attrInt, attrInts } from '../ir/attrs.ts'
-import type { Dim, Known, Link, NodeView, Op } from '../types.ts'
+import type { Dim } from '../types.ts'
 import { batchAndChannels } from './channels.ts'
 import { alone, contentOf, dtypeOf, fail, free, isGiven, shapeOf, tensorType, withGrads } from './op.ts'
 import { poolGrads } from './pool.grad.ts'
+import type { Known, Link, NodeView, Op } from './types.ts'
 import {
   extent,
   floorDiv,

@@ -5,8 +5,8 @@
  */
 import { attrInt } from '../ir/attrs.ts'
 import { rangeOf } from '../ir/tensor.ts'
-import type { Grad, GradBuilder, NodeView, Ref } from '../types.ts'
 import { algebra, cast, expand, inputOf, outputOf, reshape, rule, slice, where } from './grad.ts'
+import type { Grad, GradBuilder, NodeView, Ref } from './types.ts'
 
 const dequantize: Grad = rule((_, n, dy) => [dy, ...n.node.inputs.slice(1).map(() => null)])
 

@@ -1,10 +1,10 @@
 /** Between real numbers and integers: q = saturate(round(x / scale) + zero point), per tensor, per axis or in blocks. */
 import { attrInt } from '../ir/attrs.ts'
 import { dtypeOfCode } from '../ir/dtype-code.ts'
-import type { Known, Link, NodeView, Op } from '../types.ts'
 import { everyAxis, into, link, otherAxes, out } from './channels.ts'
 import { axisOf, dtypeOf, freeOp, isGiven, shapeOf, tensorType, withGrads } from './op.ts'
 import { quantGrads } from './quant.grad.ts'
+import type { Known, Link, NodeView, Op } from './types.ts'
 
 /** The zero point's type, else the one the attribute names, else uint8. */
 function inferQuantize(n: NodeView): readonly (Known | undefined)[] {

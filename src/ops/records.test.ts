@@ -4,9 +4,10 @@ import { PareError } from '../base/errors.ts'
 import { rng } from '../base/random.ts'
 import { attrs } from '../ir/attrs.ts'
 import { model, parse, printType } from '../ir/text.ts'
-import type { AttrInput, Dim, DType, Known, Model } from '../types.ts'
+import type { AttrInput, Dim, DType, Model } from '../types.ts'
 import { opFor, ops } from './index.ts'
 import { inferShapes } from './infer.ts'
+import type { Known } from './types.ts'
 
 describe('spellings of symbolic sizes', () => {
   const typeOf = (m: Model, id: string): string => printType(inferShapes(m).graph.values.get(id))

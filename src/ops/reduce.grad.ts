@@ -1,7 +1,6 @@
 /** Gradients of reductions: dy, repeated along the reduced axes, times the derivative by each element. */
 import { PareError } from '../base/errors.ts'
 import { attrInt } from '../ir/attrs.ts'
-import type { Grad, GradBuilder, NodeView, Ref } from '../types.ts'
 import {
   type Algebra,
   algebra,
@@ -18,6 +17,7 @@ import {
 } from './grad.ts'
 import { givenAxes } from './op.ts'
 import { toExtremes } from './pool.grad.ts'
+import type { Grad, GradBuilder, NodeView, Ref } from './types.ts'
 
 interface Reduced {
   readonly a: Algebra

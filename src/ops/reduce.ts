@@ -1,7 +1,7 @@
 /** Reductions over axes, sums and maxima along one axis. Their arithmetic is not counted as work. */
 import { addDims, mulDims, unknownDim } from '../base/dim.ts'
 import { attrInt } from '../ir/attrs.ts'
-import type { Dim, DType, Known, Link, NodeView, Op } from '../types.ts'
+import type { Dim, DType } from '../types.ts'
 import { axesOfData, everyAxis, into, link, out } from './channels.ts'
 import {
   alone,
@@ -17,6 +17,7 @@ import {
   withGrads
 } from './op.ts'
 import { reduceGrads } from './reduce.grad.ts'
+import type { Known, Link, NodeView, Op } from './types.ts'
 
 /** Takes axes away, or keeps them with size 1. */
 function reduced(n: NodeView, dtype: DType | undefined, axes: readonly number[] | undefined): Known {

@@ -6,9 +6,10 @@
 import { PareError } from '../base/errors.ts'
 import { attrInts, attrString } from '../ir/attrs.ts'
 import { tensor, toFloats } from '../ir/tensor.ts'
-import type { AttrInput, Grad, GradBuilder, NodeView, Ref } from '../types.ts'
+import type { AttrInput } from '../types.ts'
 import { alongAxis, eye, inputOf, int64s, range, reshape, rule, sumOver } from './grad.ts'
 import { isGiven, shapeOf } from './op.ts'
+import type { Grad, GradBuilder, NodeView, Ref } from './types.ts'
 
 const resize: Grad = rule((g, n, dy) => {
   const x = inputOf(g, n, 0)

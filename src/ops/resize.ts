@@ -5,10 +5,11 @@
 import { mulDims, unknownDim } from '../base/dim.ts'
 import { attrFloats, attrInts, attrString } from '../ir/attrs.ts'
 import { toFloats } from '../ir/tensor.ts'
-import type { Dim, Known, Link, NodeView, Op } from '../types.ts'
+import type { Dim } from '../types.ts'
 import { axesOfData, into, link, out, sizeAt } from './channels.ts'
 import { axisOf, contentOf, dtypeOf, fail, freeOp, isGiven, shapeOf, tensorType, unknownDims, withGrads } from './op.ts'
 import { resizeGrads } from './resize.grad.ts'
+import type { Known, Link, NodeView, Op } from './types.ts'
 import { floorDiv } from './window.ts'
 
 function inferResize(n: NodeView): readonly (Known | undefined)[] {

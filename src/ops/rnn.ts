@@ -4,8 +4,9 @@
  */
 import { divDims, unknownDim } from '../base/dim.ts'
 import { attrInt, attrString } from '../ir/attrs.ts'
-import type { Cost, Dim, Known, NodeView, Op, WeightPlace } from '../types.ts'
+import type { Dim } from '../types.ts'
 import { dtypeOf, fail, shapeOf, tensorType } from './op.ts'
+import type { Cost, Known, NodeView, Op, WeightPlace } from './types.ts'
 import { times } from './window.ts'
 
 interface Sizes {

@@ -2,8 +2,9 @@
 import { unknownDim } from '../base/dim.ts'
 import { attrGraph, attrInt } from '../ir/attrs.ts'
 import { dtypeOfCode } from '../ir/dtype-code.ts'
-import type { Dim, Known, NodeView, Op, ValueType } from '../types.ts'
+import type { Dim, ValueType } from '../types.ts'
 import { axisOf, contentOf, dtypeOf, fail, freeOp, isGiven, joinTypes, shapeOf, tensorType, typeOnly } from './op.ts'
+import type { Known, NodeView, Op } from './types.ts'
 
 type Types = readonly (Known | undefined)[]
 

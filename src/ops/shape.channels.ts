@@ -5,9 +5,10 @@
  */
 import { sameDim } from '../base/dim.ts'
 import { attrInt, attrInts } from '../ir/attrs.ts'
-import type { Count, Dim, Link, NodeView } from '../types.ts'
+import type { Dim } from '../types.ts'
 import { axesOfData, type ChannelRule, everyAxis, into, link, out, sizeAt } from './channels.ts'
 import { axesOf, contentOf, givenAxes, numbersOf, shapeOf } from './op.ts'
+import type { Count, Link, NodeView } from './types.ts'
 
 /** Axes of input and output over the same elements. */
 interface Run {

@@ -1,8 +1,8 @@
 /** Gradients of operators that only see an array otherwise: the view back; what was repeated is summed. */
 import { attrInts } from '../ir/attrs.ts'
 import { toNumbers } from '../ir/tensor.ts'
-import type { Grad, GradBuilder, NodeView, TrainForm } from '../types.ts'
 import { algebra, indicator, inputOf, outputOf, range, reshape, rule, sumOver, sumTo, transpose } from './grad.ts'
+import type { Grad, GradBuilder, NodeView, TrainForm } from './types.ts'
 
 /** Back to the shape of the data; shapes and axes get nothing. */
 const view: Grad = rule((g, n, dy) => [

@@ -1,7 +1,7 @@
 /** Operators that only look at a tensor under another shape, and those that ask for its shape. */
 import { divDims, mulDims, productDims, sameDim, unknownDim } from '../base/dim.ts'
 import { attrInt, attrInts } from '../ir/attrs.ts'
-import type { Dim, Known, NodeView, Op, QuantRule } from '../types.ts'
+import type { Dim } from '../types.ts'
 import { withChannels } from './channels.ts'
 import { permuted } from './content.ts'
 import {
@@ -24,6 +24,7 @@ import {
 } from './op.ts'
 import { shapeChannels } from './shape.channels.ts'
 import { dropoutTrain, shapeGrads } from './shape.grad.ts'
+import type { Known, NodeView, Op, QuantRule } from './types.ts'
 
 const moves: QuantRule = { inputs: [0], output: 'same' }
 

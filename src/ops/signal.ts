@@ -2,8 +2,9 @@
 import { addDims, mulDims, unknownDim } from '../base/dim.ts'
 import { attrInt } from '../ir/attrs.ts'
 import { dtypeOfCode } from '../ir/dtype-code.ts'
-import type { Dim, Known, NodeView, Op } from '../types.ts'
+import type { Dim } from '../types.ts'
 import { axisOf, contentOf, dtypeOf, freeOp, isGiven, numbersOf, shapeOf, tensorType } from './op.ts'
+import type { Known, NodeView, Op } from './types.ts'
 import { floorDiv } from './window.ts'
 
 /** Bins of a real signal's spectrum: n/2 + 1. */

@@ -3,8 +3,8 @@
 import { unknownDim } from '../base/dim.ts'
 import { greatest } from '../base/extremes.ts'
 import { attrInts, attrStrings } from '../ir/attrs.ts'
-import type { Known, NodeView, Op } from '../types.ts'
 import { broadcast, freeOp, shapeOf, tensorType } from './op.ts'
+import type { Known, NodeView, Op } from './types.ts'
 
 const inferConcat = (n: NodeView): readonly Known[] => [
   tensorType('string', broadcast(n, [shapeOf(n, 0), shapeOf(n, 1)]))

@@ -5,8 +5,9 @@
  */
 import { addDims, divDims, mulDims, unknownDim } from '../base/dim.ts'
 import { attrInt, attrInts, attrString } from '../ir/attrs.ts'
-import type { Dim, Known, NodeFacts } from '../types.ts'
+import type { Dim } from '../types.ts'
 import { fail } from './op.ts'
+import type { Known, NodeFacts } from './types.ts'
 
 /** One spatial axis of a window. */
 export interface WindowAxis {

@@ -9,7 +9,8 @@ import { type GraphView, graphView, producer } from '../ir/graph.ts'
 import { elementCount, isFloat, tensor, toNumbers } from '../ir/tensor.ts'
 import { linearOf } from '../ops/ask.ts'
 import { activationScale, dequantizedConstant } from '../ops/quantized.ts'
-import type { Graph, Linear, Node, Tensor } from '../types.ts'
+import type { Linear } from '../ops/types.ts'
+import type { Graph, Node, Tensor } from '../types.ts'
 
 /** Where the bias of a layer is. */
 export interface BiasPlace {

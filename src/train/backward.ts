@@ -6,7 +6,8 @@ import { assert, PareError } from '../base/errors.ts'
 import { opName } from '../ir/graph.ts'
 import { algebra, constantLike, sameSizes } from '../ops/grad.ts'
 import { opFor } from '../ops/index.ts'
-import type { Node, Ref, TrainForm } from '../types.ts'
+import type { Ref, TrainForm } from '../ops/types.ts'
+import type { Node } from '../types.ts'
 import type { TrainingGraph } from './graph.ts'
 
 /** A node whose gradient may be asked for; `form`: what runs in its place while training. */

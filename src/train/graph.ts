@@ -7,7 +7,8 @@ import { opsetOf, reads } from '../ir/graph.ts'
 import { equalTensors } from '../ir/tensor.ts'
 import { opFor } from '../ops/index.ts'
 import { typeOnly } from '../ops/op.ts'
-import type { DType, GradBuilder, Known, Model, Node, NodeView, Ref, Tensor, Value } from '../types.ts'
+import type { GradBuilder, Known, NodeView, Ref } from '../ops/types.ts'
+import type { DType, Model, Node, Tensor, Value } from '../types.ts'
 
 /** A graph input that every step fills with uniform numbers. */
 export interface Noise {

@@ -7,7 +7,8 @@ import { rng } from '../base/random.ts'
 import { producer } from '../ir/graph.ts'
 import { elementCount, isFloat, tensor } from '../ir/tensor.ts'
 import { opFor } from '../ops/index.ts'
-import type { Graph, Model, Node, Start, Tensor, Value } from '../types.ts'
+import type { Start } from '../ops/types.ts'
+import type { Graph, Model, Node, Tensor, Value } from '../types.ts'
 import { withValues } from './state.ts'
 
 export interface Initialised {

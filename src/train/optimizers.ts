@@ -7,7 +7,8 @@
  */
 import { bytesOf, scalar, tensorOf } from '../ir/tensor.ts'
 import { algebra } from '../ops/grad.ts'
-import type { GradBuilder, Ref, Tensor } from '../types.ts'
+import type { GradBuilder, Ref } from '../ops/types.ts'
+import type { Tensor } from '../types.ts'
 
 export interface Sgd {
   readonly kind: 'sgd'

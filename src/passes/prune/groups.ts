@@ -8,7 +8,8 @@ import { subgraphs } from '../../ir/attrs.ts'
 import { constant, opName, reads } from '../../ir/graph.ts'
 import { opFor } from '../../ops/index.ts'
 import { inferShapes, viewOf } from '../../ops/infer.ts'
-import type { Count, Link, Model, Node, Span } from '../../types.ts'
+import type { Count, Link, Span } from '../../ops/types.ts'
+import type { Model, Node } from '../../types.ts'
 
 /** Why channels have to stay: a node, or an input or output of the model. */
 export interface Blocker {

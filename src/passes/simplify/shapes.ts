@@ -6,7 +6,8 @@ import type { Draft } from '../../ir/edit.ts'
 import { isInput, opsetOf } from '../../ir/graph.ts'
 import { isInteger, tensor } from '../../ir/tensor.ts'
 import { opFor } from '../../ops/index.ts'
-import type { Dim, Graph, Known, Model, Node, NodeView, Op, Value } from '../../types.ts'
+import type { Known, NodeView, Op } from '../../ops/types.ts'
+import type { Dim, Graph, Model, Node, Value } from '../../types.ts'
 import { reshapeTarget } from '../shapes.ts'
 
 /** Longer contents would take more bytes in the file than the node that computes them. */

@@ -7,7 +7,8 @@ import { assert } from '../../../base/errors.ts'
 import { attrInt } from '../../../ir/attrs.ts'
 import { elementCount, toFloats, toNumbers } from '../../../ir/tensor.ts'
 import type { ChannelMean } from '../../../observe/reductions.ts'
-import type { Model, Node, QuantRule, Tensor } from '../../../types.ts'
+import type { QuantRule } from '../../../ops/types.ts'
+import type { Model, Node, Tensor } from '../../../types.ts'
 import type { Channels } from '../common/codes.ts'
 
 /** The mean that the correction of a node needs; `undefined` where its output cannot be corrected. */

@@ -5,8 +5,9 @@ import { model, parse } from '../../../ir/text.ts'
 import { saturationNotes } from '../../../node/jobs/host.ts'
 import { opFor } from '../../../ops/index.ts'
 import { stackOf } from '../../../ops/linear.ts'
+import type { Linear } from '../../../ops/types.ts'
 import { targetFor } from '../../../targets/index.ts'
-import type { Linear, Tensor } from '../../../types.ts'
+import type { Tensor } from '../../../types.ts'
 import { saturatingChannels, saturatingNodes } from './saturation.ts'
 
 /** A convolution with these filters. */

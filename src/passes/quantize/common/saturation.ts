@@ -11,7 +11,8 @@ import { inferShapes } from '../../../ops/infer.ts'
 import { isDepthwise } from '../../../ops/linear.ts'
 import { dequantizedConstant, dequantizer, isQuantize } from '../../../ops/quantized.ts'
 import { moveOf } from '../../../ops/reorder.ts'
-import type { Graph, Linear, Model, Node, Target, Tensor } from '../../../types.ts'
+import type { Linear } from '../../../ops/types.ts'
+import type { Graph, Model, Node, Target, Tensor } from '../../../types.ts'
 
 /** Codes up to this cannot saturate: 255 · (64 + 64) = 32640. */
 export const safeLevels = 64

@@ -4,7 +4,8 @@ import { PareError } from '../../../base/errors.ts'
 import { opName, producer } from '../../../ir/graph.ts'
 import { opFor } from '../../../ops/index.ts'
 import { dequantizer, isRounded } from '../../../ops/quantized.ts'
-import type { Context, Graph, Model, Node, QuantRule } from '../../../types.ts'
+import type { QuantRule } from '../../../ops/types.ts'
+import type { Context, Graph, Model, Node } from '../../../types.ts'
 
 /** A layer of the rounded model and the node of the reference that it came from. */
 export interface Twin {

@@ -3,7 +3,8 @@ import { allGraphs, constant } from '../../../ir/graph.ts'
 import { isFloat } from '../../../ir/tensor.ts'
 import { opFor } from '../../../ops/index.ts'
 import { moveOf } from '../../../ops/reorder.ts'
-import type { Graph, Model, Node, Tensor, WeightPlace } from '../../../types.ts'
+import type { WeightPlace } from '../../../ops/types.ts'
+import type { Graph, Model, Node, Tensor } from '../../../types.ts'
 
 /** A node that uses a constant as a weight. `axis` is the constant's own; absent: no axis is the output channels'. */
 export interface WeightUse {

@@ -16,7 +16,8 @@ import { linearOf } from '../../../ops/ask.ts'
 import { opFor } from '../../../ops/index.ts'
 import { viewOf } from '../../../ops/infer.ts'
 import { dequantizedConstant, isDequantize } from '../../../ops/quantized.ts'
-import type { Context, Dim, IntegerRow, Model, Node, QuantRule, Target, Tensor } from '../../../types.ts'
+import type { QuantRule } from '../../../ops/types.ts'
+import type { Context, Dim, IntegerRow, Model, Node, Target, Tensor } from '../../../types.ts'
 
 /** A node to become integer. */
 export interface IntegerNode {
