@@ -285,6 +285,8 @@ export interface Abilities {
   readonly profile: boolean
   /** It opens files by path with the weights beside them, and so models larger than its memory has room for twice. */
   readonly external: boolean
+  /** Names of the formats whose files it opens as they are; models read from others are handed over in memory. */
+  readonly formats: readonly string[]
 }
 
 /** A runtime. `name`: its package, such as `onnxruntime-node`; what targets call it. */

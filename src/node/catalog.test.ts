@@ -145,6 +145,16 @@ describe('a format and a target beside our own', () => {
     expect(readdirSync(folder).filter((name) => name.includes('refused'))).toEqual([])
   })
 
+  it('are read as the second file too, and run in memory where the runtime does not open their files', async () => {
+    const pair = { model: at('own.words'), other: at('again.words'), target: 'strict' }
+    writeFileSync(pair.other, readFileSync(pair.model))
+    const verified = await run({ command: 'verify', ...pair })
+    expect(verified.report).toMatchObject({ drop: { agreement: { value: 0 } }, ratios: { bytes: 1 } })
+    expect(verified.report.after).not.toHaveProperty('loadMs')
+    const timed = await run({ command: 'bench', ...pair })
+    expect(timed.report.ratios?.latency?.median).toBeGreaterThan(0)
+  })
+
   it('are what the ladder writes for; candidates that hold what the target lacks are struck with the reason', async () => {
     const out = at('small.words')
     const half = { ...strict, name: 'half', forms: [...strict.forms, 'foldable'] as const }

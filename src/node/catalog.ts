@@ -27,6 +27,3 @@ export function outputFormat(path: string, target: Target, catalog: Catalog, opt
     hint: other ? `--target ${other.name}` : `--out NAME${format.extensions[0]}`
   })
 }
-
-/** Formats of files that ONNX Runtime opens by path; a model that is written in another is handed over as it is in memory. */
-export const isOpened = (format: AnyFormat): boolean => format.name === 'onnx'

@@ -1,5 +1,5 @@
 /** The runtimes that targets name, as far as they are installed here. */
-import type { Runner, Target } from '../types.ts'
+import type { Model, Runner, Source, Target } from '../types.ts'
 import { nodeRunner } from './runner.ts'
 import { webRunner } from './web-runner.ts'
 
@@ -25,6 +25,20 @@ export async function runnersFor(target: Pick<Target, 'runtime'>): Promise<Runne
 
 /** What opens models that are scored. */
 export const scorer = ({ engine, measured }: Runners): Runner => measured ?? engine
+
+/** A file, and the model that was read from it. */
+export interface ModelFile {
+  readonly path: string
+  readonly model: Model
+}
+
+/** What a runtime is given to open: the file itself where it takes files of that format, else the model. */
+export const sourceOf = (runner: Runner, { path, model }: ModelFile): Source =>
+  opensFiles(runner, model.origin?.format) ? { path } : model
+
+/** Does a runtime open files of a format as they are? */
+export const opensFiles = (runner: Runner, format: string | undefined): boolean =>
+  format !== undefined && runner.can.formats.includes(format)
 
 /** What is to be said where the target's runtime is not here. */
 export function runtimeNotes({ engine, measured }: Runners, target: Pick<Target, 'name' | 'runtime'>): string[] {

@@ -40,7 +40,7 @@ export function ortRunner(ort: OrtModule, { name, folders }: Host = { name: 'onn
     name,
     // Both packages write into the same object where both are loaded.
     version: (name === 'onnxruntime-node' ? node : web) ?? common,
-    can: { kernels: hasFiles, profile: hasFiles, external: hasFiles },
+    can: { kernels: hasFiles, profile: hasFiles, external: hasFiles, formats: ['onnx'] },
     open: (source, o = {}) => open(ort, folders, source, o)
   }
 }

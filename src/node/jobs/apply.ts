@@ -41,7 +41,9 @@ export async function applyJob(job: Job, hooks: JobHooks, catalog: Catalog): Pro
   }
   const applied = await applyRecipe(o.model, recipe, {
     ...surroundings,
-    ...(job.reference === undefined ? {} : { reference: await openReference(job.reference, o.model, surroundings) }),
+    ...(job.reference === undefined
+      ? {}
+      : { reference: await openReference(job.reference, o.model, surroundings, catalog.formats) }),
     load: (path) => loadRunnable(path, catalog.formats),
     ...(checkpoints ? { checkpoints } : {}),
     ...(await measuring(job, o, data, signal))

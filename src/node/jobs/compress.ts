@@ -10,17 +10,17 @@ import { type CompressResult, compress } from '../../search/compress.ts'
 import type { CompressInput, Staged } from '../../search/input.ts'
 import type { Identity } from '../../search/trial.ts'
 import type { Catalog, Measurement, Model } from '../../types.ts'
-import { formatOf, isOpened } from '../catalog.ts'
+import { formatOf } from '../catalog.ts'
 import { checkpointsBeside } from '../checkpoint.ts'
 import { fileBytes, type SaveOptions, save, sha256File } from '../files.ts'
 import type { Job, JobHooks, JobResult } from '../job.ts'
 import { journalBeside } from '../journal.ts'
 import { temporaryError } from '../runner.ts'
-import { runtimeNotes } from '../runtimes.ts'
+import { opensFiles, runtimeNotes, scorer, sourceOf } from '../runtimes.ts'
 import { version } from '../version.ts'
 import { candidateNotes } from './host.ts'
 import { comparedLayers } from './layers.ts'
-import { factsOf, judgingFor, type Opened, openJob } from './open.ts'
+import { factsOf, fileOf, judgingFor, type Opened, openJob } from './open.ts'
 import { type JobParts, partsOf } from './parts.ts'
 import { loadRunnable, refuseUnrunnable, tryOut } from './runnable.ts'
 import { sizedModel } from './sizes.ts'
@@ -105,7 +105,7 @@ function inputOf(
   const { signal, progress } = hooks
   return {
     model: o.model,
-    original: { source: { path: job.model }, bytes: o.bytes },
+    original: { source: sourceOf(scorer(o), fileOf(job, o)), bytes: o.bytes },
     data: parts,
     ...(parts.train ? { train: parts.train } : {}),
     load: (path) => loadRunnable(path, o.catalog.formats),
@@ -123,7 +123,7 @@ function inputOf(
       const path = join(folder, basename(job.out ?? `model${format.extensions[0]}`))
       await mkdir(folder).catch((e) => temporaryError(path, e))
       const made = await save(model, path, { signal, ...how }).catch((e) => temporaryError(path, e))
-      if (isOpened(format)) return { source: { path }, ...made }
+      if (opensFiles(scorer(o), format.name)) return { source: { path }, ...made }
       await rm(folder, { recursive: true, force: true })
       return { source: model, ...made }
     },
@@ -131,8 +131,7 @@ function inputOf(
       if ('path' in source) await rm(dirname(source.path), { recursive: true, force: true })
     },
     // What no runtime here opens as a file has no process of its own.
-    process: async (source) =>
-      'path' in source ? processOf(source.path, await firstFeeds(o, parts.selection), o, hooks) : {}
+    process: async (source) => processOf(source, await firstFeeds(o, parts.selection), o, hooks)
   }
 }
 

@@ -2,15 +2,10 @@
 import { PareError } from '../../base/errors.ts'
 import { type Compared, compareEngines, type Engine } from '../../measure/engines.ts'
 import type { Engines } from '../../report/types.ts'
-import type { Dataset, Model, Runner, Target } from '../../types.ts'
+import type { Dataset, Runner, Target } from '../../types.ts'
 import type { Job, JobHooks } from '../job.ts'
+import { type ModelFile, sourceOf } from '../runtimes.ts'
 import { webHint, webRunner } from '../web-runner.ts'
-
-/** A model that `verify` has open, and its file. */
-export interface OpenFile {
-  readonly path: string
-  readonly model: Model
-}
 
 /**
  * onnxruntime-web, where it or the table of layers was asked for, or where the target's runtime is another than the engine;
@@ -31,12 +26,16 @@ export async function otherEngine(
 export async function comparedEngines(
   web: Runner,
   engine: Runner,
-  files: readonly [original: OpenFile, compressed: OpenFile],
+  files: readonly [original: ModelFile, compressed: ModelFile],
   data: Dataset,
   hooks: JobHooks
 ): Promise<Engines> {
   const models = files.map(
-    ({ path, model }, i): Compared => ({ model: i === 0 ? 'original' : 'compressed', graph: model, source: { path } })
+    ({ path, model }, i): Compared => ({
+      model: i === 0 ? 'original' : 'compressed',
+      graph: model,
+      source: sourceOf(engine, { path, model })
+    })
   )
   const named = (runner: Runner): Engine => ({ name: `${runner.name} ${runner.version}`, runner })
   return compareEngines(models, {

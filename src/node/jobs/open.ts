@@ -10,12 +10,12 @@ import { inferShapes } from '../../ops/infer.ts'
 import type { Report } from '../../report/types.ts'
 import { measurementText } from '../../report/words.ts'
 import type { AnyFormat, Catalog, Dataset, Measurement, Metric, Model, Session, Target, Value } from '../../types.ts'
-import { outputFormat, standard, targetOf } from '../catalog.ts'
+import { outputFormat, targetOf } from '../catalog.ts'
 import { fileBytes, loadNoted, sha256File } from '../files.ts'
 import type { Job } from '../job.ts'
 import { machineOf } from '../machine.ts'
 import { loadMetric } from '../modules.ts'
-import { type Runners, runnersFor, scorer } from '../runtimes.ts'
+import { type ModelFile, type Runners, runnersFor, scorer, sourceOf } from '../runtimes.ts'
 import { version } from '../version.ts'
 
 /** A model out of a file. */
@@ -40,7 +40,7 @@ export interface Opened extends OpenedModel, Runners {
 }
 
 /** Opens a model. Throws `E_FILE`, `E_FORMAT`, … */
-export async function openModel(path: string, formats: readonly AnyFormat[] = standard.formats): Promise<OpenedModel> {
+export async function openModel(path: string, formats: readonly AnyFormat[]): Promise<OpenedModel> {
   let bytes = fileBytes(path).length
   const read = await loadNoted(
     path,
@@ -94,6 +94,12 @@ export async function openJob(job: Job, catalog: Catalog): Promise<Opened> {
   }
 }
 
+/** The job's file. */
+export const fileOf = (job: Pick<Job, 'model'>, { model }: Pick<Opened, 'model'>): ModelFile => ({
+  path: job.model,
+  model
+})
+
 /** Inputs with a default are not asked of the data. */
 function ioOf(v: Value | undefined): Session['inputs'][number][] {
   if (!v || v.data) return []
@@ -133,7 +139,7 @@ export async function judgingFor(job: Job, o: Opened, data: Dataset): Promise<Ju
     })
   return judgingOf({
     ...{ model: o.model, outputs: o.outputs, dataset: data, asked, picked: job.judged },
-    open: () => scorer(o).open({ path: job.model }, { threads: o.threads })
+    open: () => scorer(o).open(sourceOf(scorer(o), fileOf(job, o)), { threads: o.threads })
   })
 }
 

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { testContext } from '../../../test/compare.ts'
 import { rng } from '../../base/random.ts'
 import { arrayDataset } from '../../data/index.ts'
-import { writeModel } from '../../formats/index.ts'
+import { formats, writeModel } from '../../formats/index.ts'
 import { tensor } from '../../ir/tensor.ts'
 import { model } from '../../ir/text.ts'
 import { applyRecipe } from '../../passes/recipe.ts'
@@ -55,7 +55,7 @@ describe('openReference', () => {
     const out = file(`${name}.onnx`)
     await save((await applyRecipe(original, recipe, context())).model, out)
     const rounded = await load(out)
-    const reference = await openReference(file('float.onnx'), rounded, context())
+    const reference = await openReference(file('float.onnx'), rounded, context(), formats)
     const after = await applyRecipe(rounded, [[pass, {}]], { ...context(), reference })
     expect(after.model).not.toBe(rounded)
     expect(writeModel(after.model).bytes).toEqual(writeModel(await reread(inOne.model)).bytes)
@@ -64,13 +64,13 @@ describe('openReference', () => {
     const original = await load(file('float.onnx'))
     const { model: rounded } = await applyRecipe(original, [...prepare, ['quantize-static', {}]], context())
     await save(rounded, file('int8.onnx'))
-    await expect(openReference(file('other.onnx'), rounded, context())).rejects.toMatchObject({
+    await expect(openReference(file('other.onnx'), rounded, context(), formats)).rejects.toMatchObject({
       code: 'E_USAGE',
       where: file('other.onnx'),
       message: expect.stringContaining('not the model')
     })
-    await expect(openReference(file('int8.onnx'), rounded, context())).rejects.toThrow(/quantized itself/)
-    await expect(openReference(file('float.onnx'), original, context())).rejects.toThrow(/not quantized/)
+    await expect(openReference(file('int8.onnx'), rounded, context(), formats)).rejects.toThrow(/quantized itself/)
+    await expect(openReference(file('float.onnx'), original, context(), formats)).rejects.toThrow(/not quantized/)
   })
   it('a pass without it names the flag', async () => {
     const rounded = await load(file('int8.onnx'))

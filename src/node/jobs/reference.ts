@@ -3,7 +3,7 @@ import { PareError } from '../../base/errors.ts'
 import { isRounded } from '../../ops/quantized.ts'
 import { likeness } from '../../passes/quantize/round/reference.ts'
 import { applyRecipe, type Surroundings } from '../../passes/recipe.ts'
-import type { Model } from '../../types.ts'
+import type { AnyFormat, Model } from '../../types.ts'
 import { loadRunnable } from './runnable.ts'
 
 /**
@@ -16,12 +16,17 @@ const most = 0.7
  * Opens the float model that a quantized model was made from: as the file holds it, or after `simplify` and `fuse`,
  * whichever has weights nearer to the quantized ones. Throws `E_USAGE` where the two models do not belong together.
  */
-export async function openReference(path: string, rounded: Model, ctx: Surroundings): Promise<Model> {
+export async function openReference(
+  path: string,
+  rounded: Model,
+  ctx: Surroundings,
+  formats: readonly AnyFormat[]
+): Promise<Model> {
   if (!isRounded(rounded))
     throw new PareError('E_USAGE', 'the model is not quantized: there is nothing to compare with --reference', {
       hint: 'without --reference, a recipe quantizes and compares in one go'
     })
-  const given = await loadRunnable(path)
+  const given = await loadRunnable(path, formats)
   if (isRounded(given))
     throw new PareError('E_USAGE', '--reference is quantized itself', { where: path, hint: 'name the float model' })
   const prepared = (

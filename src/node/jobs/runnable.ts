@@ -8,6 +8,8 @@ import { bytesText } from '../../report/words.ts'
 import type { AnyFormat, Dataset, Model, Tensor } from '../../types.ts'
 import type { Job, JobHooks } from '../job.ts'
 import { measureProcess } from '../measure.ts'
+import { nodeRunner } from '../runner.ts'
+import { opensFiles } from '../runtimes.ts'
 import { bytesOf, isForeseen } from './foreseen.ts'
 import { type OpenedModel, openModel } from './open.ts'
 import { firstFeeds } from './timing.ts'
@@ -41,7 +43,7 @@ export function refuseUnrunnable(o: Pick<OpenedModel, 'model' | 'inputs' | 'outp
 }
 
 /** Another model that a pass will run: a teacher, a reference. Throws what opening and `refuseUnrunnable` do. */
-export async function loadRunnable(path: string, formats?: readonly AnyFormat[]): Promise<Model> {
+export async function loadRunnable(path: string, formats: readonly AnyFormat[]): Promise<Model> {
   const opened = await openModel(path, formats)
   refuseUnrunnable(opened)
   return opened.model
@@ -88,7 +90,7 @@ export async function tryOut(
       where: path,
       hint: 'pare train makes a model of it, or pare convert with the weights that it begins with'
     })
-  if (isForeseen(o.model)) return
+  if (isForeseen(o.model) || !opensFiles(nodeRunner(), o.model.origin?.format)) return
   hooks.progress('trying one sample', 0, undefined)
   await measureProcess(path, {
     feeds: await firstFeeds(o, data),

@@ -2,7 +2,7 @@
 import type { Rng } from '../../base/random.ts'
 import { interleave, type Timed } from '../../measure/latency.ts'
 import { batching, type Fed, feedsOf, firstRun, runOn } from '../../runtime/batches.ts'
-import type { Dataset, Ratios, Session, Tensor } from '../../types.ts'
+import type { Dataset, Ratios, Session, Source, Tensor } from '../../types.ts'
 import { load } from '../files.ts'
 import type { JobHooks } from '../job.ts'
 import { measureProcess, takesPaths } from '../measure.ts'
@@ -32,14 +32,16 @@ export async function firstFeeds(session: Fed, data: Dataset): Promise<Readonly<
   return feedsOf(session, await firstRun(data, batching([session], 1)))
 }
 
-/** Load time and peak memory of a file in fresh processes of the target's runtime; nothing where that cannot be told. */
+/** Load time and peak memory of a file in fresh processes of the target's runtime; nothing of what that opens from memory. */
 export async function processOf(
-  path: string,
+  source: Source,
   feeds: Readonly<Record<string, Tensor>> | undefined,
   { measured, threads }: Pick<Runners, 'measured'> & { readonly threads: number },
   hooks: JobHooks
 ): Promise<{ readonly loadMs?: number; readonly peakBytes?: number }> {
-  if (!measured || (!takesPaths(measured.name) && (await hasWeightsBeside(path)))) return {}
+  if (!measured || !('path' in source)) return {}
+  const { path } = source
+  if (!takesPaths(measured.name) && (await hasWeightsBeside(path))) return {}
   hooks.progress('loading in a fresh process', 0, undefined)
   const { loadMs, peakBytes } = await measureProcess(path, {
     threads,

@@ -10,11 +10,11 @@ import { conforms, misfitText } from '../../targets/conforms.ts'
 import type { Catalog, Dataset, Measurement, Model, Session, Target } from '../../types.ts'
 import { sha256File } from '../files.ts'
 import type { Job, JobHooks, JobResult } from '../job.ts'
-import { runtimeNotes, scorer } from '../runtimes.ts'
+import { type ModelFile, runtimeNotes, scorer, sourceOf } from '../runtimes.ts'
 import { comparedEngines, otherEngine } from './engines.ts'
 import { saturationNotes } from './host.ts'
 import { comparedLayers, layerAdvice } from './layers.ts'
-import { factsOf, judgingFor, type Opened, type OpenedModel, openJob, openModel } from './open.ts'
+import { factsOf, fileOf, judgingFor, type Opened, type OpenedModel, openJob, openModel } from './open.ts'
 import { testData } from './parts.ts'
 import { refuseUnrunnable, tryOut } from './runnable.ts'
 import { sizedModel } from './sizes.ts'
@@ -34,19 +34,15 @@ export async function verifyJob(job: Job, hooks: JobHooks, catalog: Catalog): Pr
   hooks.opened?.({ ...o.report, data: described, before: sizes }, factsOf(o, sizes))
   await tryOut(job, o, job.model, samples, hooks)
   const { metrics, notes: said } = await judgingFor(job, o, samples)
-  const second = await openSecond(job, path, samples, hooks)
+  const second = await openSecond(job, path, samples, hooks, catalog)
   const { model } = second
-  return withSessions(o, [job.model, path], async ([original, other]) => {
+  return withSessions(o, [fileOf(job, o), second], async ([original, other]) => {
     const isSingly = await runsSingly(original, samples)
     const all = isSingly ? singly(samples) : samples
     const judged = await judge(o, metrics, [original, other], all, hooks)
     const pair = await measurePair(job, o, second, [original, other], all, hooks)
     const layers = await comparedLayers(o, model, all, hooks, { alone: job.layers === true })
-    const files = [
-      { path: job.model, model: o.model },
-      { path, model }
-    ] as const
-    const engines = web ? await comparedEngines(web, o.engine, files, all, hooks) : undefined
+    const engines = web ? await comparedEngines(web, o.engine, [fileOf(job, o), second], all, hooks) : undefined
     const { maxDrop } = job
     const first = metrics[0].name
     const drop = judged.drop[first]
@@ -93,8 +89,8 @@ export async function benchJob(job: Job, hooks: JobHooks, catalog: Catalog): Pro
   hooks.opened?.({ ...o.report, data, before: sizes }, factsOf(o, sizes))
   await tryOut(job, o, job.model, all, hooks)
   if (job.other !== undefined) {
-    const second = await openSecond(job, job.other, all, hooks)
-    return withSessions(o, [job.model, second.path], async ([original, other]) => {
+    const second = await openSecond(job, job.other, all, hooks, catalog)
+    return withSessions(o, [fileOf(job, o), second], async ([original, other]) => {
       const pair = await measurePair(job, o, second, [original, other], all, hooks)
       return {
         unmet: false,
@@ -102,9 +98,9 @@ export async function benchJob(job: Job, hooks: JobHooks, catalog: Catalog): Pro
       }
     })
   }
-  return withSessions(o, [job.model], async ([session]) => {
+  return withSessions(o, [fileOf(job, o)], async ([session]) => {
     const [time] = await timed(job, o, [['model', session]], all, hooks)
-    const process = await processOf(job.model, await firstFeeds(session, all), o, hooks)
+    const process = await processOf(sourceOf(scorer(o), fileOf(job, o)), await firstFeeds(session, all), o, hooks)
     const before = { ...sizes, ...process, ...(time ? { latencyMs: time.latency } : {}) }
     return {
       unmet: false,
@@ -118,13 +114,17 @@ function otherOf(job: Job): string {
   return job.other
 }
 
-interface Second extends OpenedModel {
-  readonly path: string
-}
+type Second = OpenedModel & ModelFile
 
 /** Opens the second model, looked at as the first is before it runs. Errors say that it is this file. */
-async function openSecond(job: Job, path: string, data: Dataset, hooks: JobHooks): Promise<Second> {
-  const second = await openModel(path)
+async function openSecond(
+  job: Job,
+  path: string,
+  data: Dataset,
+  hooks: JobHooks,
+  { formats }: Catalog
+): Promise<Second> {
+  const second = await openModel(path, formats)
   try {
     refuseUnrunnable(second)
     await tryOut(job, second, path, data, hooks)
@@ -151,18 +151,18 @@ const timed = async (
 ): Promise<Awaited<ReturnType<typeof timeSessions>>> =>
   o.measured ? timeSessions(sessions, data, { rng: o.rng, hooks, seconds: job.seconds ?? defaultSeconds }) : []
 
-type Sessions<P extends readonly string[]> = { readonly [K in keyof P]: Session }
+type Sessions<F extends readonly ModelFile[]> = { readonly [K in keyof F]: Session }
 
-/** Opens the user's files themselves, and closes whatever was opened. */
-async function withSessions<const P extends readonly string[], R>(
+/** Opens the user's files themselves where the runtime can, and closes whatever was opened. */
+async function withSessions<const F extends readonly ModelFile[], R>(
   o: Opened,
-  paths: P,
-  use: (sessions: Sessions<P>) => Promise<R>
+  files: F,
+  use: (sessions: Sessions<F>) => Promise<R>
 ): Promise<R> {
   const open: Session[] = []
   try {
-    for (const path of paths) open.push(await scorer(o).open({ path }, { threads: o.threads }))
-    return await use(open as unknown as Sessions<P>)
+    for (const file of files) open.push(await scorer(o).open(sourceOf(scorer(o), file), { threads: o.threads }))
+    return await use(open as unknown as Sessions<F>)
   } finally {
     for (const s of open) await s.close()
   }
@@ -219,11 +219,12 @@ const kindNotes = (all: Dataset, synthetic: boolean): string[] => [
 async function measurePair(
   job: Job,
   o: Opened,
-  { path, model, bytes }: Second,
+  second: Second,
   [original, other]: readonly [Session, Session],
   data: Dataset,
   hooks: JobHooks
 ): Promise<Pick<Report, 'before' | 'ratios' | 'notes' | 'output'> & { readonly after: Measurement }> {
+  const { path, model, bytes } = second
   const [a, b] = await timed(
     job,
     o,
@@ -234,8 +235,8 @@ async function measurePair(
     data,
     hooks
   )
-  const was = await processOf(job.model, await firstFeeds(original, data), o, hooks)
-  const is = await processOf(path, await firstFeeds(other, data), o, hooks)
+  const was = await processOf(sourceOf(scorer(o), fileOf(job, o)), await firstFeeds(original, data), o, hooks)
+  const is = await processOf(sourceOf(scorer(o), second), await firstFeeds(other, data), o, hooks)
   const shapes = await shapesOn(o, data)
   const latency = (l: typeof a): Pick<Measurement, 'latencyMs'> => (l ? { latencyMs: l.latency } : {})
   return {

@@ -6,9 +6,10 @@ import { PareError } from '../../base/errors.ts'
 import { elementCount, isFloat, toFloats } from '../../ir/tensor.ts'
 import { passFor } from '../../passes/index.ts'
 import type { Dataset, Recipe, Tensor } from '../../types.ts'
-import { formatOf, isOpened } from '../catalog.ts'
+import { formatOf } from '../catalog.ts'
 import type { Job, JobHooks } from '../job.ts'
 import { type Ran, type RunFilesOptions, runFiles } from '../outputs.ts'
+import { opensFiles, scorer } from '../runtimes.ts'
 import type { Opened } from './open.ts'
 import { guessedFeeds } from './synthetic.ts'
 import { firstFeeds } from './timing.ts'
@@ -35,7 +36,8 @@ export function checkOf(
   const notes: string[] = []
   if (job.check === false) return { notes: ['the file written was not opened or compared: --no-check'] }
   const format = formatOf(o.target, o.catalog)
-  if (!isOpened(format)) return { notes: [`the file written was not opened: no runtime here reads ${format.title}`] }
+  if (!opensFiles(scorer(o), format.name))
+    return { notes: [`the file written was not opened: no runtime here reads ${format.title}`] }
   if (!o.measured) return { notes }
   const { name } = o.measured
   const how = { threads: o.threads, runtime: name, timeoutMs: patienceMs, signal: hooks.signal }
