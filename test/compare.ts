@@ -92,7 +92,7 @@ export function difference(a: Readonly<Record<string, Tensor>>, b: Readonly<Reco
 }
 
 /** First outputs of two models over all samples. */
-async function firstOutputs(a: Model, b: Model, data: Dataset): Promise<readonly [Tensor, Tensor]> {
+export async function firstOutputs(a: Model, b: Model, data: Dataset): Promise<readonly [Tensor, Tensor]> {
   for await (const { inputs } of data.batches({ batch: data.size })) {
     const [x, y] = [Object.values(await outputsOf(a, inputs))[0], Object.values(await outputsOf(b, inputs))[0]]
     if (x && y) return [x, y]

@@ -1,4 +1,6 @@
 /**
+ * What the end of a network does with its scores.
+ *
  * The scores that the Softmax at the end of a network reads: only their order counts. A range that clips the scores, for a
  * smaller mean error, would make the highest of them equal; so their range goes from the least to the greatest.
  */
@@ -18,6 +20,22 @@ export function finalScores({ graph }: Model): ReadonlySet<string> {
       if (!isReadOnce(graph, id)) break
       found.add(id)
     }
+  }
+  return found
+}
+
+/**
+ * Values that are compared with thresholds: what an operator of `thresholds` reads where no layer comes behind it, and what
+ * that was moved from. Codes have one for 0 itself, so that what lies within half a step above 0, the threshold 0.5 of a
+ * Sigmoid, would count as not above it.
+ */
+export function thresholdValues({ graph }: Model): ReadonlySet<string> {
+  const found = new Set<string>()
+  const beforeLayers = new Set<Node>()
+  for (const node of graph.nodes.toReversed()) {
+    const readers = node.outputs.flatMap((id) => consumers(graph, id))
+    if (readers.some((r) => beforeLayers.has(r) || opFor(r)?.quant?.weights)) beforeLayers.add(node)
+    else if (opFor(node)?.quant?.thresholds) for (const id of beforeMoves(graph, node.inputs[0] ?? '')) found.add(id)
   }
   return found
 }

@@ -26,7 +26,7 @@ const along = (name: string, o: Partial<Op> = {}): Op =>
 
 export const activationOps: readonly Op[] = withGrads(activationGrads, [
   alike('Relu', { quant: { ...own, clamp: () => ({ low: 0, high: Number.POSITIVE_INFINITY }) }, homogeneous: alone }),
-  alike('Sigmoid', { quant: probability, meaning: 'scores' }),
+  alike('Sigmoid', { quant: { ...probability, thresholds: true }, meaning: 'scores' }),
   alike('LeakyRelu', { quant: own, homogeneous: alone }),
   along('Softmax', { quant: probability, meaning: 'scores' }),
   along('LogSoftmax', { meaning: 'scores' }),

@@ -46,6 +46,8 @@ export interface QuantRule {
   readonly fewestCodes?: number
   /** The output holds sums: what a constant adds needs no codes of its own. */
   readonly sums?: true
+  /** At the end of a model, its output is compared with thresholds: what it reads there is worth more than 256 values. */
+  readonly thresholds?: true
   /** Lower and upper bound of the output where the operator clamps (Relu, Clip); infinite where open. */
   clamp?(n: NodeFacts): { readonly low: number; readonly high: number } | undefined
 }

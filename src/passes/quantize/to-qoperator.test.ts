@@ -40,11 +40,12 @@ const network = model`
   m = MaxPool(r, kernel_shape=[2,2], strides=[2,2])
   c = Conv(m, V: f32[8,8,3,3], pads=[1,1,1,1])
   s = Add(c, m)
-  g = GlobalAveragePool(s)
+  o = Sigmoid(s)
+  g = GlobalAveragePool(o)
   f = Flatten(g)
   y = Gemm(f, G: f32[8,8], H: f32[8])
-  o = Sigmoid(y)
-  output o`
+  z = Relu(y)
+  output z`
 
 describe('to-qoperator', () => {
   it('gives the numbers of the fused graph, in both engines', async () => {

@@ -12,6 +12,7 @@ import { subgraphs } from '../../../ir/attrs.ts'
 import { allGraphs, consumers, graphView, opName, producer, soleConsumer } from '../../../ir/graph.ts'
 import { type CodeType, codeTypes, rowFor } from '../../../ir/rows.ts'
 import { elementCount } from '../../../ir/tensor.ts'
+import { thresholdValues } from '../../../observe/scores.ts'
 import { linearOf } from '../../../ops/ask.ts'
 import { opFor } from '../../../ops/index.ts'
 import { viewOf } from '../../../ops/infer.ts'
@@ -87,6 +88,8 @@ type Candidates = Map<Node, IntegerNode>
 
 function candidates(model: Model, where: Where): Candidates {
   const out: Candidates = new Map()
+  const compared = thresholdValues(model)
+  const isCompared = (id: string | null): boolean => compared.has(id ?? '')
   for (const node of model.graph.nodes) {
     if (!computesFloat(model, node)) continue
     if (where.isExcluded(node) || subgraphs(node).length > 0) continue
@@ -95,6 +98,8 @@ function candidates(model: Model, where: Where): Candidates {
     if (rule?.clamp && row === undefined) continue
     const made = rule && row && typeof row !== 'string' ? candidate(model, node, rule, row, where) : undefined
     if (typeof row === 'string') where.refuse(node, row)
+    else if (rule?.weights === undefined && [...node.inputs, ...node.outputs].some(isCompared)) continue
+    else if (node.outputs.some(isCompared) && row?.floatOutput !== true) where.refuse(node, comparedText)
     else if (made === undefined)
       where.refuse(node, `not among the operators that ${where.target.name} computes on integers: stays in float`)
     else if (typeof made === 'string') where.refuse(node, made)
@@ -102,6 +107,8 @@ function candidates(model: Model, where: Where): Candidates {
   }
   return out
 }
+
+const comparedText = 'what it gives is compared with a threshold at the end of the model: stays in float'
 
 /** Values in subgraphs are not watched: they do not run for every sample. */
 function refuseSubgraphs(model: Model, where: Where): void {

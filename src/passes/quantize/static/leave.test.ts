@@ -1,7 +1,7 @@
 /** What stays float for its values: infinite by constants, or too few codes under a scale it would share. */
 import { describe, expect, it } from 'vitest'
-import { noise, normalData, testContext } from '../../../../test/compare.ts'
-import { tensor } from '../../../ir/tensor.ts'
+import { firstOutputs, noise, normalData, testContext } from '../../../../test/compare.ts'
+import { tensor, toFloats } from '../../../ir/tensor.ts'
 import { model } from '../../../ir/text.ts'
 import type { Dataset, Model } from '../../../types.ts'
 import { parseOptions } from '../../pass.ts'
@@ -77,10 +77,11 @@ describe('codes under one scale', () => {
     const m = model`
       input x: f32[N,4,6,6]
       const k: f32[] = 1000
+      const small: f32[] = 0.2
       const zero: f32[] = 0
       const far: f32[] = 0
       a = Conv(x, A: f32[4,4,3,3], pads=[1,1,1,1])
-      b = Sigmoid(a)
+      b = Mul(a, small)
       big = Mul(a, k)
       ${last}
       output y`
@@ -109,6 +110,33 @@ describe('codes under one scale', () => {
     expect((await run(m, normalData(m, 48))).left).toContain('Add')
   })
 })
+
+it.each([
+  ['Conv', 'a = Conv(x, A: f32[4,4,3,3], pads=[1,1,1,1])\n c = Conv(a, C: f32[6,4,1,1])', ['Conv']],
+  [
+    'Conv and a Transpose',
+    'a = Conv(x, A: f32[4,4,3,3])\n b = Conv(a, C: f32[6,4,1,1])\n c = Transpose(b, perm=[0,2,3,1])',
+    ['Conv']
+  ],
+  ['sum', 'a = Conv(x, A: f32[4,4,3,3])\n b = Conv(x, C: f32[4,4,3,3])\n c = Add(a, b)', []],
+  ['Gemm', 'f = Flatten(x)\n a = Gemm(f, A: f32[144,64], B: f32[64])\n c = Gemm(a, C: f32[64,6], D: f32[6])', []],
+  ['product', 'a = MatMul(x, A: f32[6,32])\n b = MatMul(a, C: f32[32,6])\n c = Add(b, B: f32[6])', []]
+])(
+  'leaves the scores of a last Sigmoid in float, so that as many as before are above 0.5: %s',
+  async (_, layers, left) => {
+    const m = model`
+      input x: f32[N,4,6,6]
+      ${layers}
+      s = Sigmoid(c)
+      output s`
+    const above = (v: ArrayLike<number>): number => Array.from(v).filter((p) => p > 0.5).length
+    const data = normalData(m, 192)
+    const made = await run(m, data)
+    expect(made.left).toEqual(left)
+    const [was, is] = (await firstOutputs(m, made.made, data)).map((t) => above(toFloats(t)))
+    expect(Math.abs((is as number) / (was as number) - 1)).toBeLessThan(0.01)
+  }
+)
 
 it.each(['Transpose(b, perm=[0,2,3,1])', 'Reshape(b, sh)', 'Identity(b)'])(
   'gives int8 a model that runs where data movement ends it: %s',
