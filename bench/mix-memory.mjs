@@ -69,7 +69,7 @@ async function once(which) {
     ...(await inputs(name)),
     '--objective',
     objective,
-    '--maxDrop',
+    '--max-drop',
     '1%',
     '--out',
     out,

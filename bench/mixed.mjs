@@ -31,7 +31,7 @@ mkdirSync(folder, { recursive: true })
 const prepared = [['simplify'], ['fuse']]
 const uniform = (method) => [...prepared, ['quantize-weights', '--bits', '4', '--method', method]]
 const mixed = (...flags) => [['mix-precision', ...flags]]
-const bound = ['--maxDrop', '1%']
+const bound = ['--max-drop', '1%']
 
 for (const name of given.only.split(',')) {
   const m = await opened(root, name, folder)
@@ -45,7 +45,7 @@ for (const name of given.only.split(',')) {
     make('int4 rtn', uniform('rtn'))
     const int4 = make('int4 gptq', uniform('gptq'))
     make('mixed, drop 1', mixed(...bound))
-    make('mixed, drop 1, least bytes', mixed(...bound, '--leastBytes'))
+    make('mixed, drop 1, least bytes', mixed(...bound, '--least-bytes'))
     make('mixed, bytes of int4', mixed('--budget.bytes', (await shareOf(m, int4.bytes)).toFixed(4)))
   }
   make('int8', [...prepared, ['quantize-static'], ['quantize-weights']])

@@ -37,7 +37,7 @@ const palette = (bits) => [
   ['fuse'],
   ['quantize-weights', '--form', 'palette', '--bits', String(bits), '--method', 'gptq']
 ]
-const mixture = [['mix-precision', '--maxDrop', '1%']]
+const mixture = [['mix-precision', '--max-drop', '1%']]
 const jobs = {
   resnet20: { 'palette, 4 bits': palette(4), 'palette, 3 bits': palette(3) },
   resnet56: { 'palette, 4 bits': palette(4), 'palette, 3 bits': palette(3) },

@@ -497,10 +497,16 @@ export interface Comparison {
 /** A part of the data that passes are given. */
 export type DataPart = 'calibration' | 'train' | 'selection'
 
+/** What a pass changes: the graph, what is computed on integers, how constants are stored, the error of rounding, the weights. */
+export type PassGroup = 'graph' | 'integers' | 'storage' | 'accuracy' | 'training'
+
 /** A named, pure Model → Model. Returns the very same object when there was nothing to do. */
 export interface Pass<O = never> {
   readonly name: string
+  /** A line of help, as a command: `store weights in 8 bits`. */
   readonly summary: string
+  /** What users look for when they find it in the help; absent: shown under `other passes`. */
+  readonly group?: PassGroup
   /** What it cannot do without of `ctx.data`. */
   readonly needs: readonly DataPart[]
   /** What it makes use of where it is given, beside what it needs. */

@@ -9,8 +9,15 @@ export interface Optioned<O> {
   readonly options: z.ZodType<O>
 }
 
-/** Options with defaults filled in. Throws `E_OPTION` that names the option, and the valid ones where it is unknown. */
-export function parseOptions<O>(of: Optioned<O>, given: unknown): O {
+/**
+ * Options with defaults filled in. Throws `E_OPTION` that names the option as the caller wrote it (`spelled`, by default its
+ * path), and the valid ones where it is unknown.
+ */
+export function parseOptions<O>(
+  of: Optioned<O>,
+  given: unknown,
+  spelled: (path: string) => string = (path) => path
+): O {
   const parsed = of.options.safeParse(given ?? {})
   if (parsed.success) return parsed.data
   const issue = parsed.error.issues[0]
@@ -25,9 +32,13 @@ export function parseOptions<O>(of: Optioned<O>, given: unknown): O {
       ...(close ? { hint: `did you mean ${close}?` } : {})
     })
   }
-  throw new PareError('E_OPTION', `${of.name}: option ${at.join('.') || 'set'}: ${issue?.message ?? 'does not fit'}`, {
-    where: at.join('.')
-  })
+  throw new PareError(
+    'E_OPTION',
+    `${of.name}: option ${at.length > 0 ? spelled(at.join('.')) : 'set'}: ${issue?.message ?? 'does not fit'}`,
+    {
+      where: at.join('.')
+    }
+  )
 }
 
 /** Names of a schema's fields at a path; none where there is no object. */

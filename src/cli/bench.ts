@@ -6,7 +6,7 @@ import { dataFlag, forceFlag, placeFlags, readingFlags, reportFlags, secondsFlag
 /** `pare bench` */
 export const command: Command = {
   name: 'bench',
-  summary: 'the latency distribution of a model, or of two in one interleaved run',
+  summary: 'measure the latency of a model, or of two in one interleaved run',
   positionals: [{ name: 'model.onnx' }],
   flags: [
     { name: 'vs', kind: 'text', hint: 'FILE', group: 'target', about: 'a second model, timed in the same run' },

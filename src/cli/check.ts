@@ -10,7 +10,7 @@ import type { JobData } from '../node/job.ts'
 import type { Catalog, Recipe } from '../types.ts'
 import { type Command, isOn, type Surroundings, text } from './command.ts'
 import { systemReason } from './fault.ts'
-import type { Parsed } from './flags.ts'
+import { kebab, type Parsed } from './flags.ts'
 import { writeOptions } from './format-flags.ts'
 
 /** A file that is to be read. Throws `E_FILE`. */
@@ -208,7 +208,7 @@ export function shellLine(argv: readonly string[]): string {
 
 /** Flags as they were given, spelled again. */
 const again = (given: Parsed, names: readonly string[]): string[] =>
-  names.flatMap((name) => (given.values.has(name) ? [`--${name}`, String(given.values.get(name))] : []))
+  names.flatMap((name) => (given.values.has(name) ? [`--${kebab(name)}`, String(given.values.get(name))] : []))
 
 /** The command that makes the same model from the recipe of a report. */
 export function replayLine(given: Parsed, model: string, out: string, report: string, catalog: Catalog): string {

@@ -6,7 +6,7 @@ import { outputFlags, reportFlags, targetFlag } from './shared-flags.ts'
 /** `pare convert` */
 export const command: Command = {
   name: 'convert',
-  summary: 'read a model and write it in the format of its target, ONNX raised to the opset that Pare works in',
+  summary: 'write a model in the format of its target, raised to the opset that Pare works in',
   positionals: [{ name: 'model' }],
   writes: true,
   flags: [...outputFlags, targetFlag, ...reportFlags],

@@ -1,8 +1,11 @@
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import { PareError } from '../base/errors.ts'
+import { parseOptions } from '../base/options.ts'
+import { passFor } from '../passes/index.ts'
 import type { Command } from './command.ts'
-import { type Flag, parseFlags } from './flags.ts'
+import { type Flag, kebab, parseFlags } from './flags.ts'
+import { passGroups } from './help.ts'
 import { passCommand } from './pass.ts'
 import { passList } from './pass-list.ts'
 import { flagsOf, optionsFrom } from './schema.ts'
@@ -56,6 +59,12 @@ describe('flags', () => {
     expect(failing('m', '--no-seed').message).toContain('no option --no-seed')
   })
 
+  it('names options in messages as the command line spells them', () => {
+    expect(failing('m', '--perChannel=1').hint).toBe('--perChannel, or --no-per-channel')
+    expect(failing('m', '--per-chanel').hint).toBe('--per-channel')
+    expect(failing('m', '--perChanel').hint).toBe('--per-channel')
+  })
+
   it('suggests the nearest option', () => {
     const e = failing('m', '--sed', '1')
     expect(e.code).toBe('E_USAGE')
@@ -75,6 +84,9 @@ describe('flags', () => {
     expect(failing(...args).message).toContain(message)
   })
 })
+
+/** Texts of the help begin in lower case, or with an abbreviation or name (`ONNX: …`). */
+const voice = /^(?![A-Z][a-z]+ )\S/
 
 describe('options schemas as flags', () => {
   const schema = z.strictObject({
@@ -121,9 +133,24 @@ describe('options schemas as flags', () => {
     for (const { name, summary } of passList) {
       const c = passCommand(name) as Command
       expect(c.summary).toBe(summary)
+      expect(summary).toMatch(voice)
+      expect(summary.length, name).toBeLessThanOrEqual(105)
       const names = c.flags.map((f) => f.name)
       expect(new Set(names).size, c.name).toBe(names.length)
-      for (const f of c.flags) expect(f.about, `${c.name} --${f.name}`).not.toBe('')
+      for (const f of c.flags) expect(f.about, `${c.name} --${f.name}`).toMatch(voice)
     }
+  })
+
+  it('lists every pass in a group of the help', () => {
+    const groups = passGroups(passList)
+    expect(groups.map((g) => g.title)).not.toContain('other passes')
+    expect(groups.flatMap((g) => g.commands)).toHaveLength(passList.length)
+    const own = { name: 'mine', summary: 'do something of mine' }
+    expect(passGroups([...passList, own]).at(-1)).toEqual({ title: 'other passes', commands: [own] })
+  })
+
+  it('tells a wrong value of a pass by the name of its flag', () => {
+    const pass = passFor('quantize-weights')
+    expect(() => parseOptions(pass, { minElements: 0 }, (name) => `--${kebab(name)}`)).toThrow('--min-elements')
   })
 })

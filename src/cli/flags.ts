@@ -8,6 +8,7 @@ export type FlagKind = 'text' | 'number' | 'whole' | 'share' | 'boolean' | 'choi
 
 /** One flag. */
 export interface Flag {
+  /** As options and recipes spell it, `perChannel`; on the command line it is `--per-channel`. */
   readonly name: string
   readonly short?: string
   readonly kind: FlagKind
@@ -71,7 +72,7 @@ export function parseFlags(
     if (!flag) throw unknownFlag(t.rawName, flags, command)
     if (values.has(flag.name) && flag.kind !== 'list') throw usage(`${t.rawName} is given twice`)
     if (flag.kind === 'boolean') {
-      if (t.value !== undefined) throw usage(`${t.rawName} takes no value`, `${t.rawName}, or --no-${flag.name}`)
+      if (t.value !== undefined) throw usage(`${t.rawName} takes no value`, `${t.rawName}, or --no-${kebab(flag.name)}`)
       values.set(flag.name, negated === undefined)
     } else {
       const value = readValue(flag, textOf(t, byName))
@@ -83,18 +84,19 @@ export function parseFlags(
   return { positionals: words, values }
 }
 
-/** Names are those of the options; `--per-channel` is taken for `--perChannel`. */
+/** The flag's name for either spelling: `perChannel` for `per-channel` and for itself. */
 function spelled(name: string, known: ReadonlyMap<string, Flag>): string {
   const camel = name.replace(/-([a-z])/g, (_, c: string) => c.toUpperCase())
   return !known.has(name) && known.has(camel) ? camel : name
 }
 
-const kebab = (name: string): string => name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)
+/** A name as the command line spells it: `per-channel` for `perChannel`. */
+export const kebab = (name: string): string => name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)
 
 function unknownFlag(given: string, flags: readonly Flag[], command: string): PareError {
   const close = nearest(
-    given.replace(/^-+/, ''),
-    flags.map((f) => f.name)
+    kebab(given.replace(/^-+/, '')),
+    flags.map((f) => kebab(f.name))
   )
   return usage(
     `${command} has no option ${given}`,
@@ -125,7 +127,8 @@ function checkPositionals(words: readonly string[], positionals: readonly Positi
 
 /** A flag's value from its text. Throws `E_USAGE` naming what fits. */
 export function readValue(flag: Flag, text: string): unknown {
-  const wrong = (what: string, hint?: string): PareError => usage(`--${flag.name} takes ${what}, not ${text}`, hint)
+  const wrong = (what: string, hint?: string): PareError =>
+    usage(`--${kebab(flag.name)} takes ${what}, not ${text}`, hint)
   switch (flag.kind) {
     case 'number':
       return readNumber(text) ?? raise(wrong('a number'))
@@ -141,7 +144,7 @@ export function readValue(flag: Flag, text: string): unknown {
       const close = nearest(text, (flag.choices ?? []).map(String))
       throw wrong(
         `one of ${(flag.choices ?? []).join(', ')}`,
-        close === undefined ? undefined : `--${flag.name} ${close}`
+        close === undefined ? undefined : `--${kebab(flag.name)} ${close}`
       )
     }
     case 'list':
@@ -152,7 +155,7 @@ export function readValue(flag: Flag, text: string): unknown {
       try {
         return JSON.parse(text)
       } catch (cause) {
-        throw new PareError('E_USAGE', `--${flag.name} takes JSON, not ${text}`, { cause })
+        throw new PareError('E_USAGE', `--${kebab(flag.name)} takes JSON, not ${text}`, { cause })
       }
     default:
       return text
@@ -171,9 +174,10 @@ function readNumber(text: string): number | undefined {
 function readShare(flag: Flag, text: string): number {
   const isPercent = text.endsWith('%')
   const n = readNumber(isPercent ? text.slice(0, -1) : text)
-  const hint = `--${flag.name} 1% is one percentage point`
-  if (n === undefined || n < 0) throw usage(`--${flag.name} takes a share, not ${text}`, hint)
+  const name = `--${kebab(flag.name)}`
+  const hint = `${name} 1% is one percentage point`
+  if (n === undefined || n < 0) throw usage(`${name} takes a share, not ${text}`, hint)
   const share = isPercent ? Number((n / 100).toPrecision(12)) : n
-  if (share >= 1) throw usage(`--${flag.name} ${text} would allow everything to be lost`, hint)
+  if (share >= 1) throw usage(`${name} ${text} would allow everything to be lost`, hint)
   return share
 }

@@ -1,6 +1,8 @@
 /** Help texts: what a command does, its flags with defaults, and examples. */
+
 import { type Cell, cell, columns, type Style, width } from '../report/table.ts'
-import type { Flag, Positional } from './flags.ts'
+import type { PassGroup } from '../types.ts'
+import { type Flag, kebab, type Positional } from './flags.ts'
 
 /** What a help page tells of a command. */
 export interface HelpPage {
@@ -33,7 +35,7 @@ export function commandHelp(page: HelpPage, style: Style): string {
 function flagRow(f: Flag): { left: string; text: string } {
   const isOn = f.kind === 'boolean' && f.default === true
   const value = f.kind === 'boolean' ? '' : ` ${f.choices ? f.choices.join('|') : (f.hint ?? 'VALUE')}`
-  const left = `${f.short ? `-${f.short}, ` : ''}--${isOn ? '[no-]' : ''}${f.name}${value}`
+  const left = `${f.short ? `-${f.short}, ` : ''}--${isOn ? '[no-]' : ''}${kebab(f.name)}${value}`
   const shown = f.default === undefined || f.default === false || isOn ? '' : ` (default: ${spell(f.default)})`
   return { left, text: `${f.about}${isOn ? ' (on by default)' : ''}${shown}` }
 }
@@ -56,9 +58,35 @@ function wrapped(left: string, text: string, wide: number, style: Style): string
   return [`    ${style.accent(left)}${' '.repeat(wide - width(left) + 4)}${body.join('\n')}`]
 }
 
+const passTitles: Readonly<Record<PassGroup, string>> = {
+  graph: 'passes: simplify the graph',
+  integers: 'passes: compute on integers',
+  storage: 'passes: store weights in fewer bits',
+  accuracy: 'passes: keep accuracy under rounding',
+  training: 'passes: train'
+}
+
+interface Listed {
+  readonly name: string
+  readonly summary: string
+}
+
+/** Passes by group, in the order of the titles; those of no group come last. */
+export function passGroups(
+  passes: readonly (Listed & { readonly group?: PassGroup })[]
+): readonly { readonly title: string; readonly commands: readonly Listed[] }[] {
+  const titles: readonly (readonly [PassGroup | undefined, string])[] = [
+    ...(Object.entries(passTitles) as [PassGroup, string][]),
+    [undefined, 'other passes']
+  ]
+  return titles
+    .map(([group, title]) => ({ title, commands: passes.filter((p) => p.group === group) }))
+    .filter((g) => g.commands.length > 0)
+}
+
 /** The page of `pare --help`: commands by group. */
 export function overview(
-  groups: readonly { readonly title: string; readonly commands: readonly { name: string; summary: string }[] }[],
+  groups: readonly { readonly title: string; readonly commands: readonly Listed[] }[],
   style: Style,
   version: string
 ): string {
@@ -77,7 +105,7 @@ export function overview(
     '    pare inspect model.onnx',
     '    pare compress model.onnx --data photos/ --max-drop 1%',
     '',
-    '  pare COMMAND --help tells the options of a command; pare --version the version.'
+    '  pare help COMMAND tells the options of a command; pare --version the version.'
   )
   return `${lines.join('\n')}\n`
 }

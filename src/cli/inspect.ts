@@ -6,7 +6,7 @@ import { forceFlag, reportFlags } from './shared-flags.ts'
 /** `pare inspect` */
 export const command: Command = {
   name: 'inspect',
-  summary: 'what is in a model, what it costs, what could be saved',
+  summary: 'show what is in a model, what it costs, what could be saved',
   positionals: [{ name: 'model.onnx' }],
   flags: [
     { name: 'graph', kind: 'boolean', group: 'output', about: 'print every node in the text form' },

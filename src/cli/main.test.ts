@@ -77,6 +77,11 @@ describe.skipIf(!existsSync(program))('the program (needs npm run build)', () =>
     for (const name of ['compress', 'verify', 'simplify', 'quantize-static'])
       expect(all.out).toContain(`\n    ${name} `)
     expect(one.out).toMatch(/--form foldable\|\S+.*default:\s+foldable/s)
+    const helped = await pare(['help', 'quantize-weights'])
+    expect(helped).toEqual(one)
+    expect(await pare(['help'])).toEqual(all)
+    expect(one.out).toContain('--min-elements N')
+    expect(one.out).not.toMatch(/--[a-z]+[A-Z]/)
     expect((await pare(['--version'])).out).toMatch(/^\d+\.\d+\.\d+\n$/)
   })
 

@@ -15,20 +15,51 @@ const entry = (name: string, summary: string, load: () => Promise<{ readonly com
   load: async () => (await load()).command
 })
 
-const entries: readonly Entry[] = [
-  entry('compress', 'make a model smaller and faster, and prove what that cost', () => import('./compress.ts')),
-  entry('inspect', 'what is in a model, what it costs, what could be saved', () => import('./inspect.ts')),
-  entry('verify', 'what a compressed model is worth against its original', () => import('./verify.ts')),
-  entry('bench', 'the latency of a model, or of two in one run', () => import('./bench.ts')),
-  entry('convert', 'read a model and write it as ONNX', () => import('./convert.ts')),
-  entry(
-    'quantize-for',
-    'the files that a library loads by name, for every model of a folder',
-    () => import('./quantize-for.ts')
-  ),
-  entry('passes', 'every pass and what it needs', () => import('./passes.ts')),
-  entry('targets', 'the places that a model can be made for', () => import('./targets.ts'))
+/** Commands by what users look for. */
+const groups: readonly { readonly title: string; readonly commands: readonly Entry[] }[] = [
+  {
+    title: 'make a model smaller and faster',
+    commands: [
+      entry('compress', 'make a model smaller and faster, and prove what that cost', () => import('./compress.ts')),
+      entry(
+        'quantize-for',
+        'make the files that a library loads by name, for every model of a folder',
+        () => import('./quantize-for.ts')
+      )
+    ]
+  },
+  {
+    title: 'look and compare',
+    commands: [
+      entry('inspect', 'show what is in a model, what it costs, what could be saved', () => import('./inspect.ts')),
+      entry(
+        'verify',
+        'compare a compressed model with its original: metrics, layers, speed, load time, memory',
+        () => import('./verify.ts')
+      ),
+      entry('bench', 'measure the latency of a model, or of two in one interleaved run', () => import('./bench.ts'))
+    ]
+  },
+  {
+    title: 'convert',
+    commands: [
+      entry(
+        'convert',
+        'write a model in the format of its target, raised to the opset that Pare works in',
+        () => import('./convert.ts')
+      )
+    ]
+  },
+  {
+    title: 'find a name',
+    commands: [
+      entry('passes', 'list every pass and what it needs', () => import('./passes.ts')),
+      entry('targets', 'list the places that a model can be made for', () => import('./targets.ts'))
+    ]
+  }
 ]
+
+const entries = groups.flatMap((g) => g.commands)
 
 async function commandFor(name: string): Promise<Command> {
   const known = entries.find((e) => e.name === name)
@@ -44,25 +75,27 @@ async function commandFor(name: string): Promise<Command> {
 }
 
 async function showOverview(out: NodeJS.WriteStream): Promise<void> {
-  const [{ overview }, { passList }, { styleFor }, { version }] = await Promise.all([
+  const [{ overview, passGroups }, { passList }, { styleFor }, { version }] = await Promise.all([
     import('./help.ts'),
     import('./pass-list.ts'),
     import('./style.ts'),
     import('../node/version.ts')
   ])
-  const groups = [
-    { title: 'commands', commands: entries },
-    { title: 'passes', commands: passList }
-  ]
-  out.write(overview(groups, styleFor(out), version))
+  out.write(overview([...groups, ...passGroups(passList)], styleFor(out), version))
 }
+
+/** `pare help COMMAND` is `pare COMMAND --help`. */
+const wordsOf = ([first, name, ...rest]: readonly string[]): readonly string[] =>
+  first === 'help'
+    ? [...(name === undefined ? [] : [name]), '--help']
+    : [first, name, ...rest].filter((w) => w !== undefined)
 
 /** Runs a command line; gives the exit status. */
 async function main(argv: readonly string[], signal: AbortSignal): Promise<number> {
   const { stdout, stderr } = process
   try {
-    const [name, ...args] = argv
-    if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
+    const [name, ...args] = wordsOf(argv)
+    if (name === undefined || name === '--help' || name === '-h') {
       await showOverview(stdout)
       return name === undefined ? 2 : 0
     }

@@ -5,7 +5,7 @@ import type { AnyPass } from '../passes/pass.ts'
 import { parseOptions } from '../passes/pass.ts'
 import { common, dataOf, judgedOf, outputOf, readable, reportOf, verifyLine } from './check.ts'
 import { type Command, isOn, text } from './command.ts'
-import type { Flag } from './flags.ts'
+import { type Flag, kebab } from './flags.ts'
 import { runInWorker } from './run.ts'
 import { flagsOf, optionsFrom } from './schema.ts'
 import {
@@ -32,7 +32,7 @@ const prepareFlag = (after: readonly string[]): Flag => ({
   name: 'prepare',
   kind: 'boolean',
   group: 'options',
-  about: `Apply ${after.join(' and ')} before, so that more can be done`,
+  about: `apply ${after.join(' and ')} before, so that more can be done`,
   default: true
 })
 
@@ -62,7 +62,7 @@ function commandOf(pass: AnyPass): Command {
       const [model = ''] = given.positionals
       readable(model)
       const options = optionsFrom(own, given.values)
-      parseOptions(pass, options)
+      parseOptions(pass, options, (name) => `--${kebab(name)}`)
       const data = kinds.length > 0 ? dataOf(given) : {}
       const missing = pass.needs.find((kind) => !data.data && !(kind === 'train' ? data.train : data.calibration))
       if (missing) throw new PareError('E_DATA', `${pass.name} needs ${missing} data`, { hint: '--data PATH' })

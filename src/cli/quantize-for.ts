@@ -11,7 +11,7 @@ const presets = ['transformers-js'] as const
 /** `pare quantize-for` */
 export const command: Command = {
   name: 'quantize-for',
-  summary: 'the files that a library loads by name, for every model of a folder',
+  summary: 'make the files that a library loads by name, for every model of a folder',
   positionals: [{ name: 'transformers-js' }, { name: 'FOLDER' }],
   writes: true,
   flags: [

@@ -5,9 +5,9 @@ import { styleFor } from './style.ts'
 /** `pare targets` */
 export const command: Command = {
   name: 'targets',
-  summary: 'the places that a model can be made for',
+  summary: 'list the places that a model can be made for',
   positionals: [],
-  flags: [{ name: 'json', kind: 'boolean', group: 'output', about: 'as JSON' }],
+  flags: [{ name: 'json', kind: 'boolean', group: 'output', about: 'print JSON' }],
   run: async (given, { out, catalog: { targets, formats } }) => {
     if (given.values.get('json') === true) {
       out.write(`${JSON.stringify(targets, null, 2)}\n`)

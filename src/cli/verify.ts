@@ -30,7 +30,7 @@ const enginesFlag: Flag = {
 /** `pare verify` */
 export const command: Command = {
   name: 'verify',
-  summary: 'what a compressed model is worth: metrics, agreement, layers, speed, load time, memory',
+  summary: 'compare a compressed model with its original: metrics, layers, speed, load time, memory',
   positionals: [{ name: 'original.onnx' }, { name: 'compressed.onnx' }],
   flags: [
     dataFlag,

@@ -10,6 +10,7 @@ export type AnyPass = Pass<unknown>
 export interface PassDefinition<S extends z.ZodRawShape> {
   readonly name: string
   readonly summary: string
+  readonly group?: Pass['group']
   readonly needs?: Pass['needs']
   readonly uses?: Pass['uses']
   readonly after?: Pass['after']
@@ -24,6 +25,7 @@ export function definePass<S extends z.ZodRawShape>(p: PassDefinition<S>): Pass<
   return {
     name: p.name,
     summary: p.summary,
+    ...(p.group === undefined ? {} : { group: p.group }),
     needs: p.needs ?? [],
     uses: p.uses ?? [],
     after: p.after ?? [],

@@ -6,8 +6,8 @@ import { looksLikeModel } from './scan.ts'
 import { writeOnnx } from './write.ts'
 
 const options = z.strictObject({
-  opset: z.int().optional().describe('Opset to write, 13 and up; by default the model’s'),
-  external: z.boolean().default(false).describe('Weights in a file beside the model')
+  opset: z.int().optional().describe('opset to write, 13 and up; by default the model’s'),
+  external: z.boolean().default(false).describe('weights in a file beside the model')
 })
 
 /** The ONNX format. */

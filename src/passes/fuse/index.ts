@@ -27,7 +27,8 @@ const rules: readonly Rule[] = [
  */
 export const fuse = definePass({
   name: 'fuse',
-  summary: 'join neighbouring nodes: BatchNormalization, Mul, Add and Pad into Conv and Gemm; Transpose, Reshape, Clip',
+  summary: 'join neighbouring nodes: BatchNormalization, Mul, Add, Pad into Conv and Gemm; Transpose, Reshape, Clip',
+  group: 'graph',
   options: {},
   run: (model, _options, ctx) =>
     withTypes(model, (typed: Model) => {

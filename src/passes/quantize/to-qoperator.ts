@@ -18,7 +18,8 @@ import { matcher } from './common/select.ts'
 /** Turns quantized operators into QLinearConv, QLinearMatMul and data movement on integers. */
 export const toQoperator = definePass({
   name: 'to-qoperator',
-  summary: 'writes quantized operators as QLinearConv, QLinearMatMul and others instead of QuantizeLinear around them',
+  summary: 'write quantized operators as QLinearConv, QLinearMatMul and others, without QuantizeLinear around them',
+  group: 'integers',
   options: {
     microsoft: z
       .boolean()

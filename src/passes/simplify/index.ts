@@ -34,6 +34,7 @@ const maxRounds = 30
 export const simplify = definePass({
   name: 'simplify',
   summary: 'fold constants and shape arithmetic; drop dead, idle and repeated nodes and constants',
+  group: 'graph',
   options,
   run: (model, o, ctx) =>
     withTypes(model, async (typed) => {

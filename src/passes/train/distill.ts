@@ -30,25 +30,25 @@ const options = {
   student: z
     .string()
     .optional()
-    .describe('A model with the same inputs and outputs, trained already or not; or a network in words (.txt)'),
+    .describe('a model with the same inputs and outputs, trained already or not; or a network in words (.txt)'),
   depth: z
     .number()
     .gt(0)
     .lt(1)
     .optional()
-    .describe('Instead: the teacher with this share of its residual blocks, and its weights'),
+    .describe('instead: the teacher with this share of its residual blocks, and its weights'),
   width: z
     .number()
     .gt(0)
     .lt(1)
     .optional()
-    .describe('Instead, also with depth: the teacher with this share of its channels, the most important ones'),
+    .describe('instead, also with depth: the teacher with this share of its channels, the most important ones'),
   loss: z
     .strictObject({
-      alpha: z.number().min(0).max(1).default(0.8).describe('Share of the teacher; the rest is of the labels'),
-      temperature: z.number().min(1).max(20).default(3).describe('How much the teacher’s scores are softened'),
-      features: z.array(z.string()).default([]).describe('Values inside to match: a name, or student’s=teacher’s name'),
-      featureWeight: z.number().min(0).default(1).describe('Weight of each of them in the loss')
+      alpha: z.number().min(0).max(1).default(0.8).describe('share of the teacher; the rest is of the labels'),
+      temperature: z.number().min(1).max(20).default(3).describe('how much the teacher’s scores are softened'),
+      features: z.array(z.string()).default([]).describe('values inside to match: a name, or student’s=teacher’s name'),
+      featureWeight: z.number().min(0).default(1).describe('weight of each of them in the loss')
     })
     .prefault({}),
   ...fields
@@ -59,8 +59,8 @@ type Options = z.output<z.ZodObject<typeof options>>
 /** Trains a smaller model to say what the given one says. */
 export const distill = definePass({
   name: 'distill',
-  summary:
-    'Trains a smaller student (a file, or the model with fewer channels or residual blocks) to say what the model says; labels are optional',
+  summary: 'train a smaller student to say what the model says: from a file, or of fewer channels or blocks',
+  group: 'training',
   needs: ['train'],
   uses: ['selection'],
   options,

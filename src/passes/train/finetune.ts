@@ -12,7 +12,7 @@ import { samplesFor, type Task, taskOf } from './task.ts'
 /** Options of training for the task itself. */
 export const fitFields = {
   ...trainingFields,
-  smoothing: z.number().min(0).max(0.9).default(0).describe('Label smoothing: share given to the other classes')
+  smoothing: z.number().min(0).max(0.9).default(0).describe('label smoothing: share given to the other classes')
 } as const
 
 type FitOptions = z.output<z.ZodObject<typeof fitFields>>
@@ -20,7 +20,8 @@ type FitOptions = z.output<z.ZodObject<typeof fitFields>>
 /** Trains a float model further; zeros that are meant stay zeros. */
 export const finetune = definePass({
   name: 'finetune',
-  summary: 'Trains the weights further on your data; pruned weights stay zero',
+  summary: 'train the weights further on your data; pruned weights stay zero',
+  group: 'training',
   needs: ['train'],
   uses: ['selection'],
   options: fitFields,

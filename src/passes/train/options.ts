@@ -7,8 +7,8 @@ const share = (most: number) => z.number().min(0).max(most)
 
 /** Fields of a pass's options; each pass adds its loss. */
 export const trainingFields = {
-  epochs: z.int().min(1).max(100_000).default(3).describe('Times that all training samples are seen'),
-  batch: z.int().min(1).max(65_536).default(128).describe('Samples in a step'),
+  epochs: z.int().min(1).max(100_000).default(3).describe('times that all training samples are seen'),
+  batch: z.int().min(1).max(65_536).default(128).describe('samples in a step'),
   optimizer: z
     .strictObject({
       name: z.enum(['sgd', 'adam', 'adamw']).default('sgd').describe('sgd: with momentum'),
@@ -17,21 +17,21 @@ export const trainingFields = {
         .positive()
         .optional()
         .describe(
-          'Learning rate at its highest; by default 0.02 for sgd (0.002 in train-quantized with 4 bits and more) and 0.001 for adam and adamw'
+          'learning rate at its highest; by default 0.02 for sgd (0.002 in train-quantized with 4 bits and more) and 0.001 for adam and adamw'
         ),
-      momentum: z.number().min(0).max(0.9999).default(0.9).describe('Share of the direction that is kept'),
-      decay: z.number().min(0).max(1).default(0.0005).describe('Weight decay, of matrices and kernels only'),
+      momentum: z.number().min(0).max(0.9999).default(0.9).describe('share of the direction that is kept'),
+      decay: z.number().min(0).max(1).default(0.0005).describe('weight decay, of matrices and kernels only'),
       clip: z
         .number()
         .positive()
         .optional()
-        .describe('Longest gradient; by default 1 for models without normalization layers, which diverge easily')
+        .describe('longest gradient; by default 1 for models without normalization layers, which diverge easily')
     })
     .prefault({}),
   schedule: z
     .strictObject({
-      kind: z.enum(['cosine', 'step', 'constant']).default('cosine').describe('How the rate falls'),
-      warmup: share(1).default(0.05).describe('Share of the run in which the rate rises')
+      kind: z.enum(['cosine', 'step', 'constant']).default('cosine').describe('how the rate falls'),
+      warmup: share(1).default(0.05).describe('share of the run in which the rate rises')
     })
     .prefault({}),
   augment: z
@@ -40,16 +40,16 @@ export const trainingFields = {
         .enum(['none', 'image', 'features'])
         .default('none')
         .describe('image: pictures moved and mirrored; features: time and frequency masked'),
-      flip: z.boolean().default(true).describe('Images: mirror half of them'),
-      shift: share(1).default(0.125).describe('Most movement, as a fraction of width and height, or of time'),
-      rotate: share(180).default(0).describe('Images: most rotation, in degrees'),
-      scale: share(0.9).default(0).describe('Images: most change of size, as a fraction'),
+      flip: z.boolean().default(true).describe('images: mirror half of them'),
+      shift: share(1).default(0.125).describe('most movement, as a fraction of width and height, or of time'),
+      rotate: share(180).default(0).describe('images: most rotation, in degrees'),
+      scale: share(0.9).default(0).describe('images: most change of size, as a fraction'),
       mask: share(1)
         .optional()
-        .describe('Most of a side that is masked, as a fraction; by default nothing of images and 0.2 of features'),
+        .describe('most of a side that is masked, as a fraction; by default nothing of images and 0.2 of features'),
       noise: share(10)
         .optional()
-        .describe('Noise in standard deviations; by default 0 for images and 0.05 for features')
+        .describe('noise in standard deviations; by default 0 for images and 0.05 for features')
     })
     .prefault({}),
   ema: z
@@ -57,26 +57,26 @@ export const trainingFields = {
     .gt(0)
     .lt(1)
     .optional()
-    .describe('Keep a moving average of the weights, with this share of the old in each step (as 0.999), as the model'),
+    .describe('keep a moving average of the weights, with this share of the old in each step (as 0.999), as the model'),
   patience: z
     .int()
     .min(1)
     .optional()
-    .describe('Epochs without a better score on the held-out samples after which it stops'),
+    .describe('epochs without a better score on the held-out samples after which it stops'),
   holdout: share(0.9)
     .optional()
     .describe(
-      'Share of the labelled samples (in distill, with fewer than 100 of them, of all) that is kept from training, to choose the epoch by; 0: train on all, keep the last epoch'
+      'share of the labelled samples (in distill, with fewer than 100 of them, of all) that is kept from training, to choose the epoch by; 0: train on all, keep the last epoch'
     ),
   validateEvery: z
     .int()
     .min(1)
     .default(1)
-    .describe('Epochs from one look at the held-out samples to the next; the last epoch is always looked at'),
+    .describe('epochs from one look at the held-out samples to the next; the last epoch is always looked at'),
   keep: z
     .enum(['best', 'last'])
     .default('best')
-    .describe('Which epoch becomes the model: the best by the held-out samples, or the last')
+    .describe('which epoch becomes the model: the best by the held-out samples, or the last')
 } as const
 
 /** The common options with their defaults. */

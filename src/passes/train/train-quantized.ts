@@ -34,15 +34,18 @@ const options = {
   bits: z
     .union([8, 4, 3, 2].map((n) => z.literal(n as 8 | 4 | 3 | 2)))
     .default(8)
-    .describe('Bits of weights'),
+    .describe('bits of weights'),
   quantization: z
     .strictObject({
       activations: z
         .enum(['uint8', 'float'])
         .default('uint8')
         .describe('uint8: computes on integers; float: only the weights are stored in few bits'),
-      ranges: z.enum(['learned', 'calibrated']).default('learned').describe('Do the steps between codes train too?'),
-      keepEnds: z.boolean().default(true).describe('The first and the last layer keep 8 bits')
+      ranges: z
+        .enum(['learned', 'calibrated'])
+        .default('learned')
+        .describe('learned: the steps between codes train too'),
+      keepEnds: z.boolean().default(true).describe('the first and the last layer keep 8 bits')
     })
     .prefault({})
 } as const
@@ -52,7 +55,8 @@ type Options = z.output<z.ZodObject<typeof options>>
 /** Trains with rounded weights and activations, and quantizes. */
 export const trainQuantized = definePass({
   name: 'train-quantized',
-  summary: 'Trains with weights and activations rounded as they will be, then quantizes: for 4 bits and fewer',
+  summary: 'train with weights and activations rounded as they will be, then quantize: for 4 bits and fewer',
+  group: 'training',
   needs: ['train'],
   uses: ['calibration', 'selection'],
   after: ['simplify', 'fuse'],

@@ -8,7 +8,8 @@ const { optimizer, epochs } = fitFields
 /** Trains a model, built by hand or imported, whatever its weights were. */
 export const train = definePass({
   name: 'train',
-  summary: 'Draws the weights anew and trains the model from nothing on your data',
+  summary: 'draw the weights anew and train the model from nothing on your data',
+  group: 'training',
   needs: ['train'],
   uses: ['selection'],
   options: {

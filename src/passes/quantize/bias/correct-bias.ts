@@ -21,7 +21,8 @@ import { isRoundedLayer, referenceOf, type Twin, twinsOf } from '../common/twins
 /** Takes back, layer by layer, what rounding added to the mean of each output channel. */
 export const correctBias = definePass({
   name: 'correct-bias',
-  summary: 'takes back in the biases of a quantized model what rounding added to the mean of each channel',
+  summary: 'take back in the biases of a quantized model what rounding added to the mean of each channel',
+  group: 'accuracy',
   needs: ['calibration'],
   compares: true,
   options: {

@@ -20,7 +20,8 @@ import { raised } from './raise.ts'
 /** Stores float32 constants in a 16-bit type; the model computes in float32 as before. */
 export const castFloat = definePass({
   name: 'cast-float',
-  summary: 'stores float weights in 16 bits, to run as float32 at the same speed; or computes in float16',
+  summary: 'store float weights in 16 bits, to run as float32 at the same speed; or compute in float16',
+  group: 'storage',
   uses: ['calibration'],
   options: {
     type: z

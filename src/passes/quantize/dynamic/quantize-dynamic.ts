@@ -13,7 +13,8 @@ const byDefault = ['MatMul', 'Gemm', 'Gather']
 /** Stores weights as 8-bit integers and multiplies them with activations that are quantized at run time. */
 export const quantizeDynamic = definePass({
   name: 'quantize-dynamic',
-  summary: 'weights in 8 bits, activations quantized at run time; needs no data, but is better with some',
+  summary: 'store weights in 8 bits and quantize activations at run time; needs no data, but is better with some',
+  group: 'integers',
   uses: ['calibration'],
   options: {
     include: z

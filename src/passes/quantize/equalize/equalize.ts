@@ -23,7 +23,8 @@ import { changeLinear } from './linear-change.ts'
 /** Gives the channels between two layers weights of like size, without changing what the model computes. */
 export const equalize = definePass({
   name: 'equalize',
-  summary: 'evens out the weights of channels across layers, so that few scales fit them all; the function stays',
+  summary: 'even out the weights of channels across layers, so that few scales fit them all; the function stays',
+  group: 'accuracy',
   uses: ['calibration'],
   options: {
     clip: z

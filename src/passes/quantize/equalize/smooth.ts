@@ -24,7 +24,8 @@ import { type SmoothGroup, smoothGroups, vectorPlaces } from './smooth-groups.ts
 /** Moves large channels of activations into the weights behind them, without changing what the model computes. */
 export const smooth = definePass({
   name: 'smooth',
-  summary: 'moves the size of outlying activation channels into the weights that read them; the function stays',
+  summary: 'move the size of outlying activation channels into the weights that read them; the function stays',
+  group: 'accuracy',
   needs: ['calibration'],
   options: {
     alphas: z

@@ -24,7 +24,8 @@ const share = (about: string) => z.number().gt(0).max(1).optional().describe(abo
 /** Chooses the precision of each layer by what it costs and what it saves. */
 export const mixPrecision = definePass({
   name: 'mix-precision',
-  summary: 'Gives each layer the precision it needs, by measurement: as small or fast as a bound on the loss allows',
+  summary: 'give each layer the precision that it needs, by measurement, within a bound on the loss',
+  group: 'integers',
   uses: ['calibration', 'selection'],
   after: ['simplify', 'fuse'],
   options: {
@@ -38,37 +39,37 @@ export const mixPrecision = definePass({
       .lt(1)
       .optional()
       .meta({ format: 'share' })
-      .describe('Loss that is allowed; by default one percentage point, or any where there is a budget'),
+      .describe('loss that is allowed; by default one percentage point, or any where there is a budget'),
     budget: z
       .strictObject({
-        bytes: share('Bytes of all constants, after / before'),
-        latency: share('Latency of one sample, after / before')
+        bytes: share('bytes of all constants, after / before'),
+        latency: share('latency of one sample, after / before')
       })
       .prefault({})
-      .describe('What must be reached'),
+      .describe('what must be reached'),
     leastBytes: z
       .boolean()
       .default(false)
       .describe(
-        'The fewest bytes that keep the bound; otherwise bytes and loss are weighed within it: losing all that is allowed counts like twice the bytes'
+        'the fewest bytes that keep the bound; otherwise bytes and loss are weighed within it: losing all that is allowed counts like twice the bytes'
       ),
     types: z
       .array(z.enum(mixTypes))
       .min(1)
       .default(['float16', 'int8', 'int6', 'int5', 'palette5', 'palette4', 'int4', 'palette3'])
-      .describe(`Types to choose from beside float: ${mixTypes.join(', ')}`),
+      .describe(`types to choose from beside float: ${mixTypes.join(', ')}`),
     method: z
       .enum(['auto', 'rtn', 'hqq', 'gptq'])
       .default('auto')
-      .describe('How weights are rounded; auto: gptq with calibration data, rtn without'),
-    samples: z.int().min(1).default(3000).describe('Samples that models are measured on, at most'),
-    probes: z.int().min(1).default(64).describe('Samples that each layer alone is measured on, at most'),
-    exclude: z.array(z.string()).default([]).describe('Nodes that stay float: operator types or name patterns with *'),
-    minElements: z.int().min(1).default(128).describe('Smaller weights stay as they are'),
+      .describe('how weights are rounded; auto: gptq with calibration data, rtn without'),
+    samples: z.int().min(1).default(3000).describe('samples that models are measured on, at most'),
+    probes: z.int().min(1).default(64).describe('samples that each layer alone is measured on, at most'),
+    exclude: z.array(z.string()).default([]).describe('nodes that stay float: operator types or name patterns with *'),
+    minElements: z.int().min(1).default(128).describe('smaller weights stay as they are'),
     assignment: z
       .partialRecord(z.enum(mixTypes), z.array(z.string()))
       .optional()
-      .describe('Node names by type: what was found before, to be applied without measuring')
+      .describe('node names by type: what was found before, to be applied without measuring')
   },
   run: (model, options, ctx) => {
     const method: Method = options.method === 'auto' ? (ctx.data.calibration ? 'gptq' : 'rtn') : options.method

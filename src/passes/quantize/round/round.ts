@@ -27,7 +27,8 @@ import { replaceCodes } from './weight.ts'
 /** Chooses the codes of quantized weights by what each layer gives on data, instead of the nearest ones. */
 export const round = definePass({
   name: 'round',
-  summary: 'chooses the codes of quantized weights again, by each layer’s output on data instead of to nearest',
+  summary: 'choose the codes of quantized weights again, by the output of each layer on data instead of to nearest',
+  group: 'accuracy',
   needs: ['calibration'],
   compares: true,
   options: {

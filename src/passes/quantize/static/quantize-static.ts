@@ -29,7 +29,8 @@ const defaultBins = 2048
 /** Quantizes activations and weights to 8 bits by calibration. */
 export const quantizeStatic = definePass({
   name: 'quantize-static',
-  summary: 'computes in int8: activations by calibration, weights per channel, in the form the runtime fuses',
+  summary: 'compute in int8: activations by calibration, weights per channel, in the form that the runtime fuses',
+  group: 'integers',
   needs: ['calibration'],
   after: ['simplify', 'fuse'],
   options: {

@@ -29,12 +29,13 @@ const blockSizes = z.union([16, 32, 64, 128, 256].map((n) => z.literal(n)))
 /** Stores matrices of MatMul in NF4. */
 export const quantizeNf4 = definePass({
   name: 'quantize-nf4',
-  summary: 'Stores matrices in NF4 (bitsandbytes’ 4 bits) for MatMulBnb4, which only ONNX Runtime has',
+  summary: 'store matrices in NF4 (4 bits as bitsandbytes has them) for MatMulBnb4, which only ONNX Runtime has',
+  group: 'storage',
   options: {
-    blockSize: blockSizes.default(64).describe('Elements that share a scale'),
-    include: z.array(z.string()).default([]).describe('Only these nodes: operator types or name patterns with *'),
-    exclude: z.array(z.string()).default([]).describe('Nodes that stay float: operator types or name patterns with *'),
-    minElements: z.int().min(1).default(128).describe('Smaller matrices stay as they are')
+    blockSize: blockSizes.default(64).describe('elements that share a scale'),
+    include: z.array(z.string()).default([]).describe('only these nodes: operator types or name patterns with *'),
+    exclude: z.array(z.string()).default([]).describe('nodes that stay float: operator types or name patterns with *'),
+    minElements: z.int().min(1).default(128).describe('smaller matrices stay as they are')
   },
   run: (model, options, ctx) => {
     const plan = planNf4(model, options, ctx)

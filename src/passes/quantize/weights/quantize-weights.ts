@@ -27,7 +27,8 @@ const blockSizes = z.union([0, 16, 32, 64, 128, 256].map((n) => z.literal(n)))
 /** Stores weights in 8 bits or fewer; activations stay float. */
 export const quantizeWeights = definePass({
   name: 'quantize-weights',
-  summary: 'stores weights in 8 bits or fewer; they run as float, at float speed',
+  summary: 'store weights in 8 bits or fewer; they run as float, at float speed',
+  group: 'storage',
   uses: ['calibration'],
   options: {
     bits: bits.default(8).describe('bits of a stored weight; 3, 5 and 6 in a palette only'),
