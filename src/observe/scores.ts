@@ -8,14 +8,12 @@ import { consumers, isOutput, producer } from '../ir/graph.ts'
 import { opFor } from '../ops/index.ts'
 import type { Graph, Model, Node } from '../types.ts'
 
-const orders = new Set(['Softmax', 'LogSoftmax', 'ArgMax', 'TopK'])
-
 /** Values that reach the outputs of the model through one of these operators alone, and through moves of data. */
 export function finalScores({ graph }: Model): ReadonlySet<string> {
   const found = new Set<string>()
   for (const output of graph.outputs) {
     const ordering = producer(graph, beforeMoves(graph, output).at(-1) as string)
-    const scores = ordering && orders.has(ordering.op) ? ordering.inputs[0] : undefined
+    const scores = ordering && opFor(ordering)?.ranks ? ordering.inputs[0] : undefined
     for (const id of scores == null ? [] : beforeMoves(graph, scores)) {
       if (!isReadOnce(graph, id)) break
       found.add(id)

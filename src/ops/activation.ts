@@ -2,7 +2,7 @@
 import { attrInt } from '../ir/attrs.ts'
 import { activationGrads } from './activation.grad.ts'
 import { everyAxis, otherAxes } from './channels.ts'
-import { alone, axisOf, freeOp, sameType, withGrads } from './op.ts'
+import { alone, axisOf, freeOp, sameType, single, withGrads } from './op.ts'
 import type { Link, NodeView, Op, QuantRule } from './types.ts'
 
 const own: QuantRule = { inputs: [0], output: 'own' }
@@ -28,10 +28,11 @@ export const activationOps: readonly Op[] = withGrads(activationGrads, [
   alike('Relu', { quant: { ...own, clamp: () => ({ low: 0, high: Number.POSITIVE_INFINITY }) }, homogeneous: alone }),
   alike('Sigmoid', { quant: { ...probability, thresholds: true }, meaning: 'scores' }),
   alike('LeakyRelu', { quant: own, homogeneous: alone }),
-  along('Softmax', { quant: probability, meaning: 'scores' }),
-  along('LogSoftmax', { meaning: 'scores' }),
+  along('Softmax', { quant: probability, meaning: 'scores', ranks: true }),
+  along('LogSoftmax', { meaning: 'scores', ranks: true }),
   along('Hardmax', { meaning: 'scores' }),
-  ...['Celu', 'Elu', 'Gelu', 'HardSigmoid', 'HardSwish', 'Mish', 'Selu', 'Shrink'].map((name) => alike(name)),
+  alike('Celu', single),
+  ...['Elu', 'Gelu', 'HardSigmoid', 'HardSwish', 'Mish', 'Selu', 'Shrink'].map((name) => alike(name)),
   alike('PRelu', { starts: [undefined, 0.25], homogeneous: alone }),
   ...['Softplus', 'Softsign', 'Swish', 'Tanh', 'ThresholdedRelu'].map((name) => alike(name))
 ])

@@ -86,7 +86,7 @@ export const contribOps: readonly Op[] = withGrads(activationGrads, [
   freeOp('QLinearWhere', { domain, infer: inferWhere, codes: 'values' }),
   freeOp('QLinearConcat', { domain, infer: inferConcat, codes: 'values' }),
   freeOp('QLinearReduceMean', { domain, infer: inferReduce, codes: 'values' }),
-  freeOp('GatherBlockQuantized', { domain, infer: inferGatherBlocks, codes: 'weights' }),
+  freeOp('GatherBlockQuantized', { domain, infer: inferGatherBlocks, codes: 'weights', precision: 'half' }),
   freeOp('ReorderInput', { domain: blocked, infer: inferReorderInput }),
   freeOp('ReorderOutput', { domain: blocked, infer: inferReorderOutput })
 ])

@@ -18,6 +18,7 @@ import {
   normalFor,
   numbersOf,
   shapeOf,
+  single,
   tensorType,
   unknownDims,
   withGrads
@@ -162,7 +163,7 @@ export const convOps: readonly Op[] = withChannels(
       { weight: 1, dtype: () => 'int32' },
       { codes: 'values', linear: (n) => convLinear(n, { weight: 1 }) }
     ),
-    conv('QLinearConv', onCodes, codesLinear),
+    conv('QLinearConv', onCodes, { ...codesLinear, ...single }),
     conv('DeformConv', { weight: 1, dtype: first }, { weights: [filters] }),
     {
       name: 'ConvTranspose',

@@ -7,7 +7,7 @@ import type { Dim, DType } from '../types.ts'
 import { everyAxis } from './channels.ts'
 import { binaryContent, contentOver, inType, unaryContent } from './content.ts'
 import { elementwiseGrads } from './elementwise.grad.ts'
-import { broadcast, contentOf, dtypeOf, elementsOf, freeOp, shapeOf, tensorType, withGrads } from './op.ts'
+import { broadcast, contentOf, dtypeOf, elementsOf, freeOp, shapeOf, single, tensorType, withGrads } from './op.ts'
 import type { Known, NodeFacts, NodeView, Op, QuantRule } from './types.ts'
 
 const both: QuantRule = { inputs: [0, 1], output: 'own' }
@@ -106,7 +106,8 @@ export const elementwiseOps: readonly Op[] = withGrads(elementwiseGrads, [
   ...[...unary, ...unaryToo].map((name) => alike(name, { infer: inferUnary })),
   alike('Add', { infer: inferBroadcast, quant: { ...both, fewestCodes: 2, sums: true }, homogeneous: [[0, 1]] }),
   alike('Mul', { infer: inferBroadcast, quant: both, homogeneous: [[0], [1]] }),
-  ...[...broadcasting, 'Max', 'Mean', 'Min', 'Sum'].map((name) => alike(name, { infer: inferBroadcast })),
+  ...[...broadcasting, 'Mean', 'Sum'].map((name) => alike(name, { infer: inferBroadcast })),
+  ...['Max', 'Min'].map((name) => alike(name, { infer: inferBroadcast, ...single })),
   alike('Pow', { infer: inferPow }),
   alike('Cast', { infer: inferCast }),
   alike('CastLike', { infer: inferCast }),

@@ -5,7 +5,7 @@ import { dtypeOfCode } from '../ir/dtype-code.ts'
 import { isInteger, tensor, toNumbers } from '../ir/tensor.ts'
 import type { Dim, DType, Tensor } from '../types.ts'
 import { anyDtype } from './elementwise.ts'
-import { dtypeOf, elementsOf, freeOp, maxContent, shapeOf, tensorType } from './op.ts'
+import { dtypeOf, elementsOf, freeOp, maxContent, shapeOf, single, tensorType } from './op.ts'
 import { shapeInput } from './shape.ts'
 import type { Known, NodeView, Op } from './types.ts'
 
@@ -78,13 +78,13 @@ function inferMultinomial(n: NodeView): readonly Known[] {
   return [tensorType(dtype, [shapeOf(n, 0)?.[0] ?? unknownDim, attrInt(n.node, 'sample_size', 1)])]
 }
 
-const drawn = { impure: true } as const
+const drawn = { impure: true, ...single } as const
 
 export const generateOps: readonly Op[] = [
-  freeOp('Constant', { infer: inferConstant }),
+  freeOp('Constant', { infer: inferConstant, ...single }),
   freeOp('ConstantOfShape', { infer: inferConstantOfShape }),
-  freeOp('Range', { infer: inferRange }),
-  freeOp('EyeLike', { infer: inferLike }),
+  freeOp('Range', { infer: inferRange, ...single }),
+  freeOp('EyeLike', { infer: inferLike, ...single }),
   freeOp('RandomNormal', { infer: inferRandom, ...drawn }),
   freeOp('RandomUniform', { infer: inferRandom, ...drawn }),
   freeOp('RandomNormalLike', { infer: inferLike, ...drawn }),

@@ -14,6 +14,7 @@ import {
   freeOp,
   numbersOf,
   shapeOf,
+  single,
   tensorType,
   withGrads
 } from './op.ts'
@@ -126,7 +127,7 @@ export const indexingOps: readonly Op[] = withGrads(indexingGrads, [
   freeOp('Scatter', { infer: inferScatter }),
   freeOp('ScatterElements', { infer: inferScatter }),
   freeOp('ScatterND', { infer: inferScatter }),
-  freeOp('TopK', { infer: inferTopK }),
+  freeOp('TopK', { infer: inferTopK, ranks: true, ...single }),
   freeOp('NonZero', { infer: inferNonZero }),
   freeOp('Compress', { infer: inferCompress }),
   freeOp('Unique', { infer: inferUnique }),

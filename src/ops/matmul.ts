@@ -10,7 +10,7 @@ import { einsumCost, inferEinsum } from './einsum.ts'
 import { matrixLinear, type Places } from './linear.ts'
 import { matmulChannels } from './matmul.channels.ts'
 import { matmulGrads } from './matmul.grad.ts'
-import { broadcast, dtypeOf, fail, normalFor, shapeOf, tensorType, withGrads } from './op.ts'
+import { broadcast, dtypeOf, fail, normalFor, shapeOf, single, tensorType, withGrads } from './op.ts'
 import type { Cost, Known, NodeFacts, NodeView, Op, QuantRule, WeightPlace } from './types.ts'
 import { times, volume } from './window.ts'
 
@@ -88,12 +88,13 @@ function matMul(name: string, form: MatMulForm, rest: Partial<Op> = {}): Op {
   return { name, infer: (n) => inferMatMul(n, form), cost: (n) => matMulCost(n, form), ...rest }
 }
 
-const packed = (name: string): Op => ({
+const packed = (name: string, o: Partial<Op> = {}): Op => ({
   name,
   domain: microsoft,
   infer: inferPacked,
   codes: 'weights',
-  cost: (n) => ({ macs: times(volume(n.outputs[0]), attrInt(n.node, 'K', 0)) })
+  cost: (n) => ({ macs: times(volume(n.outputs[0]), attrInt(n.node, 'K', 0)) }),
+  ...o
 })
 
 const columns: WeightPlace = { input: 1, axis: () => -1 }
@@ -134,7 +135,7 @@ export const matmulOps: readonly Op[] = withChannels(
     matMul(
       'QLinearMatMul',
       { a: 0, b: 3, dtype: (n) => dtypeOf(n, 7) ?? dtypeOf(n, 0) },
-      { codes: 'values', ...matrix(3) }
+      { codes: 'values', ...matrix(3), ...single }
     ),
     matMul('FusedMatMul', { a: 0, b: 1, dtype: first }, { domain: microsoft, weights: [turnedColumns], ...matrix(1) }),
     matMul('TransposeMatMul', { a: 0, b: 1, dtype: first }, { domain: microsoft, ...matrix(1) }),
@@ -171,7 +172,7 @@ export const matmulOps: readonly Op[] = withChannels(
       codes: 'values',
       ...matrix(3, 6)
     },
-    packed('MatMulNBits'),
+    packed('MatMulNBits', { precision: 'half' }),
     packed('MatMulBnb4'),
     { name: 'Einsum', infer: inferEinsum, cost: einsumCost },
     {

@@ -8,6 +8,9 @@ import { elementCount, ints, isInteger, toNumbers } from '../ir/tensor.ts'
 import type { Dim, DType, Node } from '../types.ts'
 import type { Cost, Grad, Known, NodeFacts, NodeView, Op, Start } from './types.ts'
 
+/** Of operators that keep float32 in a model that computes in float16. */
+export const single = { precision: 'single' } as const
+
 /** Contents longer than this are not followed. */
 export const maxContent = 64
 

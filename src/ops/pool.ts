@@ -6,7 +6,7 @@ import { addDims, mulDims, unknownDim } from '../base/dim.ts'
 import { attrInt, attrInts } from '../ir/attrs.ts'
 import type { Dim } from '../types.ts'
 import { batchAndChannels } from './channels.ts'
-import { alone, contentOf, dtypeOf, fail, free, isGiven, shapeOf, tensorType, withGrads } from './op.ts'
+import { alone, contentOf, dtypeOf, fail, free, isGiven, shapeOf, single, tensorType, withGrads } from './op.ts'
 import { poolGrads } from './pool.grad.ts'
 import type { Known, Link, NodeView, Op } from './types.ts'
 import {
@@ -109,11 +109,12 @@ export const poolOps: readonly Op[] = withGrads(poolGrads, [
   whole('GlobalMaxPool', { channels: batchAndChannels, homogeneous: alone }),
   whole('GlobalLpPool', { channels: batchAndChannels }),
   { name: 'MaxUnpool', infer: inferUnpool, cost: free },
-  { name: 'MaxRoiPool', infer: (n) => inferRegions(n, attrInts(n.node, 'pooled_shape') ?? []), cost: free },
+  { name: 'MaxRoiPool', infer: (n) => inferRegions(n, attrInts(n.node, 'pooled_shape') ?? []), cost: free, ...single },
   {
     name: 'RoiAlign',
     infer: (n) => inferRegions(n, [attrInt(n.node, 'output_height', 1), attrInt(n.node, 'output_width', 1)]),
-    cost: free
+    cost: free,
+    ...single
   },
   pool('QLinearAveragePool', { domain: microsoft, codes: 'values' }),
   whole('QLinearGlobalAveragePool', { domain: microsoft, codes: 'values' }),

@@ -2,7 +2,7 @@
 import { attrInt } from '../ir/attrs.ts'
 import { dtypeOfCode } from '../ir/dtype-code.ts'
 import { everyAxis, into, link, otherAxes, out } from './channels.ts'
-import { axisOf, dtypeOf, freeOp, isGiven, shapeOf, tensorType, withGrads } from './op.ts'
+import { axisOf, dtypeOf, freeOp, isGiven, shapeOf, single, tensorType, withGrads } from './op.ts'
 import { quantGrads } from './quant.grad.ts'
 import type { Known, Link, NodeView, Op } from './types.ts'
 
@@ -34,9 +34,9 @@ const microsoft = 'com.microsoft'
 
 /** Quantizing and back. */
 export const quantOps: readonly Op[] = withGrads(quantGrads, [
-  freeOp('QuantizeLinear', { infer: inferQuantize, channels: roundedChannels, codes: 'values' }),
-  freeOp('DequantizeLinear', { infer: inferDequantize, channels: roundedChannels, codes: 'weights' }),
-  freeOp('DynamicQuantizeLinear', { infer: inferDynamic, codes: 'values' }),
+  freeOp('QuantizeLinear', { infer: inferQuantize, channels: roundedChannels, codes: 'values', ...single }),
+  freeOp('DequantizeLinear', { infer: inferDequantize, channels: roundedChannels, codes: 'weights', ...single }),
+  freeOp('DynamicQuantizeLinear', { infer: inferDynamic, codes: 'values', ...single }),
   freeOp('QuantizeLinear', { domain: microsoft, infer: inferQuantize, codes: 'values' }),
   freeOp('DequantizeLinear', { domain: microsoft, infer: inferDequantize, codes: 'weights' })
 ])

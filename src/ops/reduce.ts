@@ -12,6 +12,7 @@ import {
   freeOp,
   givenAxes,
   shapeOf,
+  single,
   tensorType,
   unknownDims,
   withGrads
@@ -92,8 +93,8 @@ export const reduceOps: readonly Op[] = withGrads(reduceGrads, [
       ...(name === 'Max' || name === 'Min' ? { quant: { inputs: [0], output: 'same' as const } } : {})
     })
   ),
-  freeOp('ArgMax', { infer: inferArg, channels: argChannels }),
+  freeOp('ArgMax', { infer: inferArg, channels: argChannels, ranks: true }),
   freeOp('ArgMin', { infer: inferArg, channels: argChannels }),
-  freeOp('CumSum', { infer: inferCumulative }),
+  freeOp('CumSum', { infer: inferCumulative, ...single }),
   freeOp('CumProd', { infer: inferCumulative })
 ])

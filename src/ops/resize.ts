@@ -7,7 +7,19 @@ import { attrFloats, attrInts, attrString } from '../ir/attrs.ts'
 import { toFloats } from '../ir/tensor.ts'
 import type { Dim } from '../types.ts'
 import { axesOfData, into, link, out, sizeAt } from './channels.ts'
-import { axisOf, contentOf, dtypeOf, fail, freeOp, isGiven, shapeOf, tensorType, unknownDims, withGrads } from './op.ts'
+import {
+  axisOf,
+  contentOf,
+  dtypeOf,
+  fail,
+  freeOp,
+  isGiven,
+  shapeOf,
+  single,
+  tensorType,
+  unknownDims,
+  withGrads
+} from './op.ts'
 import { resizeGrads } from './resize.grad.ts'
 import type { Known, Link, NodeView, Op } from './types.ts'
 import { floorDiv } from './window.ts'
@@ -106,7 +118,8 @@ export const resizeOps: readonly Op[] = withGrads(resizeGrads, [
   freeOp('Resize', {
     infer: inferResize,
     channels: resizeChannels,
-    quant: { inputs: [0], output: 'same' }
+    quant: { inputs: [0], output: 'same' },
+    ...single
   }),
   freeOp('Upsample', { infer: (n) => inferUpsample(n) }),
   freeOp('Upsample', { domain: 'com.microsoft.nchwc', infer: (n) => inferUpsample(n, attrInts) }),

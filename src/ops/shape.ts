@@ -211,14 +211,20 @@ export const shapeOps: readonly Op[] = withChannels(
   withGrads(shapeGrads, [
     freeOp('Shape', { infer: inferShape }),
     freeOp('Size', { infer: inferSize }),
-    freeOp('Reshape', { infer: inferReshape, quant: moves }),
-    freeOp('Flatten', { infer: inferFlatten, quant: moves }),
-    freeOp('Transpose', { infer: inferTranspose, quant: moves }),
-    freeOp('Squeeze', { infer: inferSqueeze, quant: moves }),
-    freeOp('Unsqueeze', { infer: inferUnsqueeze, quant: moves }),
+    freeOp('Reshape', { infer: inferReshape, quant: moves, elements: 'inOrder' }),
+    freeOp('Flatten', { infer: inferFlatten, quant: moves, elements: 'inOrder' }),
+    freeOp('Transpose', { infer: inferTranspose, quant: moves, elements: 'moved' }),
+    freeOp('Squeeze', { infer: inferSqueeze, quant: moves, elements: 'inOrder' }),
+    freeOp('Unsqueeze', { infer: inferUnsqueeze, quant: moves, elements: 'inOrder' }),
     freeOp('Expand', { infer: inferExpand, quant: moves }),
     freeOp('Tile', { infer: inferTile, quant: moves }),
-    freeOp('Identity', { infer: (n) => [n.inputs[0]], quant: moves, homogeneous: alone, idle: true }),
+    freeOp('Identity', {
+      infer: (n) => [n.inputs[0]],
+      quant: moves,
+      elements: 'inOrder',
+      homogeneous: alone,
+      idle: true
+    }),
     freeOp('Dropout', { infer: inferDropout, quant: moves, train: dropoutTrain, idle: true })
   ])
 )

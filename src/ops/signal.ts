@@ -3,7 +3,7 @@ import { addDims, mulDims, unknownDim } from '../base/dim.ts'
 import { attrInt } from '../ir/attrs.ts'
 import { dtypeOfCode } from '../ir/dtype-code.ts'
 import type { Dim } from '../types.ts'
-import { axisOf, contentOf, dtypeOf, freeOp, isGiven, numbersOf, shapeOf, tensorType } from './op.ts'
+import { axisOf, contentOf, dtypeOf, freeOp, isGiven, numbersOf, shapeOf, single, tensorType } from './op.ts'
 import type { Known, NodeView, Op } from './types.ts'
 import { floorDiv } from './window.ts'
 
@@ -51,8 +51,8 @@ const inferMel = (n: NodeView): readonly (Known | undefined)[] => [
 
 /** Signal processing. */
 export const signalOps: readonly Op[] = [
-  { name: 'DFT', infer: inferDft },
-  { name: 'STFT', infer: inferStft },
-  freeOp('MelWeightMatrix', { infer: inferMel }),
-  ...['HannWindow', 'HammingWindow', 'BlackmanWindow'].map((name) => freeOp(name, { infer: inferWindow }))
+  { name: 'DFT', infer: inferDft, ...single },
+  { name: 'STFT', infer: inferStft, ...single },
+  freeOp('MelWeightMatrix', { infer: inferMel, ...single }),
+  ...['HannWindow', 'HammingWindow', 'BlackmanWindow'].map((name) => freeOp(name, { infer: inferWindow, ...single }))
 ]

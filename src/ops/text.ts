@@ -3,7 +3,7 @@
 import { unknownDim } from '../base/dim.ts'
 import { greatest } from '../base/extremes.ts'
 import { attrInts, attrStrings } from '../ir/attrs.ts'
-import { broadcast, freeOp, shapeOf, tensorType } from './op.ts'
+import { broadcast, freeOp, shapeOf, single, tensorType } from './op.ts'
 import type { Known, NodeView, Op } from './types.ts'
 
 const inferConcat = (n: NodeView): readonly Known[] => [
@@ -34,6 +34,6 @@ export const textOps: readonly Op[] = [
   freeOp('StringConcat', { infer: inferConcat }),
   freeOp('StringSplit', { infer: inferSplit }),
   freeOp('StringNormalizer', { infer: inferNormalizer }),
-  freeOp('TfIdfVectorizer', { infer: inferTfIdf }),
+  freeOp('TfIdfVectorizer', { infer: inferTfIdf, ...single }),
   freeOp('RegexFullMatch', { infer: (n) => [tensorType('bool', shapeOf(n, 0))] })
 ]

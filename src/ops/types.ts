@@ -219,6 +219,15 @@ export interface Op {
   readonly branches?: true
   /** What its output is at the end of a model: scores of classes, or a description of the input such as an embedding. */
   readonly meaning?: 'scores' | 'features'
+  /** The output holds the elements of the first input: in the same order, or moved to other places. */
+  readonly elements?: 'inOrder' | 'moved'
+  /** Only the order of the elements of its first input counts, at least along one axis. */
+  readonly ranks?: true
+  /**
+   * `single`: in a model that computes in float16 it keeps float32, for want of a float16 form or because it needs the range
+   * or the precision. Absent: operators of the default domain have a float16 form, others are not known to; `half` says so.
+   */
+  readonly precision?: 'single' | 'half'
   /** Results are drawn or carried from outside: never folded, never merged. */
   readonly impure?: true
 }

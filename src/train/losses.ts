@@ -6,11 +6,13 @@
  *   mse            mean over elements of (y − t)²
  *   features       the same for a value inside the model, through a learned 1×1 map where the teacher's is wider
  */
+
 import { PareError } from '../base/errors.ts'
 import { rng } from '../base/random.ts'
 import { attrInt } from '../ir/attrs.ts'
 import { elementCount, scalar, tensor } from '../ir/tensor.ts'
 import { algebra, indicator, range, reshape, sumOver, transpose } from '../ops/grad.ts'
+import { opFor } from '../ops/index.ts'
 import type { Ref } from '../ops/types.ts'
 import type { Node, Tensor } from '../types.ts'
 import type { TrainingGraph } from './graph.ts'
@@ -116,14 +118,13 @@ function logitsOf(g: TrainingGraph, id: string): Ref {
 
 function softmaxBehind(g: TrainingGraph, id: string): Node | undefined {
   let node = g.nodes.find((n) => n.outputs.includes(id))
-  for (let i = 0; node && views.has(node.op) && i < 4; i++) node = g.nodes.find((n) => n.outputs[0] === node?.inputs[0])
+  for (let i = 0; node && opFor(node)?.elements === 'inOrder' && i < 4; i++)
+    node = g.nodes.find((n) => n.outputs[0] === node?.inputs[0])
   if (!node || (node.op !== 'Softmax' && node.op !== 'LogSoftmax')) return undefined
   const shape = g.value(node.inputs[0] as string).shape
   const axis = attrInt(node, 'axis', -1)
   return (axis < 0 ? axis + shape.length : axis) === 1 ? node : undefined
 }
-
-const views: ReadonlySet<string> = new Set(['Reshape', 'Flatten', 'Squeeze', 'Identity'])
 
 const meanOfSamples = (g: TrainingGraph, perElement: Ref, samples: number): Ref =>
   algebra(g).mul(sumOver(g, perElement, range(perElement.shape.length)), 1 / samples)

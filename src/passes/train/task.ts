@@ -1,4 +1,5 @@
 /** What a model is for, as far as its loss is concerned, and the samples to train and to choose by. */
+
 import { PareError, stopIfAborted } from '../../base/errors.ts'
 import type { LabelledDataset } from '../../data/arrays.ts'
 import { noLabel } from '../../data/labels.ts'
@@ -7,6 +8,7 @@ import { subset } from '../../data/split.ts'
 import { attrInt } from '../../ir/attrs.ts'
 import { producer } from '../../ir/graph.ts'
 import { isFloat } from '../../ir/tensor.ts'
+import { opFor } from '../../ops/index.ts'
 import { inferShapes } from '../../ops/infer.ts'
 import type { Context, Dataset, Metric, Model, Value } from '../../types.ts'
 
@@ -36,12 +38,10 @@ const isScores = ({ dtype, shape }: Value): boolean =>
   shape[1] >= 2 &&
   shape.slice(2).every((d) => d === 1)
 
-const views = new Set(['Reshape', 'Flatten', 'Squeeze', 'Identity'])
-
 /** The input of the Softmax over classes that makes an output, or the output itself. */
 function logitsBehind({ graph }: Model, output: string): string {
   let node = producer(graph, output)
-  while (node && views.has(node.op)) node = producer(graph, node.inputs[0] ?? '')
+  while (node && opFor(node)?.elements === 'inOrder') node = producer(graph, node.inputs[0] ?? '')
   const isSoftmax = node && /^(Log)?Softmax$/.test(node.op) && [1, -1].includes(attrInt(node, 'axis', -1))
   return (isSoftmax && node?.inputs[0]) || output
 }

@@ -2,18 +2,20 @@
  * Float weights in 16 bits. Stored only: W → Cast(W₁₆) : the runtime folds the Cast of a constant when it loads the model, so
  * what runs is the float32 kernel. float16: 11 significant bits, |w| ≤ 65504; bfloat16: 8 bits, the range of float32.
  */
+
 import { z } from 'zod'
 import { PareError } from '../../../base/errors.ts'
 import { codeOfDtype } from '../../../ir/dtype-code.ts'
 import { editGraph, mapGraphs, takenIds } from '../../../ir/edit.ts'
 import { allGraphs, constants, consumers } from '../../../ir/graph.ts'
 import { elementCount, tensor, toFloats } from '../../../ir/tensor.ts'
+import { opFor } from '../../../ops/index.ts'
 import { inferShapes } from '../../../ops/infer.ts'
 import type { Context, Graph, Model, Node, Tensor } from '../../../types.ts'
 import { definePass } from '../../pass.ts'
 import { matcher } from '../common/select.ts'
 import { computeInHalf, guardedConstants, isCast, keptNodes } from './compute.ts'
-import { exactOps, largestHalf, type Narrow, reasonNotNarrow, vanishing } from './narrow.ts'
+import { largestHalf, type Narrow, reasonNotNarrow, vanishing } from './narrow.ts'
 import { valuesBeyond } from './overflow.ts'
 import { raised } from './raise.ts'
 
@@ -87,7 +89,11 @@ function castGraph(graph: Graph, how: How): Graph {
       for (const v of constants(graph)) {
         const readers = consumers(graph, v.id)
         if (v.data.dtype !== 'float32' || elementCount(v.data.shape) < how.minElements || readers.length === 0) continue
-        if (readers.some((n) => exactOps.has(n.op) || isCast(n) || n.domain !== undefined || how.isExcluded(n)))
+        if (
+          readers.some(
+            (n) => opFor(n)?.precision === 'single' || isCast(n) || n.domain !== undefined || how.isExcluded(n)
+          )
+        )
           continue
         const reason = reasonNotNarrow(v.data, how.type)
         if (reason) {

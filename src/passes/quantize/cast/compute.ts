@@ -5,56 +5,21 @@
  * float16: 11 significant bits, largest 65504, least 2⁻²⁴. Small constants outside are bounds and guards (−3.4e38 of a
  * mask, 1e-12 under a root): they become ±65504 and ±2⁻²³. Weights outside keep the nodes that read them in float32.
  */
+
 import { attrInt, subgraphs, tensorAttr } from '../../../ir/attrs.ts'
 import { codeOfDtype } from '../../../ir/dtype-code.ts'
 import { type Draft, editGraph, mapGraphs, takenIds } from '../../../ir/edit.ts'
 import { allGraphs, constant, isInput, opName, producer } from '../../../ir/graph.ts'
 import { elementCount, tensor, toFloats } from '../../../ir/tensor.ts'
+import { opFor } from '../../../ops/index.ts'
 import { viewOf } from '../../../ops/infer.ts'
 import type { Known } from '../../../ops/types.ts'
 import type { Graph, Model, Node, Tensor, Value } from '../../../types.ts'
 import { once } from '../common/once.ts'
 import { keptForJoins } from './joins.ts'
-import { exactOps, largestHalf, reasonNotNarrow } from './narrow.ts'
+import { largestHalf, reasonNotNarrow } from './narrow.ts'
 
 const leastGuard = 2 ** -23
-
-/** Operators that keep float32: without a float16 form in ONNX, or known to need the range or the precision. */
-const floatOps: ReadonlySet<string> = new Set([
-  'Bernoulli',
-  'BlackmanWindow',
-  'Celu',
-  'Constant',
-  'CumSum',
-  'DFT',
-  'DequantizeLinear',
-  'DynamicQuantizeLinear',
-  'EyeLike',
-  'HammingWindow',
-  'HannWindow',
-  'Max',
-  'MaxRoiPool',
-  'MelWeightMatrix',
-  'Min',
-  'Multinomial',
-  'NonMaxSuppression',
-  'QLinearConv',
-  'QLinearMatMul',
-  'QuantizeLinear',
-  'RandomNormal',
-  'RandomNormalLike',
-  'RandomUniform',
-  'RandomUniformLike',
-  'Range',
-  'Resize',
-  'RoiAlign',
-  'STFT',
-  'TfIdfVectorizer',
-  'TopK'
-])
-
-/** Operators outside the default domain whose tensors may all be float16. */
-const halfContrib: ReadonlySet<string> = new Set(['com.microsoft:MatMulNBits', 'com.microsoft:GatherBlockQuantized'])
 
 export interface ComputeOptions {
   readonly minElements: number
@@ -94,7 +59,8 @@ function reasonToKeep(model: Model, graph: Graph, node: Node, o: ComputeOptions)
   const known = [...view.inputs, ...view.outputs]
   if (!known.some((v) => isSingle(v)) && known.every((v, i) => !values[i] || v?.dtype !== undefined)) return undefined
   if (o.isExcluded(node)) return 'it is excluded'
-  if (node.domain === undefined ? floatOps.has(name) : !halfContrib.has(name)) return `${name} keeps float32`
+  const { precision } = opFor(node) ?? {}
+  if (precision === 'single' || (node.domain !== undefined && precision !== 'half')) return `${name} keeps float32`
   if (values.some((id, i) => id && (known[i]?.type !== 'tensor' || known[i]?.dtype === undefined)))
     return 'types around it are not known'
   if (node.op === 'LayerNormalization' && node.outputs.some((id, i) => i > 0 && id))
@@ -295,7 +261,7 @@ function storeConstant(h: Here, v: Value): void {
     return
   }
   const readers = d.consumers(v.id)
-  const isExact = readers.some((n) => exactOps.has(n.op) || o.isExcluded(n)) || d.isOutput(v.id)
+  const isExact = readers.some((n) => opFor(n)?.precision === 'single' || o.isExcluded(n)) || d.isOutput(v.id)
   if (!isLarge || isExact || !readers.length || reasonNotNarrow(data, 'float16')) return
   const id = d.addConstant(tensor('float16', data.shape, toFloats(data)), halfName(v.id))
   castBack(h, v, id)

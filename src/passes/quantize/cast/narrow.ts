@@ -7,16 +7,6 @@ import type { Tensor } from '../../../types.ts'
 
 export type Narrow = 'float16' | 'bfloat16'
 
-/** Operators whose float constants are quantization parameters, or must be float32 as they are. */
-export const exactOps: ReadonlySet<string> = new Set([
-  'DequantizeLinear',
-  'DynamicQuantizeLinear',
-  'QLinearConv',
-  'QLinearMatMul',
-  'QuantizeLinear',
-  'Resize'
-])
-
 /** Largest finite float16. */
 export const largestHalf = 65504
 

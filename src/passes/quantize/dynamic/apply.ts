@@ -17,7 +17,7 @@ import type { AttrInput, Attrs, Graph, Model, Node, Tensor } from '../../../type
 import { biasPlace, shiftBias, shiftedBias } from '../../biases.ts'
 import { scaleTensor } from '../common/codes.ts'
 import { once } from '../common/once.ts'
-import { type DynamicNode, type DynamicPlan, moves } from './plan.ts'
+import { type DynamicNode, type DynamicPlan, isMove } from './plan.ts'
 import type { Encoded } from './weights.ts'
 
 /**
@@ -326,11 +326,11 @@ function removeMoves(s: State, graph: Graph): void {
     if (id == null) return false
     if (s.weights.has(id)) return true
     const maker = s.makers.get(id)
-    return maker !== undefined && moves.has(opName(maker)) && isMoved(maker.inputs[0])
+    return maker !== undefined && isMove(maker) && isMoved(maker.inputs[0])
   }
   for (const node of [...graph.nodes].reverse()) {
     const id = node.outputs[0] as string
-    if (!moves.has(opName(node)) || !isMoved(node.inputs[0]) || producer(graph, id) !== node) continue
+    if (!isMove(node) || !isMoved(node.inputs[0]) || producer(graph, id) !== node) continue
     if (s.d.consumers(id).length === 0 && !s.d.isOutput(id)) s.d.remove(node)
   }
 }

@@ -1,7 +1,9 @@
 /** Which nodes become dynamic int8, with which weights, and why others do not. Looks at types and uses, not at values. */
+
 import { attrInt } from '../../../ir/attrs.ts'
 import { allGraphs, constant, opName, producer } from '../../../ir/graph.ts'
 import { elementCount } from '../../../ir/tensor.ts'
+import { opFor } from '../../../ops/index.ts'
 import { viewOf } from '../../../ops/infer.ts'
 import type { NodeView } from '../../../ops/types.ts'
 import type { Context, DynamicRow, Graph, Model, Node, Target } from '../../../types.ts'
@@ -164,14 +166,14 @@ function rootOf(model: Model, graph: Graph, id: string | null | undefined): stri
     const here = at
     if (graphs.some((g) => constant(g, here))) return here
     const maker: Node | undefined = producer(graph, here) ?? graphs.flatMap((g) => producer(g, here) ?? [])[0]
-    if (!maker || !moves.has(opName(maker))) return undefined
+    if (!maker || !isMove(maker)) return undefined
     at = maker.inputs[0]
   }
   return undefined
 }
 
-/** Reorderings that weights are followed through. */
-export const moves: ReadonlySet<string> = new Set(['Identity', 'Reshape', 'Transpose'])
+/** Does a node only move elements? Weights are followed through such. */
+export const isMove = (node: Node): boolean => opFor(node)?.elements !== undefined
 
 function weightFor(
   id: string,
