@@ -391,6 +391,9 @@ export interface Dataset {
   readonly sha256?: string
   /** How samples are read where the user did not say it, for the report. */
   readonly notes?: readonly string[]
+  /** Positions of each sample (tokens of a text), where samples differ in them: one of median length stands for all in times and work. */
+  readonly lengths?: readonly number[]
+  /** Of at most `batch` samples each, as many as are asked for where samples are alike in length. */
   batches(o: { readonly batch: number; readonly indices?: readonly number[] }): AsyncIterable<Batch>
 }
 

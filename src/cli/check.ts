@@ -94,6 +94,7 @@ const inputFlags = [
   'train-data',
   'labels',
   'preprocess',
+  'tokenizer',
   'recipe',
   'reference',
   'metric'
@@ -137,7 +138,9 @@ export function judgedOf(given: Parsed): { readonly judged?: readonly string[] }
 export function dataOf(given: Parsed): JobData {
   const shared = {
     ...(given.values.has('preprocess') ? { preprocess: text(given, 'preprocess') } : {}),
-    ...(given.values.has('labels') ? { labels: readable(text(given, 'labels') ?? '') } : {})
+    ...(given.values.has('labels') ? { labels: readable(text(given, 'labels') ?? '') } : {}),
+    ...(given.values.has('tokenizer') ? { tokenizer: readable(text(given, 'tokenizer') ?? '') } : {}),
+    ...(given.values.has('max-length') ? { maxLength: maxLengthOf(given) } : {})
   }
   const one = (flag: string): DataDescription | undefined => {
     const path = text(given, flag)
@@ -145,7 +148,7 @@ export function dataOf(given: Parsed): JobData {
   }
   const [data, evaluation, calibration, train] = ['data', 'eval-data', 'calibration-data', 'train-data'].map(one)
   if (!data && !evaluation && !calibration && !train)
-    for (const flag of ['preprocess', 'labels', 'metric', 'output', 'max-drop'])
+    for (const flag of ['preprocess', 'labels', 'tokenizer', 'max-length', 'metric', 'output', 'max-drop'])
       if (given.values.has(flag))
         throw new PareError('E_USAGE', `--${flag} needs data to work on`, { hint: '--data PATH' })
   return {
@@ -154,6 +157,12 @@ export function dataOf(given: Parsed): JobData {
     ...(calibration ? { calibration } : {}),
     ...(train ? { train } : {})
   }
+}
+
+function maxLengthOf(given: Parsed): number {
+  const length = given.values.get('max-length') as number
+  if (length < 1) throw new PareError('E_USAGE', `--max-length takes 1 or more, not ${length}`)
+  return length
 }
 
 /** A path, or two separated by a comma (IDX images and labels). */
@@ -210,14 +219,15 @@ export function shellLine(argv: readonly string[]): string {
 const again = (given: Parsed, names: readonly string[]): string[] =>
   names.flatMap((name) => (given.values.has(name) ? [`--${kebab(name)}`, String(given.values.get(name))] : []))
 
+const readingNames = ['preprocess', 'labels', 'tokenizer', 'max-length'] as const
+
 /** The command that makes the same model from the recipe of a report. */
 export function replayLine(given: Parsed, model: string, out: string, report: string, catalog: Catalog): string {
   const names = [
     'data',
     'eval-data',
     'calibration-data',
-    'preprocess',
-    'labels',
+    ...readingNames,
     'metric',
     'output',
     'max-drop',
@@ -232,7 +242,7 @@ export function replayLine(given: Parsed, model: string, out: string, report: st
 /** The command that verifies a result on the data that was given, as it was read. */
 export function verifyLine(given: Parsed, model: string, out: string): string {
   if (formatOfFile(model)?.weightless) return shellLine(['compress', out, '--data', 'PATH'])
-  const flags = again(given, ['eval-data', 'data', 'preprocess', 'labels', 'metric', 'output'])
+  const flags = again(given, ['eval-data', 'data', ...readingNames, 'metric', 'output'])
   return shellLine(['verify', model, out, ...(flags.length > 0 ? flags : ['--data', 'PATH'])])
 }
 

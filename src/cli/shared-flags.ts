@@ -58,7 +58,10 @@ export const placeFlags: readonly Flag[] = [
 const data = (name: string, about: string): Flag => ({ name, kind: 'text', hint: 'PATH', group: 'data', about })
 
 /** The data of a command. */
-export const dataFlag = data('data', 'a folder of pictures, .npz, .npy, IDX, or a .js/.mjs module')
+export const dataFlag = data(
+  'data',
+  'a folder of pictures, .npz, .npy, IDX, texts (.txt, .jsonl), or a .js/.mjs module'
+)
 /** What metrics are taken on. */
 export const evalDataFlag = data('eval-data', 'data of its own for every metric that is reported')
 /** What ranges are taken from. */
@@ -89,7 +92,23 @@ export const readingFlags: readonly Flag[] = [
     group: 'data',
     about: 'imagenet, tf, unit, none, or a file { scale, mean, std, resize, crop, layout }'
   },
-  { name: 'labels', kind: 'text', hint: 'FILE', group: 'data', about: 'class names, one a line, for folders by class' }
+  { name: 'labels', kind: 'text', hint: 'FILE', group: 'data', about: 'class names, one a line, for folders by class' },
+  {
+    name: 'tokenizer',
+    kind: 'text',
+    hint: 'FILE',
+    group: 'data',
+    about: 'for texts: tokenizer.json, or the vocab.txt of a BERT',
+    default: 'the one beside the model'
+  },
+  {
+    name: 'max-length',
+    kind: 'whole',
+    hint: 'N',
+    group: 'data',
+    about: 'for texts: tokens at most; longer texts are cut',
+    default: 'what the files of the tokenizer say, else 512'
+  }
 ]
 
 /** What a model is judged by. */

@@ -8,11 +8,17 @@ export interface DataDescription {
   readonly preprocess?: string | Readonly<Record<string, unknown>> | undefined
   /** Path of a list of class names, one a line. */
   readonly labels?: string | undefined
+  /** Of texts: path of a tokenizer.json or vocab.txt; by default the one beside the model. */
+  readonly tokenizer?: string | undefined
+  /** Of texts: tokens at most. */
+  readonly maxLength?: number | undefined
 }
 
 /** Schema of a `DataDescription`. */
 export const dataDescription: z.ZodType<DataDescription> = z.strictObject({
   path: z.string().min(1),
   preprocess: z.union([z.string().min(1), z.record(z.string(), z.unknown())]).optional(),
-  labels: z.string().min(1).optional()
+  labels: z.string().min(1).optional(),
+  tokenizer: z.string().min(1).optional(),
+  maxLength: z.int().min(1).optional()
 })

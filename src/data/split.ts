@@ -6,11 +6,12 @@ import type { LabelledDataset } from './arrays.ts'
 
 /** The samples of `indices`, in that order; nothing is copied. */
 export function subset(dataset: LabelledDataset, indices: readonly number[]): LabelledDataset {
-  const { labels } = dataset
+  const { labels, lengths } = dataset
   return {
     size: indices.length,
     labelled: dataset.labelled,
     ...(labels && { labels: indices.map((i) => labels[i] as number) }),
+    ...(lengths && { lengths: indices.map((i) => lengths[i] as number) }),
     ...(dataset.sha256 !== undefined && { sha256: dataset.sha256 }),
     batches: ({ batch, indices: picked }) =>
       dataset.batches({ batch, indices: picked ? picked.map((i) => indices[i] as number) : indices })

@@ -1,4 +1,4 @@
-/** Opens what `--data` names: a folder of pictures, .npz, .npy, IDX, or a module. */
+/** Opens what `--data` names: a folder of pictures, .npz, .npy, IDX, texts, or a module. */
 import { createHash } from 'node:crypto'
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { basename, dirname, extname, join } from 'node:path'
@@ -14,9 +14,10 @@ import { parseClassNames } from '../data/labels.ts'
 import { isNpy, parseNpy } from '../data/npy.ts'
 import { readNpz } from '../data/npz.ts'
 import { type Preprocess, parsePreprocess, presets } from '../data/preprocess.ts'
+import { parseTexts, textDataset, textInputs } from '../data/text.ts'
 import { wholeInputs } from '../runtime/batches.ts'
 import type { Bytes, Tensor } from '../types.ts'
-import { fileBytes, sha256File } from './files.ts'
+import { fileBytes, readText, sha256File } from './files.ts'
 import { loadDataset } from './modules.ts'
 
 export interface OpenDataOptions {
@@ -26,11 +27,12 @@ export interface OpenDataOptions {
   readonly partly?: boolean | undefined
   /** Modules run code: true only for a path that the user typed on the command line. */
   readonly modules?: boolean | undefined
+  /** The model's file: its tokenizer lies beside it. */
+  readonly model?: string | undefined
 }
 
 type Arrays = ReadonlyMap<string, () => Tensor>
 
-const maxTextBytes = 64 * 2 ** 20
 /** Arrays up to this size are held in memory; larger `.npy` files stay on disk. */
 const heldBytes = 64 * 2 ** 20
 
@@ -42,6 +44,8 @@ export async function openDataset(
 ): Promise<LabelledDataset> {
   const { path } = description
   const preprocess = readPreprocess(description.preprocess)
+  if (isTexts(path)) return fromTexts(description, inputs, o)
+  refuseTextOptions(description)
   const pair = idxPair(path)
   if (pair) return fromArrays(pair, description, inputs, preprocess, o)
   if (!existsSync(path)) throw new PareError('E_FILE', 'no such file or folder', { where: path })
@@ -90,15 +94,51 @@ function readArrays(bytes: Bytes, where: string): Arrays {
   if (isZip(head)) return readNpz(bytes, where)
   if (isNpy(head)) return new Map([['x', () => parseNpy(bytes.length > heldBytes ? bytes : toArray(bytes), where)]])
   if (isGzip(head) || isIdx(head)) return new Map([['x', () => parseIdx(toArray(bytes), where)]])
-  const later = /\.(wav|jsonl|csv)$/i.test(where)
+  const later = /\.(wav|csv)$/i.test(where)
   throw new PareError(
     later ? 'E_UNSUPPORTED' : 'E_DATA',
     later ? 'data of this kind cannot be read yet' : 'not data that can be read',
     {
       where,
-      hint: 'a folder of pictures, .npz, .npy, IDX (.gz), or a .js/.mjs module'
+      hint: 'a folder of pictures, .npz, .npy, IDX (.gz), texts (.txt, .jsonl), or a .js/.mjs module'
     }
   )
+}
+
+// ---------------------------------------------------------------- texts
+
+const isTexts = (path: string): boolean => /\.(txt|jsonl|ndjson)$/i.test(path)
+
+async function fromTexts(
+  description: DataDescription,
+  inputs: readonly ModelInput[],
+  o: OpenDataOptions
+): Promise<LabelledDataset> {
+  const { path, labels, tokenizer, maxLength } = description
+  if (description.preprocess !== undefined)
+    throw new PareError('E_OPTION', 'nothing to preprocess: texts become token ids', { where: '--preprocess' })
+  const where = basename(path)
+  textInputs(inputs, where)
+  const texts = parseTexts(readText(path), !/\.txt$/i.test(path), where)
+  // Loaded where there are texts.
+  const { openTokenizer } = await import('./tokenizer.ts')
+  const encoder = await openTokenizer({ path: tokenizer, maxLength, model: o.model })
+  const identity = [await sha256File(path), encoder.sha256, String(encoder.most.tokens)].join('\n')
+  return textDataset(texts, encoder, inputs, {
+    ...{ where, classes: o.classes, partly: o.partly },
+    classNames: labels === undefined ? undefined : parseClassNames(readText(labels)),
+    sha256: createHash('sha256').update(identity).digest('hex')
+  })
+}
+
+/** Throws `E_OPTION` for what is said of texts where there are none. */
+function refuseTextOptions({ path, tokenizer, maxLength }: DataDescription): void {
+  if (tokenizer === undefined && maxLength === undefined) return
+  throw new PareError('E_OPTION', 'a tokenizer is for texts', {
+    where: tokenizer === undefined ? '--max-length' : '--tokenizer',
+    facts: { data: path },
+    hint: 'texts are files .txt, one a line, or .jsonl'
+  })
 }
 
 async function fromFolder(
@@ -177,12 +217,4 @@ function readPreprocess(given: DataDescription['preprocess']): Preprocess | unde
     throw new PareError('E_OPTION', 'not a JSON file', { where: given, cause, facts: { why: String(cause) } })
   }
   return parsePreprocess(content, given)
-}
-
-/** A whole small file as text. */
-function readText(path: string): string {
-  const bytes = fileBytes(path)
-  if (bytes.length > maxTextBytes)
-    throw new PareError('E_LIMIT', `a file of ${bytes.length} bytes; at most ${maxTextBytes} are read`, { where: path })
-  return new TextDecoder().decode(toArray(bytes))
 }

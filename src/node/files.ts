@@ -25,6 +25,8 @@ import { outputFormat, standard } from './catalog.ts'
 
 /** Files up to this size are read at once. */
 const wholeBytes = 64 * 1024 * 1024
+/** Files of text are read up to this size. */
+const maxTextBytes = 64 * 1024 * 1024
 /** Unit of copying and hashing. */
 const chunkBytes = 8 * 1024 * 1024
 
@@ -46,6 +48,14 @@ export function fileBytes(path: string): Bytes {
     length: stats.size,
     slice: (from = 0, to = stats.size) => guarded(path, 'read', () => readPart(path, stats, from, to))
   }
+}
+
+/** A whole small file as text. Throws `E_FILE`, `E_LIMIT`. */
+export function readText(path: string): string {
+  const bytes = fileBytes(path)
+  if (bytes.length > maxTextBytes)
+    throw new PareError('E_LIMIT', `a file of ${bytes.length} bytes; at most ${maxTextBytes} are read`, { where: path })
+  return new TextDecoder().decode(bytes.slice())
 }
 
 function readPart(path: string, known: Stats, from: number, to: number): Uint8Array {

@@ -113,10 +113,21 @@ export async function* runs(dataset: Dataset, how: Batching, o: RunsOptions): As
   }
 }
 
-/** The first run, filled up. Throws `E_DATA` when there are no samples. */
+/**
+ * The first run, filled up; of one sample that of median length, where samples differ in length. Throws `E_DATA` when there
+ * are no samples.
+ */
 export async function firstRun(dataset: Dataset, how: Batching, indices?: readonly number[]): Promise<Run> {
-  for await (const run of runs(dataset, how, { rest: 'fill', ...(indices ? { indices } : {}) })) return run
+  const picked = indices ?? (how.size === 1 || how.isFixed ? typical(dataset) : undefined)
+  for await (const run of runs(dataset, how, { rest: 'fill', ...(picked ? { indices: picked } : {}) })) return run
   throw new PareError('E_DATA', 'there are no samples')
+}
+
+/** The first sample of median length. */
+function typical({ lengths }: Dataset): readonly number[] | undefined {
+  if (!lengths || lengths.length === 0) return undefined
+  const sorted = [...lengths].sort((a, b) => a - b)
+  return [lengths.indexOf(sorted[Math.floor((sorted.length - 1) / 2)] as number)]
 }
 
 /** A model's inputs, by name; what else the data has is left out. Throws `E_DATA_SHAPE` for missing inputs. */

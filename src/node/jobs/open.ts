@@ -127,7 +127,10 @@ function formatText({ origin }: Model, formats: readonly AnyFormat[]): string {
 export async function openData(d: DataDescription, o: Opened, partly = false): Promise<LabelledDataset> {
   // Loaded only where there is data: `inspect` starts without the readers of data.
   const { openDataset } = await import('../dataset.ts')
-  return openDataset(d, o.inputs, { classes: classCount(o.outputs), partly, modules: true })
+  return openDataset(d, o.inputs, {
+    ...{ classes: classCount(o.outputs), partly, modules: true },
+    model: o.report.model.path
+  })
 }
 
 /** What a job judges by: the asked metric or the one that fits, first; with labels of class scores, top-5 beside top-1. */

@@ -177,7 +177,7 @@ async function dataFor(job: Job, models: readonly Loaded[], notes: string[]): Pr
   const misfits: PareError[] = []
   for (const m of models)
     try {
-      out.set(m, await openDataset(given, askedInputs(m.model), { modules: true }))
+      out.set(m, await openDataset(given, askedInputs(m.model), { modules: true, model: m.path }))
     } catch (error) {
       if (!(error instanceof PareError) || (error.code !== 'E_DATA_SHAPE' && error.code !== 'E_DATA')) throw error
       misfits.push(error)
