@@ -1,5 +1,5 @@
 /** What ONNX Runtime's CPU and WebAssembly providers have in common. */
-import type { DynamicRow, Form, IntegerRow } from '../types.ts'
+import type { DynamicRow, Form, IntegerRow, Target } from '../types.ts'
 
 const values: IntegerRow['types'] = [{ values: 'uint8' }, { values: 'int8' }]
 
@@ -28,7 +28,7 @@ const moves = (op: string, rest: Partial<IntegerRow> = {}): IntegerRow => ({ op,
  * Operators that it turns, between DequantizeLinear and QuantizeLinear, into an integer kernel or pure data movement.
  * Softmax is left out: 256 codes are too few for probabilities, and it is cheap in float.
  */
-export const integerRows: readonly IntegerRow[] = [
+const integerRows: readonly IntegerRow[] = [
   { op: 'Conv', ...weighted, bias: 'int32' },
   { op: 'Gemm', ...weighted, bias: 'int32', needsZeroPoint: true, floatOutput: true },
   { op: 'MatMul', ...weighted, needsZeroPoint: true, floatOutput: true },
@@ -57,7 +57,7 @@ export const integerRows: readonly IntegerRow[] = [
 ]
 
 /** ConvInteger with int8 weights does not load everywhere. */
-export const dynamicRows: readonly DynamicRow[] = [
+const dynamicRows: readonly DynamicRow[] = [
   { op: 'MatMul', weights: ['int8', 'uint8'] },
   { op: 'Gemm', weights: ['int8', 'uint8'] },
   { op: 'Gather', weights: ['int8', 'uint8'] },
@@ -66,17 +66,19 @@ export const dynamicRows: readonly DynamicRow[] = [
 ]
 
 /** It quantizes their weights when a session is created, with one scale for all channels. */
-export const takenOver: readonly string[] = ['Conv', 'ConvTranspose', 'Gemm']
+const takenOver: readonly string[] = ['Conv', 'ConvTranspose', 'Gemm']
 
 /** Every form that folds to a plain float constant while a session is created. */
-export const onnxForms: readonly Form[] = [
-  'plain',
-  'foldable',
-  'palette',
-  'gap',
-  'bitmap',
-  'blocks',
-  'qdq',
-  'nbits',
-  'auto'
-]
+const onnxForms: readonly Form[] = ['plain', 'foldable', 'palette', 'gap', 'bitmap', 'blocks', 'qdq', 'nbits', 'auto']
+
+/** What its targets share. */
+export const onnxRuntime = {
+  format: 'onnx',
+  opset: { min: 7, max: 25 },
+  operators: 'all',
+  elements: 'all',
+  integer: integerRows,
+  dynamic: dynamicRows,
+  takesOver: takenOver,
+  forms: onnxForms
+} as const satisfies Partial<Target>
