@@ -1,4 +1,4 @@
-/** Which samples serve what. */
+/** Deals the samples of a job out to calibration, selection, test and training. */
 import { PareError } from '../../base/errors.ts'
 import type { DataDescription } from '../../data/description.ts'
 import { besidesSelection, type Parts, splitData } from '../../data/split.ts'
@@ -11,21 +11,21 @@ import { syntheticDataset } from './synthetic.ts'
 
 const syntheticSamples = 64
 
-/** Data by what it serves. */
+/** The samples of a job, by purpose. */
 export interface JobParts extends Parts {
   readonly synthetic: boolean
-  /** Samples of their own for passes that train. */
+  /** Samples for passes that train; no other part holds them. */
   readonly train?: Dataset
-  /** What the test part was taken from. */
+  /** The samples from which the test part was taken. */
   readonly all: Dataset
   readonly report: NonNullable<Report['data']>
-  /** What was made up where there is no data. */
+  /** Notes on inputs that were made up because there is no data. */
   readonly guessed: readonly string[]
 }
 
 /**
- * The parts of the data for a job that chooses between models. `--data` is split by the seed; a part that was given data
- * of its own takes those instead. A job without any data gets random inputs, drawn by the seed. Throws what opening data throws.
+ * The parts of the data for a job that chooses between models. `--data` is split by the seed. A part whose own flag names
+ * data takes that data instead. A job without data gets random inputs, drawn by the seed. Throws what opening data throws.
  */
 export async function partsOf(job: Job, o: Opened): Promise<JobParts> {
   const { data, evaluation, calibration, train } = job.data ?? {}
@@ -36,7 +36,7 @@ export async function partsOf(job: Job, o: Opened): Promise<JobParts> {
   const own = evaluation && evaluation !== main ? await openData(evaluation, o) : undefined
   const split = splitData(all, job.seed ?? 0)
   const calibrating = calibration && calibration !== main ? await openData(calibration, o) : split.calibration
-  // With data of its own to test on, the part that would have tested is the larger one to choose by.
+  // Where --eval-data names the test part, the test share of --data, the larger one, becomes the selection part.
   const parts: Parts = own
     ? { calibration: calibrating, selection: split.test, test: own }
     : { calibration: calibrating, selection: split.selection, test: split.test }
@@ -88,8 +88,8 @@ export async function testData(
 }
 
 /**
- * Data for a pass on its own: calibration and selection of `--data`, and training of its own or all but the selection; all
- * of it where the pass says itself what it holds out.
+ * Data for a single pass. `--data` is split into calibration and selection. `--train-data` is for training; without it,
+ * training gets all of `--data` but the selection, or all of it where the pass itself holds samples out.
  */
 export async function passData(
   job: Job,
@@ -97,7 +97,7 @@ export async function passData(
 ): Promise<{
   readonly data: { calibration?: Dataset; selection?: Dataset; train?: Dataset }
   readonly report?: Report['data']
-  /** How samples are read where the user did not say it. */
+  /** Notes on how samples are read where no flag says it. */
   readonly notes?: readonly string[]
 }> {
   const { data, calibration, train } = job.data ?? {}
@@ -118,7 +118,7 @@ export async function passData(
   }
 }
 
-/** Do the passes say themselves what they hold out? Throws `E_OPTION` where one would choose by what another trains on. */
+/** Do the passes hold samples out themselves? Throws `E_OPTION` where one would choose by samples that another trains on. */
 function holdsOut(recipe: Recipe): boolean {
   const holding = recipe.find(([, { holdout }]) => holdout !== undefined)
   if (!holding) return false

@@ -1,4 +1,6 @@
-/** `quantize-for`: the files that a library loads by name, for every model of a folder, each checked against its original. */
+/**
+ * `quantize-for`: the files that a library loads by name, for every model of a folder, each checked against its original.
+ */
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { PareError, stopIfAborted } from '../../base/errors.ts'
@@ -32,12 +34,12 @@ import { type Runners, runnersFor } from '../runtimes.ts'
 import { version } from '../version.ts'
 import { webHint } from '../web-runner.ts'
 
-/** Samples that a file is compared with its original on. */
+/** How many samples a file is compared with its original on. */
 const sampleCount = 6
 
 interface Loaded extends FolderModel {
   readonly model: Model
-  /** Weights beside it included. */
+  /** Bytes of the file and of the weights beside it. */
   readonly bytes: number
   readonly isExternal: boolean
 }
@@ -53,7 +55,7 @@ interface Work {
   readonly notes: string[]
 }
 
-/** Makes the family of every model. Files are put in place together, at the end; those that failed their check are not. */
+/** Makes all types of every model. The files that passed their check are put in place together, at the end. */
 export async function quantizeForJob(job: Job, hooks: JobHooks): Promise<JobResult> {
   const folder = job.model
   const found = modelsIn(folder)
@@ -169,7 +171,7 @@ const unmade = (m: FolderModel, dtype: PresetDtype, failed: string): Made => ({
   ...{ recipe: [], runs: [], refusals: [], notes: [], failed }
 })
 
-/** The user's data for every model whose inputs it has. Throws why it fits none. */
+/** The user's data, for each model whose inputs it holds. Throws the reason where it fits no model. */
 async function dataFor(job: Job, models: readonly Loaded[], notes: string[]): Promise<ReadonlyMap<Loaded, Dataset>> {
   const given = job.data?.data
   const out = new Map<Loaded, Dataset>()
@@ -194,7 +196,7 @@ async function firstSamples(data: Dataset): Promise<Values[]> {
   return out
 }
 
-/** Inputs of their own shapes, one by one; those without elements have no peaks to look for, where there are others. */
+/** Made inputs, each run alone because its shape is its own. Runs without elements are left out where others have some. */
 function datasetOf(samples: readonly Values[]): Dataset {
   const isFull = (x: Values): boolean => Object.values(x).every((t) => elementCount(t.shape) > 0)
   const used = samples.some(isFull) ? samples.filter(isFull) : samples
@@ -209,7 +211,7 @@ function datasetOf(samples: readonly Values[]): Dataset {
   }
 }
 
-/** What the original gives in every engine that runs it; why not, where onnxruntime-node does not. */
+/** The original's outputs in each engine that runs it, or the reason why onnxruntime-node does not run it. */
 async function referencesOf(m: Loaded, samples: readonly Values[], work: Work): Promise<readonly Reference[] | string> {
   const { engines, hooks, notes, job } = work
   const out: Reference[] = []
@@ -280,7 +282,10 @@ const isOfTheModel = ({ code }: PareError): boolean =>
   code === 'E_DATA' ||
   code === 'E_DATA_SHAPE'
 
-/** In every engine that ran the original; a file that runs in float16 also as a processor with float16 would run it. */
+/**
+ * Compares a file with its original in each engine that ran the original. A float16 file is also run as a processor with
+ * float16 arithmetic would run it.
+ */
 async function runsOf(
   dtype: PresetDtype,
   path: string,
@@ -297,7 +302,7 @@ async function runsOf(
   return runs
 }
 
-/** transformers.js is told by `config.json` alone how many files of weights lie beside a model. */
+/** The note for transformers.js, which reads only in `config.json` how many files of weights lie beside a model. */
 function weightNotes(files: readonly Made[], config: FolderConfig): string[] {
   const wrong = files.flatMap((f): [string, number][] => {
     const is = f.isExternal ? 1 : 0

@@ -1,4 +1,7 @@
-/** Values that only linear layers read, with those layers, and where a factor per channel of such a value can be folded. */
+/**
+ * Groups of linear layers that read the same value, and the nodes whose constants can divide that value by a factor per
+ * channel.
+ */
 import { type GraphView, graphView } from '../../../ir/graph.ts'
 import { elementCount } from '../../../ir/tensor.ts'
 import { factorSets } from '../../../ops/ask.ts'
@@ -14,11 +17,14 @@ export interface SmoothGroup {
   readonly rank: number
   readonly channels: number
   readonly readers: readonly LinearLayer[]
-  /** Outputs of the nodes that divide x by the factors, in the order of the graph; none: a Mul is put in. */
+  /**
+   * Outputs of the nodes whose constants take the factors, so that x comes out divided, in the order of the graph. Empty:
+   * a Mul is inserted.
+   */
   readonly fold: readonly string[]
 }
 
-/** Every group, in the order of the graph; layers that cannot be in one are refused. */
+/** All groups, in the order of the graph. Calls `refuse` for every layer that cannot be in one. */
 export function smoothGroups(
   graph: Graph,
   isWanted: (node: Node) => boolean,
@@ -61,15 +67,19 @@ interface Channels {
   readonly channels: number
 }
 
-/** The nodes whose constants take the factors of a value that nothing but its readers reads; none where that cannot be. */
+/**
+ * The nodes whose constants can take the factors of x; empty where there are none, or where other nodes than `readers`
+ * read x.
+ */
 function foldOf(g: GraphView, x: string, readers: readonly LinearLayer[], c: Channels): readonly string[] {
   if (g.isOutput(x) || g.consumers(x).length !== readers.length) return []
   return folds(g, x, c) ?? []
 }
 
 /**
- * The same of a value, the earlier nodes first: the linear layer that makes it; or a node whose output is multiplied where
- * some of its inputs are, which are constants of a number per channel, and at most one value that can be multiplied too.
+ * The nodes whose constants, multiplied per channel, multiply the value `id`; the earlier nodes first. Either the linear
+ * layer that makes the value, or a node with a set of inputs that carry a factor to its output (`homogeneous`): in that set,
+ * constants with one number per channel are multiplied, and at most one other value, for which the same is asked.
  */
 function folds(g: GraphView, id: string, c: Channels): readonly string[] | undefined {
   const node = g.producer(id)
@@ -93,7 +103,7 @@ function folds(g: GraphView, id: string, c: Channels): readonly string[] | undef
   return undefined
 }
 
-/** Has the output, and so has what it is made from, the channels along the same axis? */
+/** Do the node's output and the value `from` both have these channels along this axis? */
 const keeps = (g: GraphView, node: Node, { axis, channels }: Channels, from?: string): boolean =>
   [from, node.outputs[0]].every((id) => id === undefined || g.value(id)?.shape?.at(axis) === channels)
 
@@ -103,7 +113,7 @@ function isVector(g: GraphView, id: string, { axis, channels }: Channels): boole
   return axis === -1 && shape !== undefined && shape.at(-1) === channels && elementCount(shape) === channels
 }
 
-/** The inputs of a node that takes factors: constants with one number per channel, which are all multiplied. */
+/** Input positions of the constants that are multiplied in a node that takes factors: those with one number per channel. */
 export function vectorPlaces(g: GraphView, node: Node, channels: number): readonly number[] {
   const set = factorSets(g, node).find((all) =>
     all.some((i) => isVector(g, node.inputs[i] ?? '', { axis: -1, channels }))

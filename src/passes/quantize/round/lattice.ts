@@ -1,11 +1,14 @@
 /**
- * Rounding by the layer's output: of all rows v whose elements lie on their grids, one with small (v − t) H (v − t)ᵀ,
- * H = E[x xᵀ] (see gram.ts). Coordinate descent: with g = H(v − t), the best v_k alone is the grid's nearest to
- * v_k − g_k / H_kk, after which g += Δ·H_k; sweeps end when nothing moves, in a row that no single change improves. Then
- * pairs of elements move by one value each wherever that pays, in rows that are short enough to look at all pairs.
- * Started from the row as it was and from GPTQ's, the better one is kept, so the result is never worse than either.
- * A scale s of elements v = s·c is fitted by the same measure: s ← s − cᵀg / cᵀHc, which never makes it worse either.
- * With inputs that have moved from x to x̂, t = w + w·E[(x − x̂)x̂ᵀ]·H⁻¹ answers x̂ as w answered x.
+ * Rounds the rows of a weight so that the layer's output changes little. t is a row as it should be, v the row with every
+ * element on its grid, and the error of v is (v − t) H (v − t)ᵀ with H = E[x xᵀ] (see gram.ts).
+ *
+ * 1. Coordinate descent. With g = H(v − t), the best value of element k alone is the grid value nearest to v_k − g_k / H_kk;
+ *    a change Δ of v_k adds Δ·H_k to g. Sweeps end when no single change lowers the error.
+ * 2. Pairs. In rows short enough to look at all pairs, two elements move by one grid value each where that lowers the error.
+ *
+ * Both start twice, from the row that was given and from the row that GPTQ makes, and the better result is kept: it is never
+ * worse than either start. A scale s of elements v = s·c is fitted by the same error, s ← s − cᵀg / cᵀHc, which cannot
+ * raise it. Where the layer's inputs have changed from x to x̂, t = w + w·E[(x − x̂)x̂ᵀ]·H⁻¹ gives on x̂ what w gave on x.
  */
 import { assert } from '../../../base/errors.ts'
 import { gptq, inverseRoot } from '../weights/gptq.ts'
@@ -14,18 +17,18 @@ import { gptq, inverseRoot } from '../weights/gptq.ts'
 export interface Grid {
   /** The nearest value that the element at `k` of row `r` may take. */
   nearest(r: number, k: number, x: number): number
-  /** What lies between neighbouring values there. */
+  /** The distance between neighbouring values there. */
   step(r: number, k: number): number
   /** Elements that must stay 0. */
   isFixed(r: number, k: number): boolean
 }
 
-/** Rows of weights with the second moments of what they are multiplied by. */
+/** Rows of weights, with the second moments of the inputs that they multiply. */
 export interface Rows {
   readonly k: number
   /** k × k, row-major, damped. */
   readonly h: Float64Array
-  /** What the rows should be, one after the other. */
+  /** The rows as they should be, one after the other. */
   readonly target: Float64Array
 }
 
@@ -91,7 +94,7 @@ function errorOf({ k, target }: Rows, v: Float64Array, r: number, g: Float64Arra
   return Math.max(0, sum)
 }
 
-/** The better of two starts for every row: as it was, and GPTQ's; both after descent. */
+/** Descends from two starts for every row, the given one and GPTQ's, and keeps the better result. */
 export function roundRows(rows: Rows, start: Float64Array, grid: Grid, sweeps: number): Float64Array {
   const { k, h, target } = rows
   assert(start.length === target.length && h.length === k * k, `rows of ${k} with ${h.length} moments`)
@@ -105,7 +108,7 @@ export function roundRows(rows: Rows, start: Float64Array, grid: Grid, sweeps: n
   return out
 }
 
-/** Rows of a layer times the pairs of a row, up to which pairs are tried. */
+/** Pairs are tried in layers of at most so many rows × k² (k: elements of a row). */
 const mostPairs = 2 ** 20
 
 /** Descent on one row in place; returns its error. */
@@ -138,7 +141,10 @@ function singles({ k, h }: Rows, v: Float64Array, grid: Grid, r: number, g: Floa
   }
 }
 
-/** For every element the partner with which a step each pays most; true where any moved. */
+/**
+ * Moves each element together with the partner that lowers the error most, one grid value each. Returns whether any
+ * moved.
+ */
 function pairs({ k, h }: Rows, v: Float64Array, grid: Grid, r: number, g: Float64Array): boolean {
   // Two steps for each element, up and down; 0 where there is no value.
   const steps = new Float64Array(2 * k)
@@ -170,7 +176,7 @@ function pairs({ k, h }: Rows, v: Float64Array, grid: Grid, r: number, g: Float6
   return moved
 }
 
-/** The step that pays most together with step `a`; −1 where none does. */
+/** The step that lowers the error most together with step `a`; −1 where none lowers it. */
 function partner(a: number, k: number, h: Float64Array, steps: Float64Array, costs: Float64Array): number {
   const [i, d, cost] = [a >> 1, steps[a] as number, costs[a] as number]
   if (d === 0) return -1

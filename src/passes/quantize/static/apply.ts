@@ -43,11 +43,14 @@ interface State {
   readonly model: Model
   readonly plan: StaticPlan
   readonly d: Draft
-  /** Constants and dequantized constants made so far, by what they are. */
+  /** Ids of the constants and dequantized constants made so far, by a key of their content. */
   readonly made: Map<string, string>
 }
 
-/** Takes the clamps out: what made their input makes their output. Returns old → new name of those outputs. */
+/**
+ * Removes the clamps: the node that made the input of a clamp makes its output instead. Returns the old and the new id of
+ * each such value.
+ */
 function removeClamps(d: Draft, clamps: readonly string[]): ReadonlyMap<string, string> {
   const renamed = new Map<string, string>()
   for (const to of clamps) {
@@ -89,9 +92,9 @@ function quantizeValues(s: State, outputs: readonly string[]): void {
 }
 
 /**
- * A runtime that takes over a float operator between DequantizeLinear and QuantizeLinear, over Relu and Clip too, makes an
- * integer kernel of its own out of it and loses the precision it was left in float for. A Max that changes no code keeps
- * it away.
+ * Keeps a node in float. Some runtimes turn a float operator between DequantizeLinear and QuantizeLinear into an integer
+ * kernel by themselves, also where a Relu or Clip lies between, and lose the precision for which the pass left it in float.
+ * A Max with the value of the lowest code, which changes no code, keeps them from it: it is put before the QuantizeLinear.
  */
 function guarded(s: State, p: Parameters, id: string): string {
   const { d } = s
@@ -113,7 +116,7 @@ function renameData(n: Node, plan: NodePlan | undefined, from: string, to: strin
   return { ...n, inputs: n.inputs.map((id, i) => (id === from && plan?.data.includes(i) ? to : id)) }
 }
 
-/** The producer makes a fresh id, so that a dequantized value can have the graph output's name. */
+/** Gives the producer's output a fresh id, so that the dequantized value can have the name of the graph output. */
 function renameOutput(d: Draft, id: string): string {
   const maker = d.producer(id)
   assert(maker, `nothing makes ${id}`)
@@ -124,13 +127,13 @@ function renameOutput(d: Draft, id: string): string {
   return fresh
 }
 
-/** Node names are the ids of their outputs: short, and found again in the runtime's graph. */
+/** A node is named by the id of its output: a short name that the runtime's optimised graph keeps. */
 function addNode(d: Draft, op: string, inputs: readonly string[], output: string, a: Attrs = {}): string {
   d.addNode({ name: output, op, inputs, outputs: [output], attrs: a })
   return output
 }
 
-/** Scale and zero point, shared by all that have the same. */
+/** The constants of a scale and a zero point; equal ones are made once. */
 function parameterIds(s: State, p: Parameters): string[] {
   const scale = once(s.made, `scale ${p.scale}`, () => s.d.addConstant(tensor('float32', [], [p.scale]), 's'))
   const zero = once(s.made, `zero ${p.dtype} ${p.zeroPoint}`, () =>
@@ -139,7 +142,10 @@ function parameterIds(s: State, p: Parameters): string[] {
   return [scale, zero]
 }
 
-/** Gives data that has codes of another scale those of the output; before values are quantized under their own. */
+/**
+ * Makes the second set of codes of inputs under another scale than the output's. Runs before values are quantized under
+ * their own scale.
+ */
 function requantize(s: State, n: NodePlan, positions: readonly number[], output: string): void {
   const { d } = s
   const node = d.producer(output)
@@ -177,10 +183,10 @@ function quantizeConstants(s: State, n: NodePlan, output: string): void {
   d.replace(node, { ...node, inputs, attrs: own })
 }
 
-/** Those of Gemm are in weight and bias. */
+/** Removes alpha and beta of a Gemm: its planned weight and bias hold them already. */
 const withoutFactors = ({ alpha: _a, beta: _b, ...rest }: Attrs): Attrs => rest
 
-/** A constant operand, by given parameters or by its own range. */
+/** The codes of a constant operand, under the given scale and zero point or under those of its own range. */
 function constantOf(s: State, id: string, given?: Parameters): string {
   return once(s.made, `constant ${id}${given ? ` ${given.scale} ${given.zeroPoint}` : ''}`, () => {
     const data = s.d.constant(id)
@@ -213,7 +219,7 @@ function weightOf(s: State, w: WeightNumbers, node: Node, needsZeroPoint = false
 const zeros = (s: State, shape: readonly number[]): string =>
   once(s.made, `zeros int8 ${shape}`, () => s.d.addConstant(tensor('int8', shape, new Int8Array(shape[0] ?? 1)), 'z'))
 
-/** Zero points of constants are 0, and left out where they can be. */
+/** The zero point of a constant is 0; it is spelled out only where the kernel needs it. */
 function dequantized(
   s: State,
   c: { readonly code: string; readonly scale: Tensor; readonly zero?: string },

@@ -1,11 +1,14 @@
 /**
- * What of a model becomes integer, before any number is known: the nodes, the values that share scale and zero point, and
- * the Relus and Clips that saturation replaces.
+ * Decides which parts of a model become integer, before any range is known: the nodes, the groups of values that share one
+ * scale and zero point, and the Relus and Clips whose work saturation does.
  *
- * Nodes with weights (and MatMul) are what pays. Lighter nodes join where all they read is quantized anyway; data
- * movement keeps the parameters of its input. A clamp goes where only it reads a quantized output, also through data
- * movement: its bounds then limit the range of all values between. Where a kernel wants all that it reads under the
- * scale of its output, those values share one range, or get codes of that scale beside their own.
+ * - A node with weights becomes integer by itself, and so does a MatMul: these nodes do most of the work.
+ * - A light node becomes integer where every value that it reads is quantized already. Data movement gives its output the
+ *   scale and zero point of its input.
+ * - A Relu or Clip is removed where it is the only reader of a quantized output, data movement between them included. The
+ *   bounds of the clamp then limit the range of every value from that output on.
+ * - Some kernels want all their inputs under the scale of the output. Those inputs share one range with the output where
+ *   their bounds are the same. The others keep their scale, and get a second set of codes under the scale of the output.
  */
 import { greatest, least } from '../../../base/extremes.ts'
 import { subgraphs } from '../../../ir/attrs.ts'
@@ -35,28 +38,31 @@ export interface IntegerNode {
   readonly bias?: { readonly input: number; readonly id: string }
   /** Its output may stay float: the integer kernel dequantizes it, and nothing reads it as integers. */
   readonly givesFloat: boolean
-  /** Input positions of data that has codes of another scale and must be given those of the output. */
+  /** Input positions of data under another scale than the output's: they need a second set of codes, under the output's. */
   readonly requantized: readonly number[]
 }
 
 /** Values with one scale and zero point. */
 export interface Group {
   readonly ids: readonly string[]
-  /** The values whose observed ranges count: behind the clamps. None where the range is fixed. */
+  /**
+   * The values whose observed ranges make the range of the group; behind a removed clamp, its output. None where the
+   * range is fixed.
+   */
   readonly taps: readonly string[]
   /** Constants that are quantized by the same scale. */
   readonly constants: readonly string[]
   /** Bounds by the clamps that saturation replaces. */
   readonly low: number
   readonly high: number
-  /** The range is that of the operator, whatever is observed. */
+  /** The range is the operator's own, whatever values were observed. */
   readonly isFixed?: true
 }
 
 export interface Layout {
   readonly nodes: readonly IntegerNode[]
   readonly groups: readonly Group[]
-  /** Clamps that go. */
+  /** Relus and Clips that are removed. */
   readonly clamps: readonly Node[]
 }
 
@@ -212,7 +218,7 @@ function biasOf(
 
 // ---------------------------------------------------------------- what stays
 
-/** Takes out light nodes until each that is left reads only what is quantized anyway, and pays. */
+/** Removes light nodes from the candidates, until each one left reads only quantized values and is worth its conversions. */
 function settle(model: Model, all: Candidates, activations: CodeType): Candidates {
   const kept: Candidates = new Map(all)
   for (let changed = true; changed; ) {
@@ -229,8 +235,8 @@ function settle(model: Model, all: Candidates, activations: CodeType): Candidate
 const isHeavy = (n: IntegerNode): boolean => n.rule.weights !== undefined
 
 /**
- * int8 codes are carried to the end of data movement: ONNX Runtime moves a DequantizeLinear behind movement that is left in
- * float, and writes a QuantizeLinear of two types where its codes are int8.
+ * Is a node worth the conversions around it? Data movement on int8 codes always is: left in float, ONNX Runtime moves the
+ * DequantizeLinear behind it, and then writes a QuantizeLinear whose zero point and output differ in type.
  */
 function pays(model: Model, n: IntegerNode, kept: Candidates, activations: CodeType): boolean {
   if (isHeavy(n)) return true
@@ -240,7 +246,7 @@ function pays(model: Model, n: IntegerNode, kept: Candidates, activations: CodeT
   return n.node.outputs.some((id) => readAsInteger(model, id, kept)) || shrinks(model, n.node)
 }
 
-/** Is a value made by an integer node, also before a clamp, or read by a heavy one? */
+/** Is a value the output of an integer node, with or without a clamp between, or the data of a node with weights? */
 function isQuantized(model: Model, id: string, kept: Candidates): boolean {
   const maker = producer(model.graph, id)
   if (maker && kept.has(maker)) return true
@@ -275,7 +281,10 @@ const sizeOf = (shape: readonly Dim[] | undefined): number =>
 
 // ---------------------------------------------------------------- clamps
 
-/** Clamps whose work saturation does: the only reader of a quantized value, also through data movement. */
+/**
+ * Relus and Clips whose work saturation does: each is the only reader of a quantized value, data movement between
+ * included.
+ */
 function absorbable(model: Model, kept: Candidates): Set<Node> {
   const out = new Set<Node>()
   for (const node of model.graph.nodes) {
@@ -292,7 +301,10 @@ function clampBounds(model: Model, node: Node): { low: number; high: number } | 
   return clamp?.(viewOf(model, model.graph, node))
 }
 
-/** The node with a range of its own that a value comes from, if nothing else reads anything on the way. */
+/**
+ * The node whose output has a range of its own and becomes this value through clamps and data movement; `undefined` where
+ * another node reads any value between.
+ */
 function ownerOf(model: Model, id: string, kept: Candidates, clamps: ReadonlySet<Node>): IntegerNode | undefined {
   const maker = producer(model.graph, id)
   if (!maker || soleConsumer(model.graph, id) === undefined) return undefined
@@ -322,7 +334,10 @@ interface Growing extends Group {
 const open = { low: Number.NEGATIVE_INFINITY, high: Number.POSITIVE_INFINITY }
 const groupOf = (id: string): Growing => ({ ids: [id], taps: [id], constants: [], ...open })
 
-/** Every value that is read or made as integers, with those that share its parameters; and what needs others, by reader. */
+/**
+ * Groups all values that are read or made as integers; `requantized`: by node, the input positions that need a second set
+ * of codes.
+ */
 function groupValues(
   model: Model,
   nodes: readonly IntegerNode[],
@@ -345,7 +360,7 @@ function groupValues(
   return { groups: [...new Set(groups.values())], requantized }
 }
 
-/** Groups what a node reads and gives. Returns the input positions of data that stays under another scale than it asks for. */
+/** Puts the inputs and outputs of a node into groups. Returns the input positions that need a second set of codes. */
 function groupNode(groups: Map<string, Growing>, n: IntegerNode): readonly number[] {
   const { node, rule, row } = n
   for (const i of n.data) {
@@ -366,13 +381,16 @@ function groupNode(groups: Map<string, Growing>, n: IntegerNode): readonly numbe
   return row.sameScale && own ? join(groups, n, own) : []
 }
 
-/** What is picked from constants has their range. */
+/** The group of a value that data movement picks from constants: the constants make its range. */
 const stackGroup = ({ node, constants }: IntegerNode): Growing => ({
   ...{ ids: [], taps: [], constants: constants.map((i) => node.inputs[i] as string) },
   ...open
 })
 
-/** Takes what a node reads into the group of its output, where that changes no bounds. Returns the positions of the rest. */
+/**
+ * Merges the groups of a node's inputs into that of its output, where their bounds are the same. Returns the positions of
+ * the other inputs.
+ */
 function join(groups: Map<string, Growing>, n: IntegerNode, own: Growing): readonly number[] {
   const groupAt = (i: number): Growing => groups.get(n.node.inputs[i] as string) as Growing
   const all = n.data.map(groupAt)
@@ -397,7 +415,7 @@ function join(groups: Map<string, Growing>, n: IntegerNode, own: Growing): reado
   return others
 }
 
-/** A clamp that saturation replaces limits the range of what it reads, which is observed behind it. */
+/** Limits the range of a group by the bounds of a removed clamp; the range is observed at the output of the clamp. */
 function groupClamp(
   groups: Map<string, Growing>,
   shared: Growing,

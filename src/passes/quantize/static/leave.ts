@@ -1,6 +1,6 @@
 /**
- * Nodes that must stay float for what their values were on the data: values that are infinite by constants of the graph
- * (the −∞ of a mask), and operators that would put values of very different ranges under one scale (boxes beside scores).
+ * Nodes that stay float because of the values observed on the data: those whose values are infinite through a constant of
+ * the graph (the −∞ of a mask), and those that would put values of very different ranges under one scale (boxes beside scores).
  */
 import { constant } from '../../../ir/graph.ts'
 import { toFloats } from '../../../ir/tensor.ts'
@@ -10,10 +10,10 @@ import type { Model } from '../../../types.ts'
 import type { IntegerNode, Layout } from './layout.ts'
 import { rangeOf, type StaticPlan, type ValuePlan } from './plan.ts'
 
-/** Reasons by a node's first output. */
+/** Reasons, by the id of a node's first output. */
 export type Left = ReadonlyMap<string, string>
 
-/** Nodes that read or make what is infinite. */
+/** Nodes with an infinite input or output. */
 export function infiniteNodes(model: Model, made: Layout, { infinite }: Observed): Left {
   const ids = new Set(made.groups.flatMap((g) => (g.taps.some((id) => infinite.has(id)) ? g.ids : [])))
   const isInfinite = (id: string): boolean => {
@@ -29,7 +29,7 @@ export function infiniteNodes(model: Model, made: Layout, { infinite }: Observed
   return out
 }
 
-/** Nodes that leave an input fewer codes than their operator needs. */
+/** Nodes under whose output scale an input would keep fewer codes than the operator needs. */
 export function coarseNodes(model: Model, made: Layout, plan: StaticPlan, seen: Observed): Left {
   const byId = new Map(plan.values.flatMap((v) => v.ids.map((id) => [id, v] as const)))
   const out = new Map<string, string>()
@@ -51,7 +51,7 @@ export function coarseNodes(model: Model, made: Layout, plan: StaticPlan, seen: 
   return out
 }
 
-/** The range of what a node reads: the planned one, or the observed one where that is shared with the output. */
+/** The range of a node's input: the observed one where the planned one is shared with the output, else the planned one. */
 function rangeAt(model: Model, id: string, planned: ValuePlan | undefined, own: ValuePlan, seen: Observed): Range {
   const data = constant(model.graph, id)
   if (data) return rangeOf(data)

@@ -1,8 +1,8 @@
 /**
  * Numbers for a layout: ranges of values from calibration, scales of weights.
  *
- * Bias codes are b / (s_x · s_w), with the product rounded to float32 as the runtime computes it. Where that would need
- * more than 30 bits, s_w grows until it does not: |b| ≤ s_x · s_w · 2³⁰.
+ * The codes of a bias are b / (s_x · s_w), with the product of the scales rounded to float32 as the runtime computes it.
+ * Where a code would need more than 30 bits, s_w is enlarged until |b| ≤ s_x · s_w · 2³⁰.
  */
 
 import { assert, PareError } from '../../../base/errors.ts'
@@ -38,29 +38,32 @@ export interface ValuePlan extends Parameters {
   readonly ids: readonly string[]
   readonly low: number
   readonly high: number
-  /** How the range was found; `fixed`: it is the operator's, which the target demands. */
+  /** How the range was found; `fixed`: it is the operator's own, as the target's kernel demands. */
   readonly method: Chosen['method'] | 'fixed'
 }
 
 export interface NodePlan {
   readonly node: string
   readonly op: string
-  /** Its first output, which names it for sure. */
+  /** The id of its first output; names of nodes need not be unique. */
   readonly output: string
   readonly data: readonly number[]
   readonly constants: readonly number[]
   readonly weight?: { readonly input: number; readonly id: string; readonly axis?: number }
   readonly bias?: BiasPlan
   readonly givesFloat: boolean
-  /** The zero points of its weight are spelled out. */
+  /** The zero points of the weight are spelled out, though all are 0. */
   readonly needsZeroPoint?: true
-  /** Its constants are under the scale of its output. */
+  /** The constants that it reads have the scale of its output. */
   readonly sharesScale?: true
-  /** Input positions of data that gets codes under the scale of the output beside its own. */
+  /** Input positions of data that gets a second set of codes, under the scale of the output. */
   readonly requantized?: readonly number[]
 }
 
-/** The int32 bias: the constant, where there was one, less the shift of the mean that rounding brought. */
+/**
+ * An int32 bias: the constant of the model, if any, less the shift that rounding the weight gave to the mean of the
+ * output.
+ */
 export interface BiasPlan {
   readonly input: number
   readonly id?: string
@@ -71,7 +74,7 @@ export interface WeightNumbers {
   readonly id: string
   readonly axis?: number
   readonly scales: readonly number[]
-  /** Largest code per channel, where not 127 for all. */
+  /** Largest code of each channel; absent where it is 127 for all. */
   readonly levels?: readonly number[]
 }
 
@@ -129,7 +132,7 @@ function planValue(model: Model, g: Group, seen: ReadonlyMap<string, Histogram>,
   return { ids, ...range, method, ...parametersOf(range, o.activations, high) }
 }
 
-/** From the least to the greatest of a constant and 0. */
+/** The range of a constant, extended to hold 0. */
 export function rangeOf(data: Tensor): Range {
   let [low, high] = [0, 0]
   for (const x of toFloats(data)) {
@@ -184,7 +187,7 @@ function planBias(
 
 type WeightOf = NonNullable<IntegerNode['weight']>
 
-/** A scale per channel where that is asked for and the target's kernel has it, and where the kernel has nothing else. */
+/** Does the weight get one scale per channel? Yes where the kernel has only those, or has them and they were asked for. */
 function weightOf(
   { row }: IntegerNode,
   { axis, ...rest }: WeightOf,
@@ -266,7 +269,7 @@ const largestBias = 2 ** 30
 const weightLayer = (model: Model, node: Node, shape: readonly number[]): Linear =>
   linearOf(graphView(model.graph), node) ?? stackOf(shape)
 
-/** True where one of the lists is. */
+/** Element by element: is any of the lists true? */
 const anyOf = (lists: readonly (readonly boolean[])[]): boolean[] =>
   (lists[0] ?? []).map((_, c) => lists.some((is) => is[c]))
 
@@ -286,7 +289,7 @@ function raiseForBias(
   }
 }
 
-/** The weight with the node's alpha in it. */
+/** The weight multiplied by the node's alpha. */
 export function scaledWeight(
   model: Model,
   id: string,
@@ -306,7 +309,7 @@ export function scaledWeight(
   }
 }
 
-/** The bias with the node's beta in it. Throws `E_MODEL` where it is not finite. */
+/** The bias multiplied by the node's beta. Throws `E_MODEL` where it is not finite. */
 function biasConstant(model: Model, id: string, node: Node): Float64Array {
   const data = constant(model.graph, id)
   assert(data, `bias ${id} is no constant`)
@@ -320,7 +323,7 @@ function placeOf(model: Model, node: Node): BiasPlace {
   return place
 }
 
-/** The values of a planned bias, corrected. */
+/** The values of a planned bias, with the shift taken off. */
 export function biasValues(model: Model, bias: BiasPlan, node: Node): Float64Array {
   return biasNumbers(model.graph, node, placeOf(model, node), bias.shift)
 }

@@ -1,4 +1,7 @@
-/** Static int8: ranges from calibration, QuantizeLinear and DequantizeLinear where the runtime fuses them, and proof that it did. */
+/**
+ * Static int8: ranges from calibration, QuantizeLinear and DequantizeLinear where the runtime fuses them, and proof that
+ * it did.
+ */
 
 import { z } from 'zod'
 import { PareError } from '../../../base/errors.ts'
@@ -91,10 +94,10 @@ export interface StaticOptions {
   readonly correctBias: boolean
 }
 
-/** Times that nodes which the runtime left in float are taken out, and the rest tried again. */
+/** How often a plan is tried, each time without the nodes that the runtime left in float before. */
 const rounds = 3
 
-/** Finds the plan whose integer nodes the runtime all fuses, with its model; `undefined` where nothing can be quantized. */
+/** Finds a plan all of whose integer nodes the runtime fuses, and its model; `undefined` where nothing can be quantized. */
 export async function planStatic(
   model: Model,
   o: StaticOptions,
@@ -155,7 +158,7 @@ interface Seen {
   readonly means: Map<string, Float64Array>
 }
 
-/** Watches what a layout needs and was not watched before. */
+/** Observes the values that a layout needs and that were not observed before. */
 async function look(model: Model, made: Layout, o: StaticOptions, ctx: Context, seen: Seen): Promise<void> {
   const { calibration } = ctx.data
   if (!calibration)
@@ -207,8 +210,8 @@ function numberOptions(o: StaticOptions, ctx: Pick<Context, 'target'>): NumberOp
 }
 
 /**
- * Planned nodes that the runtime still computes in float, by their first output, with the reason; and its integer kernels
- * in words. Where no runtime tells its kernels, nothing is known to be in float.
+ * Which planned nodes the runtime still computes in float (id of the first output → reason), and the runtime's integer
+ * kernels as a sentence. Where no runtime tells its kernels, the map is empty.
  */
 async function unfused(
   quantized: Model,
