@@ -21,6 +21,9 @@ export function codesOf(bits: 2 | 4 | 8, isSymmetric: boolean): Codes {
   return { dtype: `int${bits}`, low: bits === 8 ? -127 : -half, high: half - 1, hasZero: false }
 }
 
+/** The codes that a codebook of integers picks from. */
+export const bookCodes: Codes = { dtype: 'int8', low: -127, high: 127, hasZero: false }
+
 /** Scale and zero point of every cell. */
 export interface Scales {
   readonly scales: Float64Array

@@ -1,5 +1,6 @@
 /** One layer of `round`: its codes, scales and bias from the moments of its inputs. */
 import { assert } from '../../../base/errors.ts'
+import { greatest, least } from '../../../base/extremes.ts'
 import { attrFloat } from '../../../ir/attrs.ts'
 import { constant, consumers } from '../../../ir/graph.ts'
 import { toFloats, toNumbers } from '../../../ir/tensor.ts'
@@ -70,6 +71,7 @@ function roundLayerOf(model: Model, reference: Model, t: Twin): RoundLayer | str
   if (typeof input === 'string') return input
   const [x, weight] = t.made.inputs
   if (x == null || weight == null) return 'it reads nothing'
+  if (hasCodebook(model, weight)) return 'its codes are of a codebook, in which nothing lies between them'
   if (consumers(model.graph, weight).length > 1) return 'its weight is shared'
   if (attrFloat(t.original, 'alpha', 1) !== 1) return 'its alpha is not 1'
   if (input.k > maxColumns) return `${input.k} inputs are too many for their second moments`
@@ -82,6 +84,14 @@ function roundLayerOf(model: Model, reference: Model, t: Twin): RoundLayer | str
     place: biasPlace(model.graph, t.made),
     isInteger: activationScale(model.graph, x) !== undefined
   }
+}
+
+/** Are the codes a few of those between the least and the greatest, as a palette stores them? */
+function hasCodebook(model: Model, weight: string): boolean {
+  const stored = dequantizedConstant(model.graph, weight)
+  if (!stored || model.graph.values.get(stored.node.inputs[0] as string)?.form !== 'palette') return false
+  const codes = new Set(toNumbers(stored.codes))
+  return 2 * codes.size < greatest([...codes]) - least([...codes])
 }
 
 /** What became of a layer. */

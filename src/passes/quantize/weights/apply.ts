@@ -7,6 +7,7 @@ import { type Division, type Encoded, encodeCells, layoutOf, notFinite } from '.
 import { hqq } from './hqq.ts'
 import { codebook, nearestValue } from './kmeans.ts'
 import type { WeightPlan } from './plan.ts'
+import { storeScaled } from './scaled.ts'
 
 /** What a weight becomes: codes with scales, or (form `palette`) floats of which few differ. */
 export type Stored = Encoded | Tensor
@@ -61,6 +62,7 @@ function replaceOne(d: Draft, v: Value, w: WeightPlan, made: Stored): void {
 
 /** Stores a weight by its values alone: nearest or balanced codes of a least squares scale, or (`hqq`) of a robust one. */
 export function storeAlone(w: WeightPlan, data: Tensor, o: { hqq: boolean; isSparse: boolean }): Stored {
+  if (w.hasCodebook) return storeScaled(data, w, o.isSparse)
   if (!w.codes) return palettised(data, w, codebooksOf(data, w, o.isSparse))
   return encodeCells(data, w, w.codes, w.id, o.hqq ? hqq : undefined, w.kernel)
 }

@@ -6,8 +6,10 @@ import { encodedOf, fitCells, layoutOf, scaleTypeOf } from '../common/cells.ts'
 import { type Codes, type Scales, stored } from '../common/fit.ts'
 import { codebooksOf, type Stored } from './apply.ts'
 import { gptq, gptqDefaults } from './gptq.ts'
+import { nearestValue } from './kmeans.ts'
 import type { WeightPlan } from './plan.ts'
 import { type Grid, polish, type Shared } from './polish.ts'
+import { type ScaledBook, scaledBook } from './scaled.ts'
 
 /** A grid over the elements of a tensor; `done` is the stored weight once all are rounded. */
 interface TensorGrid {
@@ -19,7 +21,7 @@ interface TensorGrid {
 
 /** Codes (or palette) of a weight that least disturb the layer's output. */
 export function storeByMoments(w: WeightPlan, data: Tensor, layer: LayerInput, gram: Gram, isSparse: boolean): Stored {
-  const grid = w.codes ? affine(w, data, w.codes) : palette(w, data, isSparse)
+  const grid = w.codes ? affine(w, data, w.codes, isSparse) : palette(w, data, isSparse)
   const { k, groups, outputs, outStride, inStride } = layer
   const all = toFloats(data)
   const rows = outputs / groups
@@ -41,9 +43,27 @@ export function storeByMoments(w: WeightPlan, data: Tensor, layer: LayerInput, g
   return grid.done()
 }
 
-function affine(w: WeightPlan, data: Tensor, codes: Codes): TensorGrid {
+interface Rounding {
+  readonly s: Scales
+  /** The code of a value over its scale. */
+  nearest(relative: number, zero: number): number
+}
+
+const ofRange = (s: Scales, { low, high }: Codes): Rounding => ({
+  s,
+  nearest: (x, zero) => Math.min(high, Math.max(low, Math.round(x) + zero))
+})
+
+const ofBook = ({ book, scales }: ScaledBook): Rounding => ({
+  s: { scales, zeros: new Float64Array(scales.length) },
+  nearest: (x) => book[nearestValue(book, x)] as number
+})
+
+function affine(w: WeightPlan, data: Tensor, codes: Codes, isSparse: boolean): TensorGrid {
   const layout = layoutOf(data.shape, w)
-  const s: Scales = fitCells(data, w, codes)
+  const { s, nearest } = w.hasCodebook
+    ? ofBook(scaledBook(data, w, isSparse))
+    : ofRange(fitCells(data, w, codes), codes)
   const dtype = scaleTypeOf(data)
   const all = new Uint8Array(elementCount(data.shape))
   const exact = new Float64Array(all.length)
@@ -51,7 +71,7 @@ function affine(w: WeightPlan, data: Tensor, codes: Codes): TensorGrid {
     round: (element, value) => {
       const c = layout.of(element)
       const [scale, zero] = [s.scales[c] as number, s.zeros[c] as number]
-      const q = Math.min(codes.high, Math.max(codes.low, Math.round(value / scale) + zero))
+      const q = nearest(value / scale, zero)
       all[element] = q
       exact[element] = q - zero
       return (q - zero) * scale

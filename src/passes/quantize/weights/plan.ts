@@ -5,7 +5,7 @@ import { opName } from '../../../ir/graph.ts'
 import { elementCount, isFloat, toFloats } from '../../../ir/tensor.ts'
 import type { Context, Model, Node, Tensor } from '../../../types.ts'
 import { type Division, encodedBytes, scaleTypeOf } from '../common/cells.ts'
-import { type Codes, codesOf } from '../common/fit.ts'
+import { bookCodes, type Codes, codesOf } from '../common/fit.ts'
 import { matcher } from '../common/select.ts'
 import { type UsedWeight, type WeightUse, weightUses } from '../common/uses.ts'
 
@@ -36,8 +36,10 @@ export interface WeightPlan extends Division {
   /** Axis of scales or codebooks; of blocks, where `block` is given. */
   readonly axis?: number
   readonly block?: number
-  /** Absent for form `palette`. */
+  /** Absent where the palette holds floats. */
   readonly codes?: Codes
+  /** Of all codes only 2^bits are used, those that suit the weight best under a scale per channel. */
+  readonly hasCodebook?: true
   /** Elements in line that see the same input channel, where codes are balanced over them. */
   readonly kernel?: number
   readonly elements: number
@@ -51,8 +53,8 @@ const nodeBytes = 200
 const largestBlocks: Readonly<Record<number, number>> = { 8: 128, 4: 64, 2: 32 }
 /** A codebook a channel (of the first or last axis) pays where a channel has so many times its entries. */
 const channelPerEntry = 4
-/** Channels that differ more in size share no codebook: its few values would go to the largest ones. */
-const mostSpread = 32
+/** Channels that differ more in size share a codebook only under scales: its few values would go to the largest ones. */
+const mostSpread = 8
 /** Matrices from this size on stay small in memory too, with form `auto`. */
 const largeElements = 1024 * 1024
 
@@ -140,12 +142,19 @@ function planPalette(data: Tensor, axis: number | undefined, common: Omit<Weight
   const channels = axis === undefined ? 1 : (data.shape[axis] as number)
   const isAtEdge = axis === 0 || axis === data.shape.length - 1
   const isOwn = axis !== undefined && isAtEdge && elements / channels >= channelPerEntry * entries
-  const apart = axis === undefined || isOwn ? 1 : spread(data, axis)
-  if (apart > mostSpread)
-    return `its channels differ ${Math.round(apart)} times in size, and are too short for a codebook each at ${bits} bits`
+  if (axis !== undefined && !isOwn && spread(data, axis) > mostSpread) return planScaled(data, axis, common)
   const made = { ...common, ...(isOwn ? { axis } : {}) }
   const bytes = (elements * bits) / 8 + entries * (isOwn ? 2 * channels : 4) + nodeBytes
   return bytes < data.bytes.length ? made : 'a codebook is not smaller'
+}
+
+/** One codebook of integers for all channels, and a scale for each: for channels too short for a codebook of their own. */
+function planScaled(data: Tensor, axis: number, common: Omit<WeightPlan, 'axis'>): WeightPlan | string {
+  const { elements, bits } = common
+  const bytes = encodedBytes(data.shape, { axis }, bookCodes, scaleTypeOf(data)) - (elements * (8 - bits)) / 8
+  const whole = bytes + 2 ** bits + nodeBytes
+  const made = { ...common, axis, codes: bookCodes, hasCodebook: true } as const
+  return whole < data.bytes.length ? made : 'codes with their codebook and scales are not smaller'
 }
 
 /** The largest magnitude of the largest channel over that of the smallest one; channels of zeros do not count. */
