@@ -196,6 +196,8 @@ export interface Format<O = never> {
   /** Looks at the first bytes of the content only. */
   detect(head: Uint8Array): boolean
   read(bytes: Bytes, o?: ReadOptions): Noted
+  /** The model with its constants held as this format's files hold them; absent: as they are. */
+  spelled?(model: Model): Model
   /** Absent: this format is only read. */
   write?(model: Model, options: O, place?: WritePlace): Written
 }
@@ -423,6 +425,8 @@ export interface Refusal {
   readonly node: string
   readonly op: string
   readonly reason: string
+  /** Bytes of its constants that stay in float; absent: none, or not known. */
+  readonly bytes?: number
 }
 
 /** Told of progress; `total` undefined: unknown. Called often; the receiver throttles. `pace`: where the caller knows better. */
@@ -518,6 +522,8 @@ export interface Pass<O = never> {
   readonly after: readonly string[]
   /** It compares a quantized model with the float model that it was made from. */
   readonly compares: boolean
+  /** It stores weights in fewer bits: what stays in float behind it is listed, with bytes and reason. */
+  readonly narrows: boolean
   readonly options: ZodType<O>
   run(model: Model, options: O, ctx: Context): Promise<Model>
 }

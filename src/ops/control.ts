@@ -117,7 +117,7 @@ function cut(n: NodeView, k: Known | undefined, axis: number): { type: Known | u
 }
 
 export const controlOps: readonly Op[] = [
-  { name: 'If', infer: inferIf, branches: true },
+  { name: 'If', infer: inferIf, branch: (condition) => (condition ? 'then_branch' : 'else_branch') },
   { name: 'Loop', infer: inferLoop, unbounded: true },
   { name: 'Scan', infer: inferScan, unbounded: true }
 ]

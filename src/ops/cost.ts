@@ -43,7 +43,7 @@ function graphCost(
     const original = given.nodes[i] as Node
     const macs = nodeCost(model, graph, node, original, byNode)
     // The work of branches is that of the nodes in them.
-    byNode.set(original, opFor(node)?.branches && macs !== undefined ? 0 : macs)
+    byNode.set(original, opFor(node)?.branch && macs !== undefined ? 0 : macs)
     total = total === undefined || macs === undefined ? undefined : total + macs
   }
   return total
@@ -60,7 +60,7 @@ function nodeCost(
   const bodies = subgraphs(node).map(([, g], i) => graphCost(model, g, inside[i]?.[1] as Graph, byNode))
   const cost = opFor(node)?.cost
   if (cost) return cost(viewOf(model, graph, node)).macs
-  if (opFor(node)?.branches && bodies.every((macs) => macs !== undefined)) return Math.max(0, ...(bodies as number[]))
+  if (opFor(node)?.branch && bodies.every((macs) => macs !== undefined)) return Math.max(0, ...(bodies as number[]))
   return bodies.length > 0 && bodies.every((macs) => macs === 0) ? 0 : undefined
 }
 

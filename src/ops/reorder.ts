@@ -1,29 +1,77 @@
-/** Reorderings of a constant's elements that one of its axes can be followed through. */
+/** Reorderings, cuts and joins of a constant's elements that its axes can be followed through. */
 import { attrInt, attrInts } from '../ir/attrs.ts'
-import { constant } from '../ir/graph.ts'
+import { opName } from '../ir/graph.ts'
 import { elementCount, ints } from '../ir/tensor.ts'
-import type { Graph, Node } from '../types.ts'
+import type { Node, Tensor } from '../types.ts'
 
+/** What became of a constant. Sizes that are not known are NaN, which equals no other. */
 interface Move {
-  readonly id: string
+  readonly ids: readonly string[]
   readonly shape: readonly number[]
-  /** The input's axis that an output's axis comes from, if it is one whole axis. */
+  /** The input's axis that an output's axis comes from, if it is one axis. */
   back(axis: number): number | undefined
 }
 
-/** A reordering that an axis can be followed through. */
-export function moveOf(node: Node, shape: readonly number[], graph: Graph): Move | undefined {
-  const id = node.outputs[0]
-  if (!id || node.domain !== undefined) return undefined
-  if (node.op === 'Identity') return { id, shape, back: (axis) => axis }
-  if (node.op === 'Transpose') {
+/** The content of a constant; `undefined` for anything else. */
+type Find = (id: string | null | undefined) => Tensor | undefined
+
+type Moved = Pick<Move, 'shape' | 'back'>
+type Rule = (node: Node, shape: readonly number[], find: Find) => Moved | undefined
+
+const same = (axis: number): number => axis
+const unsized = (shape: readonly number[]): Moved => ({ shape: shape.map(() => Number.NaN), back: same })
+
+/** By operator. Of several inputs only the first is followed, but for Concat, which all inputs pass alike. */
+const rules: Readonly<Record<string, Rule>> = {
+  Identity: (_, shape) => ({ shape, back: same }),
+  Slice: (_, shape) => unsized(shape),
+  Split: (_, shape) => unsized(shape),
+  Concat: (_, shape) => unsized(shape),
+  Transpose: (node, shape) => {
     const perm = attrInts(node, 'perm') ?? shape.map((_, i) => shape.length - 1 - i)
-    return { id, shape: perm.map((i) => shape[i] as number), back: (axis) => perm[axis] }
+    return { shape: perm.map((i) => shape[i] as number), back: (axis) => perm[axis] }
+  },
+  Reshape: (node, shape, find) => {
+    const wanted = find(node.inputs[1])
+    const made = wanted && reshaped(shape, ints(wanted), attrInt(node, 'allowzero', 0) === 1)
+    return made && { shape: made, back: (axis) => sameAxis(made, axis, shape) }
+  },
+  Unsqueeze: (node, shape, find) => {
+    const axes = axesOf(node, find)
+    if (!axes) return undefined
+    const rank = shape.length + axes.length
+    const added = new Set(axes.map((a) => (a < 0 ? a + rank : a)))
+    const kept = Array.from({ length: rank }, (_, i) => i).filter((i) => !added.has(i))
+    const from = (axis: number): number | undefined => (added.has(axis) ? undefined : kept.indexOf(axis))
+    return {
+      shape: Array.from({ length: rank }, (_, i) => (added.has(i) ? 1 : (shape[from(i) ?? 0] as number))),
+      back: from
+    }
+  },
+  Squeeze: (node, shape, find) => {
+    const given = axesOf(node, find)
+    if (!given && (node.inputs[1] != null || shape.some(Number.isNaN))) return undefined
+    const gone = new Set(
+      (given ?? shape.flatMap((d, i) => (d === 1 ? [i] : []))).map((a) => (a < 0 ? a + shape.length : a))
+    )
+    const kept = shape.flatMap((_, i) => (gone.has(i) ? [] : [i]))
+    return { shape: kept.map((i) => shape[i] as number), back: (axis) => kept[axis] }
   }
-  if (node.op !== 'Reshape') return undefined
-  const wanted = constant(graph, node.inputs[1])
-  const made = wanted && reshaped(shape, ints(wanted), attrInt(node, 'allowzero', 0) === 1)
-  return made ? { id, shape: made, back: (axis) => sameAxis(made, axis, shape) } : undefined
+}
+
+/** What became of a constant of a `shape` at an input of a node; `undefined` where it is not only moved. */
+export function moveOf(node: Node, shape: readonly number[], find: Find, input = 0): Move | undefined {
+  const name = opName(node)
+  if (input > 0 && name !== 'Concat') return undefined
+  const ids = node.outputs.filter((id) => id !== '')
+  const made = ids.length > 0 && Object.hasOwn(rules, name) ? rules[name]?.(node, shape, find) : undefined
+  return made && { ids, ...made }
+}
+
+/** From opset 13 on an input, an attribute before. */
+function axesOf(node: Node, find: Find): readonly number[] | undefined {
+  const given = find(node.inputs[1])
+  return given ? ints(given) : attrInts(node, 'axes')
 }
 
 function reshaped(shape: readonly number[], wanted: readonly number[], keepsZero: boolean): number[] | undefined {

@@ -215,8 +215,8 @@ export interface Op {
   readonly unbounded?: true
   /** Gives its input on at inference. */
   readonly idle?: true
-  /** Of its subgraphs one runs, once: its work is that of the heaviest. */
-  readonly branches?: true
+  /** Of its subgraphs one runs, once: its work is that of the heaviest. The attribute of the one, by the truth of the first input. */
+  branch?(condition: boolean): string
   /** What its output is at the end of a model: scores of classes, or a description of the input such as an embedding. */
   readonly meaning?: 'scores' | 'features'
   /** The output holds the elements of the first input: in the same order, or moved to other places. */

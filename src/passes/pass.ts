@@ -15,6 +15,7 @@ export interface PassDefinition<S extends z.ZodRawShape> {
   readonly uses?: Pass['uses']
   readonly after?: Pass['after']
   readonly compares?: Pass['compares']
+  readonly narrows?: Pass['narrows']
   /** Fields of the options, each with a default and a `describe`. */
   readonly options: S
   run(model: Model, options: z.output<z.ZodObject<S>>, ctx: Context): Model | Promise<Model>
@@ -30,6 +31,7 @@ export function definePass<S extends z.ZodRawShape>(p: PassDefinition<S>): Pass<
     uses: p.uses ?? [],
     after: p.after ?? [],
     compares: p.compares ?? false,
+    narrows: p.narrows ?? false,
     options: z.strictObject(p.options) as unknown as z.ZodType<z.output<z.ZodObject<S>>>,
     run: async (model, options, ctx) => p.run(model, options, ctx)
   }

@@ -48,6 +48,27 @@ describe('applyRecipe', () => {
     })
     expect(() => parseOptions(passFor('simplify'), { maxFoldBytes: -1 })).toThrow('option maxFoldBytes')
   })
+  it('lists what stays in float behind a pass that stores fewer bits: bytes and reason, all bytes of the model', async () => {
+    const net = model`
+      input x: f32[N,16]
+      a = MatMul(x, W: f32[16,16])
+      b = Add(a, B: f32[16])
+      c = MatMul(b, V: f32[16,32])
+      d = Mul(c, S: f32[32])
+      output d`
+    const { refusals } = await applyRecipe(
+      net,
+      [['quantize-weights', { exclude: ['MatMul_2'], minElements: 1 }]],
+      testContext()
+    )
+    expect(refusals).toEqual([
+      { node: 'Add_1', op: 'Add', reason: 'biases and other constants that are no weights stay in float', bytes: 64 },
+      { node: 'MatMul_2', op: 'MatMul', reason: 'weights that the options leave in float', bytes: 2048 },
+      { node: 'Mul_3', op: 'Mul', reason: 'biases and other constants that are no weights stay in float', bytes: 128 }
+    ])
+    const left = [...(await applyRecipe(net, [['simplify', {}]], testContext())).refusals]
+    expect(left).toEqual([])
+  })
   it('stops between passes', async () => {
     const stopped = { ...testContext(), signal: AbortSignal.abort() }
     await expect(applyRecipe(m, [['fuse', {}]], stopped)).rejects.toMatchObject({ code: 'E_ABORTED' })

@@ -7,6 +7,7 @@ import { isRounded } from '../ops/quantized.ts'
 import type { Report, Step } from '../report/types.ts'
 import type { Bytes, Context, Model, Recipe, Refusal } from '../types.ts'
 import { passFor } from './index.ts'
+import { withLeft } from './left.ts'
 import { type AnyPass, parseOptions } from './pass.ts'
 
 /** A context without the collecting functions, which `applyRecipe` brings itself. */
@@ -60,7 +61,8 @@ export async function applyRecipe(model: Model, recipe: Recipe, ctx: Surrounding
     if (!isRounded(now)) reference = now
     before = after
   }
-  return { model: now, steps, refusals: distinct(refusals), notes: [...new Set(notes)], recipe: replayed }
+  const left = todo.some(({ pass }) => pass.narrows) ? withLeft(now, distinct(refusals)) : distinct(refusals)
+  return { model: now, steps, refusals: left, notes: [...new Set(notes)], recipe: replayed }
 }
 
 /** The passes of a recipe with their options. Throws `E_OPTION` and `E_USAGE` for what does not fit, `E_DATA` for data that is missing. */

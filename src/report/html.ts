@@ -212,8 +212,8 @@ function dropLegend(metric: string, bounds: readonly number[]): Markup {
 function words(report: Report): Markup | undefined {
   const groups = groupRefusals(report)
   const refused = groups.map(
-    ({ reason, nodes }) =>
-      html`<li><strong>${reason}</strong><br><span class="small">${whole(nodes.length)} ${nodes.length === 1 ? 'node' : 'nodes'}: ${nodes.slice(0, 12).join(', ')}${nodes.length > 12 ? ', …' : ''}</span></li>`
+    ({ reason, nodes, bytes }) =>
+      html`<li><strong>${reason}</strong><br><span class="small">${whole(nodes.length)} ${nodes.length === 1 ? 'node' : 'nodes'}${bytes > 0 ? `, ${bytesText(bytes)} in float` : ''}: ${nodes.slice(0, 12).join(', ')}${nodes.length > 12 ? ', …' : ''}</span></li>`
   )
   const notes = report.notes.map((n) => html`<li>${n}</li>`)
   if (refused.length + notes.length === 0) return undefined

@@ -175,6 +175,17 @@ describe('page', () => {
     expect(printReport(empty, noStyle)).toContain('10 B')
   })
 
+  it('says one reason once, with bytes; long names keep their ends, and those that look alike are counted', () => {
+    const deep = 'branch_of_a_condition_with_a_long_name/'.repeat(2)
+    const refusals = [`then/${deep}Conv_1`, `else/${deep}Conv_1`, 'Add_1', 'Add_1'].map((node) => ({
+      ...{ node, op: 'Conv', reason: 'for a reason' },
+      bytes: 1000
+    }))
+    const text = printReport({ ...sampleReport(), refusals }, noStyle)
+    expect(text.match(/for a reason/g)).toHaveLength(1)
+    expect(text).toMatch(/…\S+\/Conv_1 ×2, Add_1 +for a reason \(4\.00 kB\)/)
+  })
+
   it('sums by kind, the largest first', () => {
     const layers = sampleReport().layers
     expect(byKind(layers, (l) => l.bytes).map((k) => k.kind)).toEqual(['Conv', 'Add', 'Gemm'])

@@ -7,6 +7,7 @@ import { type Cell, cell, columns, right, type Style } from './table.ts'
 import type { Candidate, Report } from './types.ts'
 import {
   allowedText,
+  bytesText,
   changeText,
   dataText,
   dropInterval,
@@ -21,6 +22,7 @@ import {
   onSamples,
   plain,
   runtimesText,
+  shortNames,
   whole
 } from './words.ts'
 
@@ -150,24 +152,32 @@ const intervalText = (metric: string, i: Interval): string =>
 
 const refusalsShown = 6
 
-/** Refusals, those with the same reason on one line. */
-export function groupRefusals(report: Report): { reason: string; nodes: readonly string[] }[] {
-  const groups = new Map<string, string[]>()
+/** Nodes left as they were for one reason. `bytes`: of what stays in float there; 0 where that is not known. */
+interface RefusalGroup {
+  readonly reason: string
+  readonly nodes: readonly string[]
+  readonly bytes: number
+}
+
+/** Refusals by reason, each node once; those of the most bytes come first. */
+export function groupRefusals(report: Report): readonly RefusalGroup[] {
+  const groups = new Map<string, { nodes: Set<string>; bytes: number }>()
   for (const r of report.refusals) {
-    const name = `${r.node || r.op}`
-    const group = groups.get(r.reason)
-    if (group) group.push(name)
-    else groups.set(r.reason, [name])
+    const group = groups.get(r.reason) ?? { nodes: new Set(), bytes: 0 }
+    groups.set(r.reason, group)
+    group.nodes.add(r.node || r.op)
+    group.bytes += r.bytes ?? 0
   }
-  return [...groups].map(([reason, nodes]) => ({ reason, nodes }))
+  const all = [...groups].map(([reason, { nodes, bytes }]) => ({ reason, nodes: [...nodes], bytes }))
+  return all.sort((a, b) => b.bytes - a.bytes)
 }
 
 function refusals(report: Report, style: Style): string[] {
   const groups = groupRefusals(report)
   if (groups.length === 0) return []
-  const lines = groups.slice(0, refusalsShown).map(({ reason, nodes }) => {
-    const names = listed(nodes.map((n) => plain(n, 40)))
-    return [cell(`  ${names}`), cell(plain(reason, 200), style.dim)]
+  const lines = groups.slice(0, refusalsShown).map(({ reason, nodes, bytes }) => {
+    const size = bytes > 0 ? ` (${bytesText(bytes)})` : ''
+    return [cell(`  ${listed(shortNames(nodes))}`), cell(plain(reason, 200) + size, style.dim)]
   })
   const rest = groups.length - refusalsShown
   return [

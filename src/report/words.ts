@@ -14,6 +14,19 @@ export function plain(text: string, longest = 200): string {
   return clean.length > longest ? `${clean.slice(0, longest - 1)}…` : clean
 }
 
+const longestName = 40
+
+/** Names of nodes in a line: of long ones the end, which tells them apart; those that then look alike once, with their number. */
+export function shortNames(names: readonly string[]): string[] {
+  const counts = new Map<string, number>()
+  for (const name of names) {
+    const clean = plain(name, Number.POSITIVE_INFINITY)
+    const short = clean.length > longestName ? `…${clean.slice(1 - longestName)}` : clean
+    counts.set(short, (counts.get(short) ?? 0) + 1)
+  }
+  return [...counts].map(([name, n]) => (n > 1 ? `${name} ×${n}` : name))
+}
+
 /** `5,000` */
 export const whole = (n: number): string => Math.round(n).toLocaleString('en-US')
 

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { Format } from '../../types.ts'
+import { spellForms } from './forms.ts'
 import { formatName } from './meta.ts'
 import { readOnnx } from './read.ts'
 import { looksLikeModel } from './scan.ts'
@@ -18,5 +19,6 @@ export const onnx: Format<z.output<typeof options>> = {
   options,
   detect: looksLikeModel,
   read: readOnnx,
+  spelled: (model) => spellForms(model),
   write: (model, o, place) => writeOnnx(model, { ...o, ...place })
 }

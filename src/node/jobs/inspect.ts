@@ -6,12 +6,13 @@ import { print, printType } from '../../ir/text.ts'
 import { linearOf } from '../../ops/ask.ts'
 import { costOf, type Shapes } from '../../ops/cost.ts'
 import { opFor } from '../../ops/index.ts'
+import { ownersOf } from '../../ops/owners.ts'
 import type { Inspection, Saving, Share } from '../../report/inspection.ts'
 import type { Layer } from '../../report/types.ts'
 import { bytesText, countText, fileName, whole } from '../../report/words.ts'
-import type { Catalog, Graph, Measurement, Model, Node } from '../../types.ts'
+import type { AnyFormat, Catalog, Graph, Measurement, Model, Node } from '../../types.ts'
 import type { Job, JobHooks, JobResult } from '../job.ts'
-import { factsOf, openJob } from './open.ts'
+import { factsOf, type Opened, openJob } from './open.ts'
 import { countsOf } from './sizes.ts'
 import { guessedShapes, workNotes } from './synthetic.ts'
 
@@ -23,7 +24,11 @@ export async function inspectJob(job: Job, _hooks: JobHooks, catalog: Catalog): 
   const o = await openJob(job, catalog)
   const shapes = guessedShapes(o)
   const before: Measurement = { bytes: o.bytes, ...countsOf(o.model, o.bytes, shapes), metrics: {} }
-  const layers = layersWithCost(o.model, shapes)
+  const layers = layersWithCost(
+    o.model,
+    shapes,
+    catalog.formats.find((f) => f.name === o.model.origin?.format)
+  )
   const { graph } = o.model
   const typed = (id: string): string => `${id}: ${printType(graph.values.get(id))}`
   return {
@@ -34,7 +39,7 @@ export async function inspectJob(job: Job, _hooks: JobHooks, catalog: Catalog): 
       facts: factsOf(o, before),
       inputs: o.inputs.map((i) => typed(i.name)),
       outputs: graph.outputs.map(typed),
-      bytes: sharesOf(layers, (l) => l.bytes ?? 0),
+      bytes: bytesOf(o, layers),
       work: sharesOf(layers, (l) => (l.macs === undefined ? undefined : l.macs)),
       ...withNotes(advice(o.model, layers), workNotes(o, shapes))
     },
@@ -42,20 +47,14 @@ export async function inspectJob(job: Job, _hooks: JobHooks, catalog: Catalog): 
   }
 }
 
-/** One layer per node that holds weights, works, or might work: its own bytes (of constants it is the first to read) and MACs. */
-export function layersWithCost(model: Model, shapes?: Shapes): KindLayer[] {
+/** One layer per node that holds weights, works, or might work: bytes of its constants as the file holds them, and MACs. */
+export function layersWithCost(model: Model, shapes?: Shapes, format?: AnyFormat): KindLayer[] {
   const cost = costOf(model, shapes).byNode
-  const seen = new Set<unknown>()
+  const held = bytesByNode(format?.spelled?.(model) ?? model)
   const layers: KindLayer[] = []
   for (const graph of allGraphs(model))
     for (const node of graph.nodes) {
-      let bytes = 0
-      for (const id of node.inputs) {
-        const data = id === null ? undefined : graph.values.get(id)?.data
-        if (!data || seen.has(data)) continue
-        seen.add(data)
-        bytes += tensorBytes(data)
-      }
+      const bytes = held.get(node.name) ?? 0
       const macs = cost.get(node)
       if (bytes === 0 && macs === 0) continue
       layers.push({
@@ -65,6 +64,30 @@ export function layersWithCost(model: Model, shapes?: Shapes): KindLayer[] {
     }
   return layers
 }
+
+/** Bytes of constants by the node that owns them (ownersOf): codes, scales and whatever they are expanded by included. */
+function bytesByNode(model: Model): ReadonlyMap<string, number> {
+  const owners = ownersOf(model)
+  const seen = new Set<unknown>()
+  const held = new Map<string, number>()
+  for (const graph of allGraphs(model))
+    for (const { id, data } of graph.values.values()) {
+      const owner = owners.get(id)
+      if (!data || !owner || seen.has(data)) continue
+      seen.add(data)
+      held.set(owner.name, (held.get(owner.name) ?? 0) + tensorBytes(data))
+    }
+  return held
+}
+
+/** Shares that add up to the file: what no layer holds are nodes, names and whatever else a file has. */
+function bytesOf(o: Opened, layers: readonly KindLayer[]): readonly Share[] {
+  const shares = sharesOf(layers, (l) => l.bytes ?? 0)
+  const rest = o.bytes - shares.reduce((n, s) => n + (s.value ?? 0), 0)
+  return rest > 0 ? [...shares, { kind: 'nodes and names', value: rest, layers: 0 }].sort(byValue) : shares
+}
+
+const byValue = (a: Share, b: Share): number => (b.value ?? 0) - (a.value ?? 0)
 
 /** `Conv 3×3`, `Conv depthwise`, or the operator's name. */
 export function kindOf(graph: Graph, node: Node): string {
@@ -85,7 +108,7 @@ function sharesOf(layers: readonly KindLayer[], of: (l: KindLayer) => number | u
       layers: g.layers + 1
     })
   }
-  return [...groups].map(([kind, g]) => ({ kind, ...g })).sort((a, b) => (b.value ?? 0) - (a.value ?? 0))
+  return [...groups].map(([kind, g]) => ({ kind, ...g })).sort(byValue)
 }
 
 // ---------------------------------------------------------------- what could be saved

@@ -106,7 +106,8 @@ output y`
     expect(still.refusals).toContainEqual({
       node: 'Gather_0',
       op: 'Gather',
-      reason: 'it reads constants only: quantize-weights can store them'
+      reason: 'it reads constants only: quantize-weights can store them',
+      bytes: 2560
     })
     for (const pass of ['quantize-weights', 'quantize-dynamic']) {
       const { notes } = await apply(text, [[pass, { perChannel: false }]], data)

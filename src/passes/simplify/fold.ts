@@ -8,7 +8,7 @@
 import { PareError } from '../../base/errors.ts'
 import { subgraphs } from '../../ir/attrs.ts'
 import { editGraph, mapSubgraphs } from '../../ir/edit.ts'
-import { constant, consumers, isOutput, producer } from '../../ir/graph.ts'
+import { allGraphs, constant, consumers, isOutput, producer } from '../../ir/graph.ts'
 import { byteLength, elementCount, tensorBytes } from '../../ir/tensor.ts'
 import { opFor } from '../../ops/index.ts'
 import { viewOf } from '../../ops/infer.ts'
@@ -86,13 +86,14 @@ export function planFold(
     foldable.add(node)
     budget -= bytes
   }
+  const isWorthIt = worthOf(model, graph, graphs)
   return connected(graph, foldable).flatMap((nodes) => {
     const group = groupOf(nodes, graph)
-    if (isWorthIt(group, graph)) return [group]
+    if (isWorthIt(group)) return [group]
     return nodes
       .filter((n) => n.inputs.every((id) => id === null || !foldable.has(producer(graph, id) as Node)))
       .map((n) => groupOf([n], graph))
-      .filter((g) => isWorthIt(g, graph))
+      .filter(isWorthIt)
   })
 }
 
@@ -159,18 +160,37 @@ function groupOf(nodes: readonly Node[], graph: Graph): Group {
   return { nodes, results: nodes.flatMap((n) => n.outputs.filter(isRead)) }
 }
 
-function isWorthIt(group: Group, graph: Graph): boolean {
-  const inside = new Set(group.nodes)
+/** Do a group's results take no more than what goes with it, constants of the graphs around included? */
+function worthOf(model: Model, graph: Graph, graphs: readonly Graph[]): (group: Group) => boolean {
+  const readers = readersOf(model)
   const sizeOf = (v: Value | undefined): number =>
     v?.dtype && v.shape ? byteLength(v.dtype, elementCount(v.shape as readonly number[])) : 0
-  let growth = 0
-  for (const id of group.results) growth += sizeOf(graph.values.get(id))
-  for (const id of new Set(group.nodes.flatMap((n) => n.inputs))) {
-    const data = constant(graph, id)
-    if (id !== null && data && !isOutput(graph, id) && consumers(graph, id).every((n) => inside.has(n)))
-      growth -= tensorBytes(data)
+  return (group) => {
+    const inside = new Set(group.nodes)
+    let growth = 0
+    for (const id of group.results) growth += sizeOf(graph.values.get(id))
+    for (const id of new Set(group.nodes.flatMap((n) => n.inputs))) {
+      const own = id === null ? undefined : holder(graphs, id)
+      const data = own && constant(own, id)
+      if (id !== null && data && readers.get(id)?.every((n) => n && inside.has(n))) growth -= tensorBytes(data)
+    }
+    return group.results.length > 0 && growth <= Math.min(maxGrowthBytes, nodeBytes * group.nodes.length)
   }
-  return group.results.length > 0 && growth <= Math.min(maxGrowthBytes, nodeBytes * group.nodes.length)
+}
+
+/** The nodes that read a value, in whatever graph, by id; `undefined` stands for a graph whose output it is. */
+function readersOf(model: Model): ReadonlyMap<string, readonly (Node | undefined)[]> {
+  const readers = new Map<string, (Node | undefined)[]>()
+  const add = (id: string, node: Node | undefined): void => {
+    const known = readers.get(id)
+    if (known) known.push(node)
+    else readers.set(id, [node])
+  }
+  for (const graph of allGraphs(model)) {
+    for (const node of graph.nodes) for (const id of node.inputs) if (id !== null) add(id, node)
+    for (const id of graph.outputs) add(id, undefined)
+  }
+  return readers
 }
 
 // ---------------------------------------------------------------- computing

@@ -6,6 +6,7 @@ import { inferShapes } from '../../ops/infer.ts'
 import type { Context, Graph, Model, Value } from '../../types.ts'
 import { definePass } from '../pass.ts'
 import { withTypes } from '../typed.ts'
+import { inlineBranches } from './branch.ts'
 import { foldConstants } from './fold.ts'
 import { dropIdentities, type Look } from './identity.ts'
 import { mergeConstants, mergeNodes } from './merge.ts'
@@ -28,7 +29,7 @@ const maxRounds = 30
 
 /**
  * Removes what a model computes in vain: dead and unused parts, nodes that hand on their input, shape arithmetic on known
- * shapes, repeated constants and computations, and (through the Runner) what depends on constants only. What is
+ * shapes, branches whose condition is known, repeated constants and computations, and (through the Runner) what depends on constants only. What is
  * left computes the same numbers by the same operators; names and types of inputs and outputs stay. The file does not grow.
  */
 export const simplify = definePass({
@@ -65,7 +66,10 @@ async function simplifyOnce(model: Model, o: Options, failed: Set<string>, ctx: 
       graph,
       (draft) => {
         const look = lookFrom(draft, around)
-        if (o.fold) foldShapes(draft, contents, (id) => look.value(id))
+        if (o.fold) {
+          inlineBranches(draft, contents, look)
+          foldShapes(draft, contents, (id) => look.value(id))
+        }
         dropIdentities(draft, look)
         if (o.merge) {
           mergeConstants(draft, graph, around)

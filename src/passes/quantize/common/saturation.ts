@@ -68,7 +68,7 @@ function codesOf(graph: Graph, node: Node, layer: Linear, target: Rows): { codes
   const maker = id == null ? undefined : producer(graph, id)
   const moved = maker && !layer.patch ? constant(graph, maker.inputs[0]) : undefined
   // The codes of a matrix lie transposed in the constant.
-  if (moved && maker && moveOf(maker, moved.shape, graph)?.back(0) === 1)
+  if (moved && maker && moveOf(maker, moved.shape, (at) => constant(graph, at))?.back(0) === 1)
     return { codes: moved, layer: turnedLayer(layer) }
   if (!isFused(graph, node, target) || !dequantizer(graph, node.inputs[layer.data])) return undefined
   const made = dequantizedConstant(graph, id)

@@ -15,6 +15,7 @@ export const quantizeDynamic = definePass({
   name: 'quantize-dynamic',
   summary: 'store weights in 8 bits and quantize activations at run time; needs no data, but is better with some',
   group: 'integers',
+  narrows: true,
   uses: ['calibration'],
   options: {
     include: z

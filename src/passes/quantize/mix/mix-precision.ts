@@ -26,6 +26,7 @@ export const mixPrecision = definePass({
   name: 'mix-precision',
   summary: 'give each layer the precision that it needs, by measurement, within a bound on the loss',
   group: 'integers',
+  narrows: true,
   uses: ['calibration', 'selection'],
   after: ['simplify', 'fuse'],
   options: {

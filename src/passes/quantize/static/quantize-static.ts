@@ -34,6 +34,7 @@ export const quantizeStatic = definePass({
   name: 'quantize-static',
   summary: 'compute in int8: activations by calibration, weights per channel, in the form that the runtime fuses',
   group: 'integers',
+  narrows: true,
   needs: ['calibration'],
   after: ['simplify', 'fuse'],
   options: {

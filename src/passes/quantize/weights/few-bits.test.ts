@@ -141,7 +141,11 @@ describe('few bits', () => {
     await session.close()
     expect(await run(small, { bits: 4, form: 'nbits' }, ctx)).toBe(small)
     expect(ctx.refusals).toEqual([
-      { node: 'Conv_0', op: 'Conv', reason: 'weight W: only a MatMul’s matrix or a Gather’s table has form nbits' }
+      {
+        node: 'Conv_0',
+        op: 'Conv',
+        reason: 'a weight stays in float: only a MatMul’s matrix or a Gather’s table has form nbits'
+      }
     ])
   })
   it('keep tied weights tied, whatever the form', async () => {

@@ -72,7 +72,7 @@ export function planWeights(model: Model, o: WeightOptions, ctx: Pick<Context, '
     if (elementCount(data.shape) < o.minElements) continue
     if (readers.some(isExcluded) || !uses.some((u) => isIncluded(u.node))) continue
     const made = planOne(id, used, o, ctx)
-    if (typeof made === 'string') ctx.refuse((uses[0] as WeightUse).node, `weight ${id}: ${made}`)
+    if (typeof made === 'string') ctx.refuse((uses[0] as WeightUse).node, `a weight stays in float: ${made}`)
     else plan.push(made)
   }
   return plan

@@ -31,6 +31,7 @@ export const quantizeNf4 = definePass({
   name: 'quantize-nf4',
   summary: 'store matrices in NF4 (4 bits as bitsandbytes has them) for MatMulBnb4, which only ONNX Runtime has',
   group: 'storage',
+  narrows: true,
   options: {
     blockSize: blockSizes.default(64).describe('elements that share a scale'),
     include: z.array(z.string()).default([]).describe('only these nodes: operator types or name patterns with *'),
@@ -70,7 +71,7 @@ function planNf4(model: Model, o: Nf4Options, ctx: Pick<Context, 'refuse'>): Mat
     if (!first || elementCount(data.shape) < o.minElements) continue
     if (readers.some(isExcluded) || !uses.some((u) => isIncluded(u.node))) continue
     const obstacle = obstacleTo(used)
-    if (obstacle !== undefined) ctx.refuse(first.node, `weight ${id}: ${obstacle}`)
+    if (obstacle !== undefined) ctx.refuse(first.node, `a weight stays in float: ${obstacle}`)
     else {
       const [rows = 0, columns = 0] = data.shape
       plan.push({ id, rows, columns, blockSize: o.blockSize, nodes: new Set(readers) })

@@ -119,6 +119,25 @@ describe('quantize-weights', () => {
     const feeds = randomFeeds(m, 1)
     expect(difference(await outputsOf(m, feeds), await outputsOf(made, feeds))).toBeLessThan(INT8)
   })
+  it('reaches weights that are cut, joined and given axes before an operator reads them', async () => {
+    const m = model`
+      input x: f32[2,1,16]
+      const a: i64[1] = 0
+      const b: i64[1] = 32
+      const c: i64[1] = 64
+      w0 = Slice(W: f32[64,16], a, b, a)
+      w1 = Slice(W, b, c, a)
+      w = Concat(w1, w0, axis=0)
+      W3 = Unsqueeze(w, a)
+      R3 = Unsqueeze(R: f32[64,16], a)
+      y, h, s = LSTM(x, W3, R3, hidden_size=16)
+      output y`
+    const made = await run(m)
+    const scales = ['W', 'R'].map((id) => made.graph.values.get(`${id}_s`)?.shape)
+    expect(scales).toEqual([[64], [64]])
+    const feeds = randomFeeds(m, 1)
+    expect(difference(await outputsOf(m, feeds), await outputsOf(made, feeds))).toBeLessThan(INT8)
+  })
   it('declines what would not get smaller, with the reason', async () => {
     const ctx = testContext()
     const m = model`
@@ -127,7 +146,7 @@ describe('quantize-weights', () => {
       output y`
     expect(await run(m, {}, ctx)).toBe(m)
     expect(ctx.refusals).toEqual([
-      { node: 'MatMul_0', op: 'MatMul', reason: 'weight W: codes with their scales are not smaller' }
+      { node: 'MatMul_0', op: 'MatMul', reason: 'a weight stays in float: codes with their scales are not smaller' }
     ])
   })
   it('names a weight that is not a number', async () => {

@@ -29,6 +29,7 @@ export const quantizeWeights = definePass({
   name: 'quantize-weights',
   summary: 'store weights in 8 bits or fewer; they run as float, at float speed',
   group: 'storage',
+  narrows: true,
   uses: ['calibration'],
   options: {
     bits: bits.default(8).describe('bits of a stored weight; 3, 5 and 6 in a palette only'),
