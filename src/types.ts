@@ -165,8 +165,8 @@ export interface WritePlace {
 export interface Written {
   /** The file's content in order; weights are not copied. */
   readonly parts: readonly Bytes[]
-  /** The same in one piece, put together when asked for. */
-  readonly bytes: Uint8Array
+  /** The same in one piece, put together when asked for; a part of a `Blob` as it is. */
+  readonly bytes: Uint8Array<ArrayBuffer>
   readonly external?: ExternalFile
 }
 
@@ -181,21 +181,25 @@ export interface ReadOptions {
   external?(name: string): Bytes
 }
 
-/** Bytes ⇄ Model. */
-export interface Format<O = never> {
+/** How a format is read. */
+export interface Reader {
   /** As targets, reports and `Origin` name it. */
   readonly name: string
   /** As people write it, such as `ONNX`. */
   readonly title: string
   /** Endings of its files, with the dot; outputs get the first. */
   readonly extensions: readonly [string, ...string[]]
+  /** Looks at the first bytes of the content only. */
+  detect(head: Uint8Array): boolean
+  read(bytes: Bytes, o?: ReadOptions): Noted
+}
+
+/** Bytes ⇄ Model. */
+export interface Format<O = never> extends Reader {
   /** Its files hold no weights: what is read from one has yet to be trained. */
   readonly weightless?: true
   /** What can be chosen when a model is written in it; flags, help and checks come from it. */
   readonly options: ZodType<O>
-  /** Looks at the first bytes of the content only. */
-  detect(head: Uint8Array): boolean
-  read(bytes: Bytes, o?: ReadOptions): Noted
   /** The model with its constants held as this format's files hold them; absent: as they are. */
   spelled?(model: Model): Model
   /** Absent: this format is only read. */

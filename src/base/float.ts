@@ -1,8 +1,7 @@
 /**
- * Small float formats to and from float32. float16 by library; the others follow the OCP 8-bit (2023) and MX (2023)
- * specifications: sign, `e` exponent bits of bias `bias`, `m` mantissa bits; `fnuz` has one zero and one NaN.
+ * Small float formats to and from numbers. float16 is IEEE 754 binary16; the others follow the OCP 8-bit (2023) and MX
+ * (2023) specifications: sign, `e` exponent bits of bias `bias`, `m` mantissa bits; `fnuz` has one zero and one NaN.
  */
-import { getFloat16, setFloat16 } from '@petamoriken/float16'
 
 interface SmallFloat {
   readonly e: number
@@ -21,7 +20,7 @@ const small = {
 } as const satisfies Record<string, SmallFloat>
 export type SmallFloatName = keyof typeof small
 
-const view = new DataView(new ArrayBuffer(4))
+const view = new DataView(new ArrayBuffer(8))
 
 /** Bits of a bfloat16, rounding half to even. NaN stays NaN. */
 export function toBfloat16(x: number): number {
@@ -36,14 +35,33 @@ export function fromBfloat16(bits: number): number {
   return view.getFloat32(0)
 }
 
+/** Numbers from here on round to infinity: the middle between the largest float16, 65504, and the next power of two. */
+const float16Overflow = 65520
+
+/** Bits of the nearest float16, ties to even, rounded once from the number itself. NaN becomes the quiet one. */
 export function toFloat16(x: number): number {
-  setFloat16(view, 0, x)
-  return view.getUint16(0)
+  if (Number.isNaN(x)) return 0x7e00
+  view.setFloat64(0, x)
+  const high = view.getUint16(0)
+  const sign = high & 0x8000
+  const magnitude = Math.abs(x)
+  if (magnitude >= float16Overflow) return sign | 0x7c00
+  // Below 2^−14 all float16 are 2^−24 apart.
+  const exponent = Math.max(((high >> 4) & 0x7ff) - 1023, -14)
+  const steps = magnitude * 2 ** (10 - exponent)
+  const below = Math.floor(steps)
+  const rest = steps - below
+  const rounded = rest > 0.5 || (rest === 0.5 && (below & 1) === 1) ? below + 1 : below
+  // A normal number counts its steps from 1024, which carries into the exponent.
+  return sign | (((exponent + 14) << 10) + rounded)
 }
 
+let float16Values: Float32Array | undefined
+
+/** The number that the bits of a float16 stand for. */
 export function fromFloat16(bits: number): number {
-  view.setUint16(0, bits)
-  return getFloat16(view, 0)
+  float16Values ??= Float32Array.from({ length: 2 ** 16 }, (_, code) => decode(code, 5, 10, 15, 'ieee'))
+  return float16Values[bits & 0xffff] as number
 }
 
 /** The number a code of a small float format stands for. */

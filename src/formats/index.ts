@@ -3,39 +3,14 @@ import { hasEnding } from '../base/endings.ts'
 import { PareError } from '../base/errors.ts'
 import { parseOptions } from '../base/options.ts'
 import { nearest } from '../base/suggest.ts'
-import type { AnyFormat, Bytes, Model, Noted, ReadOptions, WritePlace, Written } from '../types.ts'
+import type { AnyFormat, Model, WritePlace, Written } from '../types.ts'
 import { onnx } from './onnx/format.ts'
 import { text } from './text.ts'
-import { likenessOf } from './unread.ts'
+
+export { type ReadModelOptions, readModel, readNoted } from './read.ts'
 
 /** Every format. */
 export const formats: readonly AnyFormat[] = [onnx, text]
-
-/** Bytes at the start of a file that detection looks at. */
-const headBytes = 4096
-
-export interface ReadModelOptions extends ReadOptions {
-  /** By default Pare's own. */
-  readonly formats?: readonly AnyFormat[]
-}
-
-/** Reads a model of any format, told by its content, with what was left behind. Throws `E_FORMAT` for anything else. */
-export function readNoted(bytes: Bytes, { formats: known = formats, ...o }: ReadModelOptions = {}): Noted {
-  if (bytes.length === 0) throw new PareError('E_FORMAT', 'the file is empty')
-  const head = bytes.slice(0, Math.min(headBytes, bytes.length))
-  const format = known.find((f) => f.detect(head))
-  if (!format) {
-    const like = likenessOf(head)
-    throw new PareError('E_FORMAT', 'not a model', {
-      facts: { ...(like ? { 'looks like': like.kind } : {}), 'formats read': known.map((f) => f.name).join(', ') },
-      ...(like?.hint === undefined ? {} : { hint: like.hint })
-    })
-  }
-  return format.read(bytes, o)
-}
-
-/** The same without the notes. */
-export const readModel = (bytes: Bytes, o: ReadModelOptions = {}): Model => readNoted(bytes, o).model
 
 export interface WriteModelOptions extends WritePlace {
   /** A format or the name of one of Pare's own; by default ONNX. */

@@ -1,7 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { PareError } from '../base/errors.ts'
-import { readModel, writeModel } from './index.ts'
+import { formats, readModel as read, writeModel } from './index.ts'
+
+const readModel = (content: Uint8Array) => read(content, { formats })
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text)
 const net = `# a comment first
@@ -15,9 +17,9 @@ output y
 
 describe('the text form as a file', () => {
   it('is told by its content, and its nodes are called as what they make', () => {
-    const read = readModel(bytes(net))
-    expect(read.graph.nodes.map((n) => n.name)).toEqual(['h', 'r', 'y'])
-    expect(readModel(writeModel(read).bytes).graph.nodes.map((n) => n.name)).toEqual(['h', 'r', 'y'])
+    const made = readModel(bytes(net))
+    expect(made.graph.nodes.map((n) => n.name)).toEqual(['h', 'r', 'y'])
+    expect(readModel(writeModel(made).bytes).graph.nodes.map((n) => n.name)).toEqual(['h', 'r', 'y'])
     expect(readModel(bytes(`\ufeff${net}`)).graph.nodes.length).toBe(3)
   })
 

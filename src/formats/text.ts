@@ -7,20 +7,17 @@ import { z } from 'zod'
 import { PareError } from '../base/errors.ts'
 import { check } from '../ir/check.ts'
 import { parse } from '../ir/text.ts'
-import type { Format, Graph, Model } from '../types.ts'
+import type { Format, Graph, Model, Reader } from '../types.ts'
 import { newestOpset, workingOpset } from './onnx/opsets.ts'
 
 const bom = '\ufeff'
 /** Comments and space, then the statement that every such file begins with. */
 const beginning = /^(?:\s|#[^\n]*\n)*opset\s+\d/
 
-/** Only read: it leaves out weights. `pare inspect --graph` prints it. */
-export const text: Format<object> = {
+const textReader: Reader = {
   name: 'text',
   title: 'text form',
   extensions: ['.txt'],
-  weightless: true,
-  options: z.strictObject({}),
   detect: (head) => isText(head) && beginning.test(decode(head)),
   read: (bytes) => {
     const model = check(named(ofKnownOpset(parse(decode(bytes.slice())))))
@@ -30,6 +27,9 @@ export const text: Format<object> = {
     }
   }
 }
+
+/** Only read: it leaves out weights. `pare inspect --graph` prints it. */
+export const text: Format<object> = { ...textReader, weightless: true, options: z.strictObject({}) }
 
 const isText = (head: Uint8Array): boolean => head.every((b) => b >= 0x20 || b === 9 || b === 10 || b === 13)
 

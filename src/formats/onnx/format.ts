@@ -1,9 +1,8 @@
 import { z } from 'zod'
+import { plainSoftmax } from '../../ops/plain-softmax.ts'
 import type { Format } from '../../types.ts'
 import { spellForms } from './forms.ts'
-import { formatName } from './meta.ts'
-import { readOnnx } from './read.ts'
-import { looksLikeModel } from './scan.ts'
+import { onnxReader } from './reader.ts'
 import { writeOnnx } from './write.ts'
 
 const options = z.strictObject({
@@ -13,12 +12,12 @@ const options = z.strictObject({
 
 /** The ONNX format. */
 export const onnx: Format<z.output<typeof options>> = {
-  name: formatName,
-  title: 'ONNX',
-  extensions: ['.onnx'],
+  ...onnxReader,
   options,
-  detect: looksLikeModel,
-  read: readOnnx,
   spelled: (model) => spellForms(model),
+  read: (bytes, o) => {
+    const { model, notes } = onnxReader.read(bytes, o)
+    return { model: Number(model.origin?.version) < 13 ? plainSoftmax(model) : model, notes }
+  },
   write: (model, o, place) => writeOnnx(model, { ...o, ...place })
 }

@@ -6,7 +6,7 @@ import { tensor, toNumbers } from '../../ir/tensor.ts'
 import { print } from '../../ir/text.ts'
 import { nodeRunner } from '../../node/runner.ts'
 import type { Tensor } from '../../types.ts'
-import { readModel, writeModel } from '../index.ts'
+import { formats, readModel, writeModel } from '../index.ts'
 
 type Nodes = ReturnType<typeof node>[]
 
@@ -145,7 +145,7 @@ describe('old forms give the same numbers when raised', () => {
   for (const [name, { opset, nodes, initializer = [], ops }] of Object.entries(cases))
     it(name, async () => {
       const old = file({ input: [x], output: [value('y')], node: nodes, initializer }, { opset, irVersion: 8n })
-      const m = check(readModel(old))
+      const m = check(readModel(old, { formats }))
       expect(m.opset).toBe(21)
       if (ops) expect(m.graph.nodes.map((n) => n.op)).toEqual(ops)
       const [before, after] = [await run(old, feeds), await run(writeModel(m).bytes, feeds)]

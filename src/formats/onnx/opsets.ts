@@ -280,7 +280,7 @@ const interpolation: Rule = (n) => {
 /** Before opset 13 all axes from `axis` on were one. Plain where only one of them is longer than 1. */
 const flattened: Rule = (n, c) => {
   const axis = attrInt(n, 'axis', 1)
-  const shape = c.shape(n.inputs[0])
+  const shape = c.shape(n.inputs[0]) ?? c.shape(n.outputs[0])
   const at = shape && axis < 0 ? axis + shape.length : axis
   if (shape && at >= 0 && at < shape.length && shape.slice(at + 1).every((d) => d === 1))
     return withAttrs(n, { axis: at })

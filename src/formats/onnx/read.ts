@@ -17,7 +17,6 @@ import { functionKey, GraphReader } from './graphs.ts'
 import { readMeta, restoreMarks } from './meta.ts'
 import { newestOpset, oldestOpset, workingOpset } from './opsets.ts'
 import { skeletonOf } from './scan.ts'
-import { plainSoftmax } from './softmax.ts'
 import { growth } from './tensors.ts'
 
 /**
@@ -53,7 +52,7 @@ export function readOnnx(bytes: Bytes, o: ReadOptions = {}): Noted {
     meta,
     origin: { ...origin, ...(shapes ? { shapes } : {}) }
   }
-  return { model: restoreMarks(recogniseForms(opset < 13 ? plainSoftmax(model) : model)), notes }
+  return { model: restoreMarks(recogniseForms(model)), notes }
 }
 
 /** Shapes of inputs and outputs in which a size has a name; `undefined` where none has. */

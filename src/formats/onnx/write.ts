@@ -116,7 +116,7 @@ function gathered(parts: readonly Bytes[]): Bytes[] {
   return out
 }
 
-function joined(parts: readonly Bytes[]): Uint8Array {
+function joined(parts: readonly Bytes[]): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(total(parts))
   let at = 0
   for (const p of parts) {

@@ -3,6 +3,7 @@ import { PareError } from '../../base/errors.ts'
 import { type Draft, editGraph, mapGraphs, takenIds } from '../../ir/edit.ts'
 import { constant } from '../../ir/graph.ts'
 import { inferShapes } from '../../ops/infer.ts'
+import { plainSoftmax } from '../../ops/plain-softmax.ts'
 import type { Context, Graph, Model, Value } from '../../types.ts'
 import { definePass } from '../pass.ts'
 import { withTypes } from '../typed.ts'
@@ -38,7 +39,7 @@ export const simplify = definePass({
   group: 'graph',
   options,
   run: (model, o, ctx) =>
-    withTypes(model, async (typed) => {
+    withTypes(plainSoftmax(model), async (typed) => {
       const failed = new Set<string>()
       let now = typed
       for (let round = 0; round < maxRounds; round++) {

@@ -32,6 +32,19 @@ async function expectKept(text: string): Promise<void> {
 }
 
 describe('constant folding', () => {
+  it('joins Softmax over one axis that was spelled over flattened axes', async () => {
+    const spelled = (axis: number): string => `
+      input x: f32[N,3,5,1]
+      r = Relu(x)
+      size = Shape(r)
+      flat = Flatten(r, axis=${axis})
+      soft = Softmax(flat, axis=-1)
+      y = Reshape(soft, size, allowzero=1)
+      output y`
+    await expectSimplified(spelled(2), 'Relu Softmax')
+    expect(opsOf(await simplified(parse(spelled(1))))).toContain('Flatten Softmax Reshape')
+  })
+
   it('computes what depends on constants only', async () => {
     const after = await expectSimplified(
       `input x: f32[N,4]

@@ -2,11 +2,11 @@
  * Softmax of opset 12 and below, raised as Flatten → Softmax → Reshape, is plain Softmax where shapes are known after
  * all and only one of the flattened axes is longer than 1.
  */
-import { PareError } from '../../base/errors.ts'
-import { attrInt, attrs } from '../../ir/attrs.ts'
-import { edit } from '../../ir/edit.ts'
-import { inferShapes } from '../../ops/infer.ts'
-import type { Model, Node } from '../../types.ts'
+import { PareError } from '../base/errors.ts'
+import { attrInt, attrs } from '../ir/attrs.ts'
+import { edit } from '../ir/edit.ts'
+import type { Model, Node } from '../types.ts'
+import { inferShapes } from './infer.ts'
 
 const family = ['Softmax', 'LogSoftmax', 'Hardmax']
 
