@@ -1,0 +1,247 @@
+/**
+ * What ONNX Runtime's fused transformer kernels gain over the operators they stand for, at its own full optimisation:
+ * paired ratios, each pair timed interleaved in one process on one thread. Below 1 the fused kernel is faster.
+ *
+ *   node bench/fused-kernels.mjs [--runtime onnxruntime-node|onnxruntime-web] [--seconds 1] [--only NAME]
+ *
+ * Every row joins eight copies in a chain, so that the time of a run is that of the kernels. The rows of `fused` in
+ * src/targets/ are taken from this table. Build first.
+ */
+import { createRequire } from 'node:module'
+import { parseArgs } from 'node:util'
+import { elementCount, ortRunner, parse, rng, tensor } from '../dist/index.js'
+import { nodeRunner } from '../dist/node/index.js'
+
+const { values: given } = parseArgs({
+  options: {
+    runtime: { type: 'string', default: 'onnxruntime-node' },
+    seconds: { type: 'string', default: '1' },
+    only: { type: 'string' }
+  }
+})
+const copies = 8
+const domain = 'domain com.microsoft 1\n'
+
+/** `parts(i, x)` names the copy's output `y{i}`; both spellings read and make [B,T,H]. */
+const chain = (before, parts, h) => {
+  let text = `${domain}input x0: f32[B,T,${h}]\n${before}\n`
+  for (let i = 0; i < copies; i++) text += `${parts(i, i === 0 ? 'x0' : `y${i - 1}`)}\n`
+  return parse(`${text}output y${copies - 1}`)
+}
+const norm = (h) => `const g: f32[${h}]\nconst b: f32[${h}]\nconst c: f32[${h}]`
+const split = (h, heads) => `const split: i64[4] = 0, 0, ${heads}, ${h / heads}\nconst merge: i64[3] = 0, 0, ${h}`
+const ms = 'com.microsoft:'
+
+/** Softmax(Q·Kᵀ/√d + mask)·V of what is projected already; `bias`: Q, K and V get one each. */
+function apart(i, x, d, { mask, bias }) {
+  const heads = ['q', 'k', 'v'].map((p) => {
+    const from = bias ? `${p}b${i} = Add(${x}, c)\n` : ''
+    const perm = p === 'k' ? '0,2,3,1' : '0,2,1,3'
+    return `${from}${p}r${i} = Reshape(${bias ? `${p}b${i}` : x}, split)\n${p}t${i} = Transpose(${p}r${i}, perm=[${perm}])`
+  })
+  return `${heads.join('\n')}
+s${i} = MatMul(qt${i}, kt${i})
+d${i} = Mul(s${i}, root)
+${mask ? `m${i} = Add(d${i}, mask)` : `m${i} = Identity(d${i})`}
+p${i} = Softmax(m${i}, axis=-1)
+o${i} = MatMul(p${i}, vt${i})
+t${i} = Transpose(o${i}, perm=[0,2,1,3])
+y${i} = Reshape(t${i}, merge)`
+}
+const joined = (i, x, heads, { mask, bias }) => {
+  const inputs = [x, x, x, bias ? 'c3' : '_', '_', mask ? 'mask' : '_']
+  while (inputs.at(-1) === '_') inputs.pop()
+  return `y${i} = ${ms}MultiHeadAttention(${inputs.join(', ')}, num_heads=${heads})`
+}
+const attention = (o) => (h) => {
+  const heads = 12
+  const before = `${split(h, heads)}
+const root: f32[] = ${1 / Math.sqrt(h / heads)}
+const c: f32[${h}]
+const c3: f32[${3 * h}]
+${o.mask ? `input mask: f32[B,${o.mask},T,T]` : ''}`
+  return [chain(before, (i, x) => apart(i, x, h / heads, o), h), chain(before, (i, x) => joined(i, x, heads, o), h)]
+}
+
+const rotation = (h) => {
+  const heads = 12
+  const d = h / heads
+  const before = `${split(h, heads)}
+const cosT: f32[512,${d / 2}]
+const sinT: f32[512,${d / 2}]
+const z: i64[1] = 0
+const half: i64[1] = ${d / 2}
+const far: i64[1] = ${d}
+const last: i64[1] = 3
+input pos: i64[B,T]
+cg = Gather(cosT, pos)
+sg = Gather(sinT, pos)
+cc = Concat(cg, cg, axis=-1)
+sc = Concat(sg, sg, axis=-1)
+one: i64[1] = Identity(ax: i64[1]{1})
+cu = Unsqueeze(cc, one)
+su = Unsqueeze(sc, one)`
+  const spelled = (i, x) => `r${i} = Reshape(${x}, split)
+t${i} = Transpose(r${i}, perm=[0,2,1,3])
+a${i} = Mul(t${i}, cu)
+l${i} = Slice(t${i}, z, half, last)
+u${i} = Slice(t${i}, half, far, last)
+n${i} = Neg(u${i})
+w${i} = Concat(n${i}, l${i}, axis=-1)
+e${i} = Mul(w${i}, su)
+f${i} = Add(a${i}, e${i})
+k${i} = Transpose(f${i}, perm=[0,2,1,3])
+y${i} = Reshape(k${i}, merge)`
+  const fused = (i, x) => `r${i} = Reshape(${x}, split)
+t${i} = Transpose(r${i}, perm=[0,2,1,3])
+f${i} = ${ms}RotaryEmbedding(t${i}, pos, cosT, sinT)
+k${i} = Transpose(f${i}, perm=[0,2,1,3])
+y${i} = Reshape(k${i}, merge)`
+  return [chain(before, spelled, h), chain(before, fused, h)]
+}
+
+const embeddings = (h) => {
+  const before = `input ids: i64[B,T]\ninput types: i64[B,T]\ninput pos: i64[B,T]\n${norm(h)}
+const W: f32[1000,${h}]\nconst P: f32[512,${h}]\nconst S: f32[2,${h}]\ni32 = Cast(ids, to=6)\np32 = Cast(pos, to=6)\ns32 = Cast(types, to=6)`
+  const spelled = (i, x) => `w${i} = Gather(W, ids)
+s${i} = Gather(S, types)
+a${i} = Add(w${i}, s${i})
+p${i} = Gather(P, pos)
+e${i} = Add(a${i}, p${i})
+l${i} = LayerNormalization(e${i}, g, b, axis=-1)
+y${i} = Add(${x}, l${i})`
+  const fused = (i, x) => `l${i}, _ = ${ms}EmbedLayerNormalization(i32, s32, W, P, S, g, b, _, p32)
+y${i} = Add(${x}, l${i})`
+  return [chain(before, spelled, h), chain(before, fused, h)]
+}
+
+const skip = (name, { bias }) => (h) => {
+  const isSimple = name === 'SkipSimplifiedLayerNormalization'
+  const before = `${norm(h)}\ninput skip: f32[B,T,${h}]`
+  const spelled = (i, x) => `${bias ? `a${i} = Add(${x}, c)` : `a${i} = Identity(${x})`}
+s${i} = Add(a${i}, skip)
+${isSimple ? `y${i} = SimplifiedLayerNormalization(s${i}, g, axis=-1, epsilon=1e-5, stash_type=1)` : `y${i} = LayerNormalization(s${i}, g, b, axis=-1)`}`
+  const extra = isSimple ? (bias ? ', c' : '') : `, b${bias ? ', c' : ''}`
+  const fused = (i, x) => `y${i} = ${ms}${name}(${x}, skip, g${extra}, epsilon=1e-5)`
+  return [chain(before, spelled, h), chain(before, fused, h)]
+}
+
+const pointwise = (spelled, fused) => (h) => {
+  const before = `${norm(h)}\nconst half: f32[] = 0.5\nconst one: f32[] = 1.0\nconst root: f32[] = 1.4142135\nconst k: f32[] = 0.044715
+const s: f32[] = 0.7978846\nconst two: f32[] = 2.0\nconst three: f32[] = 3.0\nconst eps: f32[] = 1e-5\nconst q: f32[] = 1.702\nconst last: i64[1] = -1`
+  return [chain(before, spelled, h), chain(before, fused, h)]
+}
+const gelu = (x, i) => `d${i} = Div(${x}, root)
+e${i} = Erf(d${i})
+f${i} = Add(e${i}, one)
+m${i} = Mul(${x}, f${i})
+y${i} = Mul(m${i}, half)`
+const tanhGelu = (x, i) => `c3${i} = Pow(${x}, three)
+k${i} = Mul(c3${i}, k)
+a${i} = Add(${x}, k${i})
+m${i} = Mul(a${i}, s)
+t${i} = Tanh(m${i})
+u${i} = Add(t${i}, one)
+h${i} = Mul(${x}, half)
+y${i} = Mul(h${i}, u${i})`
+const layerNorm = (x, i) => `a${i} = ReduceMean(${x}, last)
+c${i} = Sub(${x}, a${i})
+p${i} = Pow(c${i}, two)
+v${i} = ReduceMean(p${i}, last)
+w${i} = Add(v${i}, eps)
+r${i} = Sqrt(w${i})
+n${i} = Div(c${i}, r${i})
+m${i} = Mul(n${i}, g)
+y${i} = Add(m${i}, b)`
+const rms = (x, i) => `p${i} = Pow(${x}, two)
+v${i} = ReduceMean(p${i}, last)
+w${i} = Add(v${i}, eps)
+r${i} = Sqrt(w${i})
+n${i} = Div(${x}, r${i})
+y${i} = Mul(n${i}, g)`
+
+const cases = {
+  'LayerNormalization / spelled': pointwise((i, x) => layerNorm(x, i), (i, x) => `y${i} = LayerNormalization(${x}, g, b, axis=-1)`),
+  'SimplifiedLayerNormalization / spelled': pointwise((i, x) => rms(x, i), (i, x) => `y${i} = SimplifiedLayerNormalization(${x}, g, axis=-1, epsilon=1e-5, stash_type=1)`),
+  'Gelu / spelled': pointwise((i, x) => gelu(x, i), (i, x) => `y${i} = Gelu(${x})`),
+  'BiasGelu / Add, Gelu': pointwise((i, x) => `a${i} = Add(${x}, c)\ny${i} = Gelu(a${i})`, (i, x) => `y${i} = ${ms}BiasGelu(${x}, c)`),
+  'Gelu(tanh) / spelled': pointwise((i, x) => tanhGelu(x, i), (i, x) => `y${i} = Gelu(${x}, approximate="tanh")`),
+  'FastGelu / spelled': pointwise((i, x) => tanhGelu(x, i), (i, x) => `y${i} = ${ms}FastGelu(${x})`),
+  'FastGelu with bias / Add, FastGelu': pointwise((i, x) => `a${i} = Add(${x}, c)\ny${i} = ${ms}FastGelu(a${i})`, (i, x) => `y${i} = ${ms}FastGelu(${x}, c)`),
+  'QuickGelu / x·sigmoid(1.702x)': pointwise((i, x) => `a${i} = Mul(${x}, q)\ns${i} = Sigmoid(a${i})\ny${i} = Mul(${x}, s${i})`, (i, x) => `y${i} = ${ms}QuickGelu(${x}, alpha=1.702)`),
+  'QuickGelu(1) / x·sigmoid(x)': pointwise((i, x) => `s${i} = Sigmoid(${x})\ny${i} = Mul(${x}, s${i})`, (i, x) => `y${i} = ${ms}QuickGelu(${x}, alpha=1.0)`),
+  'SkipLayerNormalization': skip('SkipLayerNormalization', {}),
+  'SkipLayerNormalization with bias': skip('SkipLayerNormalization', { bias: true }),
+  'SkipSimplifiedLayerNormalization': skip('SkipSimplifiedLayerNormalization', {}),
+  'EmbedLayerNormalization': embeddings,
+  'RotaryEmbedding': rotation,
+  'MultiHeadAttention': attention({}),
+  'MultiHeadAttention, mask [B,1,T,T]': attention({ mask: 1 }),
+  'MultiHeadAttention, bias': attention({ bias: true }),
+  'MultiHeadAttention, bias and mask': attention({ bias: true, mask: 1 })
+}
+
+const sizes = [
+  { B: 1, T: 16, h: 384 },
+  { B: 1, T: 128, h: 384 },
+  { B: 8, T: 64, h: 384 }
+]
+const runner = given.runtime === 'onnxruntime-node' ? nodeRunner() : webRunner()
+
+function webRunner() {
+  const ort = createRequire(import.meta.url)('onnxruntime-web')
+  ort.env.wasm.numThreads = 1
+  return ortRunner(ort)
+}
+
+function feedsOf(model, { B, T }) {
+  const random = rng(1)
+  const sizes = { B, T }
+  return Object.fromEntries(
+    model.graph.inputs.map((id) => {
+      const { dtype, shape } = model.graph.values.get(id)
+      const dims = shape.map((d) => (typeof d === 'number' ? d : sizes[d]))
+      const values = Array.from({ length: elementCount(dims) }, () => (dtype === 'float32' ? random.normal() : random.below(2)))
+      return [id, tensor(dtype, dims, values)]
+    })
+  )
+}
+
+const row = (cells) => console.log(`| ${cells.join(' | ')} |`)
+row([`${given.runtime} ${runner.version}`, ...sizes.map((s) => `${s.B}×${s.T}×${s.h}`), 'largest difference'])
+row(['---', ...sizes.map(() => '---'), '---'])
+for (const [name, make] of Object.entries(cases)) {
+  if (given.only && !name.includes(given.only)) continue
+  const cells = []
+  let worst = 0
+  for (const size of sizes) {
+    const [before, after] = make(size.h)
+    const sessions = [await runner.open(before), await runner.open(after)]
+    const feeds = feedsOf(before, size)
+    const [a, b] = [await sessions[0].run(feeds), await sessions[1].run(feeds)]
+    worst = Math.max(worst, apartBy(Object.values(a)[0], Object.values(b)[0]))
+    cells.push((await ratio(sessions.map((s) => () => s.run(feeds)))).toFixed(2))
+    for (const s of sessions) await s.close()
+  }
+  row([name, ...cells, worst.toExponential(1)])
+}
+
+function apartBy(a, b) {
+  const [x, y] = [a, b].map((t) => new Float32Array(t.bytes.slice().buffer))
+  return x.reduce((w, v, i) => Math.max(w, Math.abs(v - y[i])), 0) / x.reduce((w, v) => Math.max(w, Math.abs(v)), 1e-6)
+}
+
+async function ratio([a, b]) {
+  const until = performance.now() + Number(given.seconds) * 1000
+  const ratios = []
+  const time = async (run) => {
+    const start = performance.now()
+    await run()
+    return performance.now() - start
+  }
+  for (let i = 0; performance.now() < until || ratios.length < 8; i++) {
+    const pair = i % 2 ? [await time(a), await time(b)] : [await time(b), await time(a)].reverse()
+    if (i > 1) ratios.push(pair[1] / pair[0])
+  }
+  return ratios.sort((p, q) => p - q)[ratios.length >> 1]
+}
