@@ -10,7 +10,6 @@
 import { createRequire } from 'node:module'
 import { parseArgs } from 'node:util'
 import { elementCount, ortRunner, parse, rng, tensor } from '../dist/index.js'
-import { nodeRunner } from '../dist/node/index.js'
 
 const { values: given } = parseArgs({
   options: {
@@ -33,7 +32,7 @@ const split = (h, heads) => `const split: i64[4] = 0, 0, ${heads}, ${h / heads}\
 const ms = 'com.microsoft:'
 
 /** Softmax(Q·Kᵀ/√d + mask)·V of what is projected already; `bias`: Q, K and V get one each. */
-function apart(i, x, d, { mask, bias }) {
+function apart(i, x, { mask, bias }) {
   const heads = ['q', 'k', 'v'].map((p) => {
     const from = bias ? `${p}b${i} = Add(${x}, c)\n` : ''
     const perm = p === 'k' ? '0,2,3,1' : '0,2,1,3'
@@ -60,7 +59,7 @@ const root: f32[] = ${1 / Math.sqrt(h / heads)}
 const c: f32[${h}]
 const c3: f32[${3 * h}]
 ${o.mask ? `input mask: f32[B,${o.mask},T,T]` : ''}`
-  return [chain(before, (i, x) => apart(i, x, h / heads, o), h), chain(before, (i, x) => joined(i, x, heads, o), h)]
+  return [chain(before, (i, x) => apart(i, x, o), h), chain(before, (i, x) => joined(i, x, heads, o), h)]
 }
 
 const rotation = (h) => {
@@ -115,16 +114,18 @@ y${i} = Add(${x}, l${i})`
   return [chain(before, spelled, h), chain(before, fused, h)]
 }
 
-const skip = (name, { bias }) => (h) => {
-  const isSimple = name === 'SkipSimplifiedLayerNormalization'
-  const before = `${norm(h)}\ninput skip: f32[B,T,${h}]`
-  const spelled = (i, x) => `${bias ? `a${i} = Add(${x}, c)` : `a${i} = Identity(${x})`}
-s${i} = Add(a${i}, skip)
+const skip =
+  (name, { bias }) =>
+  (h) => {
+    const isSimple = name === 'SkipSimplifiedLayerNormalization'
+    const before = `${norm(h)}\ninput skip: f32[B,T,${h}]`
+    const spelled = (i, x) => `${bias ? `a${i} = Add(${x}, c)` : `a${i} = Identity(${x})`}
+s${i} = Sum(a${i}, skip)
 ${isSimple ? `y${i} = SimplifiedLayerNormalization(s${i}, g, axis=-1, epsilon=1e-5, stash_type=1)` : `y${i} = LayerNormalization(s${i}, g, b, axis=-1)`}`
-  const extra = isSimple ? (bias ? ', c' : '') : `, b${bias ? ', c' : ''}`
-  const fused = (i, x) => `y${i} = ${ms}${name}(${x}, skip, g${extra}, epsilon=1e-5)`
-  return [chain(before, spelled, h), chain(before, fused, h)]
-}
+    const extra = isSimple ? (bias ? ', c' : '') : `, b${bias ? ', c' : ''}`
+    const fused = (i, x) => `y${i} = ${ms}${name}(${x}, skip, g${extra}, epsilon=1e-5)`
+    return [chain(before, spelled, h), chain(before, fused, h)]
+  }
 
 const pointwise = (spelled, fused) => (h) => {
   const before = `${norm(h)}\nconst half: f32[] = 0.5\nconst one: f32[] = 1.0\nconst root: f32[] = 1.4142135\nconst k: f32[] = 0.044715
@@ -161,21 +162,48 @@ n${i} = Div(${x}, r${i})
 y${i} = Mul(n${i}, g)`
 
 const cases = {
-  'LayerNormalization / spelled': pointwise((i, x) => layerNorm(x, i), (i, x) => `y${i} = LayerNormalization(${x}, g, b, axis=-1)`),
-  'SimplifiedLayerNormalization / spelled': pointwise((i, x) => rms(x, i), (i, x) => `y${i} = SimplifiedLayerNormalization(${x}, g, axis=-1, epsilon=1e-5, stash_type=1)`),
-  'Gelu / spelled': pointwise((i, x) => gelu(x, i), (i, x) => `y${i} = Gelu(${x})`),
-  'BiasGelu / Add, Gelu': pointwise((i, x) => `a${i} = Add(${x}, c)\ny${i} = Gelu(a${i})`, (i, x) => `y${i} = ${ms}BiasGelu(${x}, c)`),
-  'Gelu(tanh) / spelled': pointwise((i, x) => tanhGelu(x, i), (i, x) => `y${i} = Gelu(${x}, approximate="tanh")`),
-  'FastGelu / spelled': pointwise((i, x) => tanhGelu(x, i), (i, x) => `y${i} = ${ms}FastGelu(${x})`),
-  'FastGelu with bias / Add, FastGelu': pointwise((i, x) => `a${i} = Add(${x}, c)\ny${i} = ${ms}FastGelu(a${i})`, (i, x) => `y${i} = ${ms}FastGelu(${x}, c)`),
-  'QuickGelu / x·sigmoid(1.702x)': pointwise((i, x) => `a${i} = Mul(${x}, q)\ns${i} = Sigmoid(a${i})\ny${i} = Mul(${x}, s${i})`, (i, x) => `y${i} = ${ms}QuickGelu(${x}, alpha=1.702)`),
-  'QuickGelu(1) / x·sigmoid(x)': pointwise((i, x) => `s${i} = Sigmoid(${x})\ny${i} = Mul(${x}, s${i})`, (i, x) => `y${i} = ${ms}QuickGelu(${x}, alpha=1.0)`),
-  'SkipLayerNormalization': skip('SkipLayerNormalization', {}),
+  'LayerNormalization / spelled': pointwise(
+    (i, x) => layerNorm(x, i),
+    (i, x) => `y${i} = LayerNormalization(${x}, g, b, axis=-1)`
+  ),
+  'SimplifiedLayerNormalization / spelled': pointwise(
+    (i, x) => rms(x, i),
+    (i, x) => `y${i} = SimplifiedLayerNormalization(${x}, g, axis=-1, epsilon=1e-5, stash_type=1)`
+  ),
+  'Gelu / spelled': pointwise(
+    (i, x) => gelu(x, i),
+    (i, x) => `y${i} = Gelu(${x})`
+  ),
+  'BiasGelu / Add, Gelu': pointwise(
+    (i, x) => `a${i} = Add(${x}, c)\ny${i} = Gelu(a${i})`,
+    (i, x) => `y${i} = ${ms}BiasGelu(${x}, c)`
+  ),
+  'Gelu(tanh) / spelled': pointwise(
+    (i, x) => tanhGelu(x, i),
+    (i, x) => `y${i} = Gelu(${x}, approximate="tanh")`
+  ),
+  'FastGelu / spelled': pointwise(
+    (i, x) => tanhGelu(x, i),
+    (i, x) => `y${i} = ${ms}FastGelu(${x})`
+  ),
+  'FastGelu with bias / Add, FastGelu': pointwise(
+    (i, x) => `a${i} = Add(${x}, c)\ny${i} = ${ms}FastGelu(a${i})`,
+    (i, x) => `y${i} = ${ms}FastGelu(${x}, c)`
+  ),
+  'QuickGelu / x·sigmoid(1.702x)': pointwise(
+    (i, x) => `a${i} = Mul(${x}, q)\ns${i} = Sigmoid(a${i})\ny${i} = Mul(${x}, s${i})`,
+    (i, x) => `y${i} = ${ms}QuickGelu(${x}, alpha=1.702)`
+  ),
+  'QuickGelu(1) / x·sigmoid(x)': pointwise(
+    (i, x) => `s${i} = Sigmoid(${x})\ny${i} = Mul(${x}, s${i})`,
+    (i, x) => `y${i} = ${ms}QuickGelu(${x}, alpha=1.0)`
+  ),
+  SkipLayerNormalization: skip('SkipLayerNormalization', {}),
   'SkipLayerNormalization with bias': skip('SkipLayerNormalization', { bias: true }),
-  'SkipSimplifiedLayerNormalization': skip('SkipSimplifiedLayerNormalization', {}),
-  'EmbedLayerNormalization': embeddings,
-  'RotaryEmbedding': rotation,
-  'MultiHeadAttention': attention({}),
+  SkipSimplifiedLayerNormalization: skip('SkipSimplifiedLayerNormalization', {}),
+  EmbedLayerNormalization: embeddings,
+  RotaryEmbedding: rotation,
+  MultiHeadAttention: attention({}),
   'MultiHeadAttention, mask [B,1,T,T]': attention({ mask: 1 }),
   'MultiHeadAttention, bias': attention({ bias: true }),
   'MultiHeadAttention, bias and mask': attention({ bias: true, mask: 1 })
@@ -186,7 +214,8 @@ const sizes = [
   { B: 1, T: 128, h: 384 },
   { B: 8, T: 64, h: 384 }
 ]
-const runner = given.runtime === 'onnxruntime-node' ? nodeRunner() : webRunner()
+// Only one of the packages is loaded: both register in the same list of backends.
+const runner = given.runtime === 'onnxruntime-node' ? (await import('../dist/node/index.js')).nodeRunner() : webRunner()
 
 function webRunner() {
   const ort = createRequire(import.meta.url)('onnxruntime-web')
@@ -201,7 +230,9 @@ function feedsOf(model, { B, T }) {
     model.graph.inputs.map((id) => {
       const { dtype, shape } = model.graph.values.get(id)
       const dims = shape.map((d) => (typeof d === 'number' ? d : sizes[d]))
-      const values = Array.from({ length: elementCount(dims) }, () => (dtype === 'float32' ? random.normal() : random.below(2)))
+      const values = Array.from({ length: elementCount(dims) }, () =>
+        dtype === 'float32' ? random.normal() : random.below(2)
+      )
       return [id, tensor(dtype, dims, values)]
     })
   )

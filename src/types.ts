@@ -345,6 +345,18 @@ export interface DynamicRow {
   readonly weights: readonly ('int8' | 'uint8')[]
 }
 
+/** An operator that stands for several and that a target's runtime has a kernel of. */
+export interface FusedRow {
+  /** `domain:Name` outside the default domain. */
+  readonly op: string
+  /** The runtime replaces them by itself: nothing is gained by writing it. */
+  readonly joined?: true
+  /** Why the several are not replaced, though the runtime has the kernel. */
+  readonly kept?: string
+  /** The runtime would replace them by itself: they are spelled so that it does not. */
+  readonly prevented?: true
+}
+
 /** Where a model will live, as data. */
 export interface Target {
   readonly name: string
@@ -369,6 +381,8 @@ export interface Target {
   readonly integer: readonly IntegerRow[]
   /** Operators that it can compute on activations quantized at run time. */
   readonly dynamic: readonly DynamicRow[]
+  /** Operators that stand for several, such as attention; absent: its runtime has no kernels of them. */
+  readonly fused?: readonly FusedRow[]
   /** Operators with float weights that the runtime makes integer by itself between DequantizeLinear and QuantizeLinear. */
   readonly takesOver: readonly string[]
   /** Forms of constants that it loads; `auto` stands for any of them. */

@@ -1,6 +1,7 @@
 /** The list of all passes. */
 import { PareError } from '../base/errors.ts'
 import { nearest } from '../base/suggest.ts'
+import { fuseTransformer } from './fuse/fuse-transformer.ts'
 import { fuse } from './fuse/index.ts'
 import type { AnyPass } from './pass.ts'
 import { correctBias } from './quantize/bias/correct-bias.ts'
@@ -38,7 +39,8 @@ export const passes: readonly AnyPass[] = [
   round,
   correctBias,
   castFloat,
-  toQoperator
+  toQoperator,
+  fuseTransformer
 ]
 
 /** The pass of a name. Throws `E_USAGE` with suggestions. */

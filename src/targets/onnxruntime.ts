@@ -1,5 +1,5 @@
 /** What ONNX Runtime's CPU and WebAssembly providers have in common. */
-import type { DynamicRow, Form, IntegerRow, Target } from '../types.ts'
+import type { DynamicRow, Form, FusedRow, IntegerRow, Target } from '../types.ts'
 
 const values: IntegerRow['types'] = [{ values: 'uint8' }, { values: 'int8' }]
 
@@ -63,6 +63,20 @@ const dynamicRows: readonly DynamicRow[] = [
   { op: 'Gather', weights: ['int8', 'uint8'] },
   { op: 'Conv', weights: ['uint8'] },
   { op: 'LSTM', weights: ['int8', 'uint8'] }
+]
+
+/**
+ * Kernels that stand for several operators. Times are those of `bench/fused-kernels.mjs`, relative to the operators that a
+ * kernel stands for.
+ */
+export const fusedRows: readonly FusedRow[] = [
+  { op: 'LayerNormalization' },
+  { op: 'SimplifiedLayerNormalization' },
+  { op: 'Gelu' },
+  { op: 'com.microsoft:QuickGelu', joined: true },
+  { op: 'com.microsoft:BiasGelu', joined: true },
+  { op: 'com.microsoft:FastGelu', kept: 'its kernel is no faster than Add and Gelu' },
+  { op: 'com.microsoft:EmbedLayerNormalization', kept: 'its kernel takes 1.6 to 2.2 times as long' }
 ]
 
 /** It quantizes their weights when a session is created, with one scale for all channels. */

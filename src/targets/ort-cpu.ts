@@ -1,5 +1,5 @@
 import type { Target } from '../types.ts'
-import { onnxRuntime } from './onnxruntime.ts'
+import { fusedRows, onnxRuntime } from './onnxruntime.ts'
 
 /** ONNX Runtime's CPU provider on a machine with dot-product instructions (VNNI, ARM dotprod). */
 export const ortCpu: Target = {
@@ -9,6 +9,15 @@ export const ortCpu: Target = {
   runtime: 'onnxruntime-node',
   fusesLike: [],
   endings: ['.onnx', '.txt'],
+  fused: [
+    ...fusedRows,
+    {
+      op: 'com.microsoft:SkipLayerNormalization',
+      kept: 'its kernel takes 2.5 to 12 times as long',
+      prevented: true
+    },
+    { op: 'com.microsoft:SkipSimplifiedLayerNormalization', kept: 'its kernel takes 1.3 to 2 times as long' }
+  ],
   saturates: false,
   assumesDotProducts: true
 }

@@ -1,5 +1,5 @@
 import type { Target } from '../types.ts'
-import { onnxRuntime } from './onnxruntime.ts'
+import { fusedRows, onnxRuntime } from './onnxruntime.ts'
 
 /** ONNX Runtime's WebAssembly provider, in browsers. */
 export const ortWasm: Target = {
@@ -10,6 +10,11 @@ export const ortWasm: Target = {
   runtime: 'onnxruntime-web',
   // The selectors of both packages' CPU provider are the same.
   fusesLike: ['onnxruntime-node'],
+  fused: [
+    ...fusedRows,
+    { op: 'com.microsoft:SkipLayerNormalization', joined: true },
+    { op: 'com.microsoft:SkipSimplifiedLayerNormalization' }
+  ],
   saturates: false,
   assumesDotProducts: false
 }

@@ -87,4 +87,23 @@ describe('spelled-out patterns stay whole', () => {
       'LayerNormalization',
       1
     ))
+
+  it('RMSNorm by the inverse root before a product', () =>
+    expectJoined(
+      `input x: f32[6,8]
+       const two: f32[] = 2
+       const one: f32[] = 1
+       const tiny: f32[] = 0.00001
+       s = Pow(x, two)
+       v = ReduceMean(s, last: i64[1]{-1})
+       w = Add(v, tiny)
+       r = Sqrt(w)
+       i = Div(one, r)
+       n = Mul(x, i)
+       m = Mul(n, G: f32[8])
+       y = Gemm(m, W: f32[8,4], C: f32[4])
+       output y`,
+      'SimplifiedLayerNormalization',
+      1
+    ))
 })

@@ -92,6 +92,29 @@ output y`
     expect(names(proposed({}, { model: m })).slice(3, 7)).toEqual([...added, 'int8'])
   })
 
+  it('writes single operators for several last of all, where there are such', () => {
+    const m = model`
+input x: f32[1,6,64]
+const eps: f32[] = 1e-5
+s = Mul(x, x)
+v = ReduceMean(s, last: i64[1]{-1})
+w = Add(v, eps)
+r = Sqrt(w)
+n = Div(x, r)
+g = Mul(n, G: f32[64])
+y = MatMul(g, W: f32[64,64])
+output y`
+    const passes = (trials: readonly Trial[]): string[] =>
+      trials.map((t) => t.proposal.recipe.map(([pass]) => pass).join())
+    const made = passes(proposed({}, { model: m }))
+    expect(made[0]).toBe('simplify,fuse,fuse-transformer')
+    expect(made).toContain('simplify,fuse,quantize-dynamic,quantize-weights,fuse-transformer')
+    const slower = passes(proposed({ 'float, simplified': { latency: 1.1 } }, { model: m }))
+    expect(slower).toContain('simplify,quantize-dynamic,quantize-weights')
+    const { fused: _, ...other } = targetFor('ort-cpu')
+    expect(passes(proposed({}, { model: m, target: other }))[0]).toBe('simplify,fuse')
+  })
+
   it('takes recurrent layers into dynamic int8, and does not try it on convolutions with a last product', () => {
     const tagger = model`
 input x: f32[7,1,16]

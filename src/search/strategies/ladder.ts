@@ -6,7 +6,16 @@ import type { Recipe } from '../../types.ts'
 import { choose, tie } from '../choose.ts'
 import type { Problem, StrategyRecord } from '../strategy.ts'
 import { isMeasured, type Measured, measuredOf, type Proposal, standing, type Trial } from '../trial.ts'
-import { fewestBits, isCoded, isInteger, partlyCoded, partlyInteger, type Variant, variants } from './variants.ts'
+import {
+  fewestBits,
+  isCoded,
+  isInteger,
+  lastPasses,
+  partlyCoded,
+  partlyInteger,
+  type Variant,
+  variants
+} from './variants.ts'
 
 const base: Proposal = {
   name: 'float, simplified',
@@ -16,22 +25,30 @@ const base: Proposal = {
   ]
 }
 
-/** What the variants begin with, the first that is not slower than the original. */
+/** What the variants begin with, the first that is not slower than the original. Only what is fused is also fused last. */
 const bases: readonly Proposal[] = [
   base,
   { name: 'float, simplified but not fused', recipe: [['simplify', {}]] },
   { name: 'float, as it is', recipe: [] }
 ]
 
+/** What a variant's own passes stand between. */
+interface Frame {
+  readonly from: Recipe
+  readonly last: Recipe
+}
+
 /** The base that was found, or the one to be tried next. */
-function baseOf(history: readonly Trial[]): { readonly from?: Recipe; readonly next?: Proposal } {
+function baseOf(history: readonly Trial[], last: Recipe): { readonly frame: Frame } | { readonly next: Proposal } {
+  const plain: Frame = { from: [], last: [] }
   for (const b of bases) {
+    const frame: Frame = { from: b.recipe, last: b === base ? last : [] }
     const trial = history.find((t) => t.proposal.name === b.name)
-    if (!trial) return { next: b }
-    if (!isMeasured(trial)) return { from: [] }
-    if ((trial.timing?.ratio.median ?? 1) <= tie) return { from: b.recipe }
+    if (!trial) return { next: proposal(frame, { name: b.name, tail: [] }) }
+    if (!isMeasured(trial)) return { frame: plain }
+    if ((trial.timing?.ratio.median ?? 1) <= tie) return { frame }
   }
-  return { from: [] }
+  return { frame: plain }
 }
 
 export const ladder: StrategyRecord = {
@@ -39,23 +56,27 @@ export const ladder: StrategyRecord = {
   summary: 'forms that the target can run, then mixtures of them by layer where one form does not suit all',
   make: (problem) => {
     const forms = variants(problem)
+    const last = lastPasses(problem)
     return {
       next(history, pending) {
         const asked = new Set([...history.map((t) => t.proposal), ...pending].map((p) => p.name))
-        const { from, next } = baseOf(history)
-        if (next) return asked.has(next.name) ? 'done' : next
-        if (!from) return 'done'
+        const found = baseOf(history, last)
+        if ('next' in found) return asked.has(found.next.name) ? 'done' : found.next
+        const { frame } = found
         const whole = forms.find((f) => !asked.has(f.name))
-        if (whole) return proposal(from, whole)
+        if (whole) return proposal(frame, whole)
         if (pending.length > 0 || !problem.isCalibrated) return 'done'
         const form = mixture(problem, forms, history, asked) ?? smallest(problem, asked)
-        return form ? proposal(from, form) : 'done'
+        return form ? proposal(frame, form) : 'done'
       }
     }
   }
 }
 
-const proposal = (from: Recipe, { name, tail }: Variant): Proposal => ({ name, recipe: [...from, ...tail] })
+const proposal = ({ from, last }: Frame, { name, tail }: Variant): Proposal => ({
+  name,
+  recipe: [...from, ...tail, ...last]
+})
 
 /** The next mixture that may win. Those before one that was asked for have had their turn. */
 function mixture(

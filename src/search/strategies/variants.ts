@@ -1,4 +1,6 @@
 /** What the ladder tries: forms that the target can run, and mixtures of them for when one does not suit every layer. */
+import { inferShapes } from '../../ops/infer.ts'
+import { canFuse } from '../../passes/fuse/fuse-transformer.ts'
 import type { Recipe, Target } from '../../types.ts'
 import type { Problem } from '../strategy.ts'
 import { madeOf } from './made-of.ts'
@@ -17,6 +19,11 @@ const integer: Variant = {
     ['quantize-static', {}],
     ['quantize-weights', { form: 'foldable' }]
   ]
+}
+
+/** What comes after all others, where it has something to write: they know the operators better that it replaces. */
+export function lastPasses({ model, target }: Problem): Recipe {
+  return canFuse(inferShapes(model), target) ? [['fuse-transformer', {}]] : []
 }
 
 /** Activations quantized at run time; what has no such form keeps float arithmetic over weights of 8 bits. */
