@@ -30,8 +30,8 @@ const options = {
  */
 export const fuseTransformer = definePass({
   name: 'fuse-transformer',
-  summary:
-    'single operators for what transformers are made of: normalizations, Gelu, attention; the last pass of a recipe',
+  summary: 'write normalizations, Gelu and attention as single operators; the last pass of a recipe',
+  group: 'graph',
   options,
   run: (model, { all }, ctx) => {
     if (!ctx.target.fused) {
