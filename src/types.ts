@@ -335,6 +335,8 @@ export interface IntegerRow {
   readonly fixedOutput?: true
   /** The kernel can also give floats. */
   readonly floatOutput?: true
+  /** Its kernel is given codes and gives codes: the runtime has no fused form of it between DequantizeLinear and QuantizeLinear. */
+  readonly onCodes?: true
   /** Clamps right behind it that become part of the kernel, so that saturation of its codes can do their work. */
   readonly fusesWith?: readonly string[]
 }

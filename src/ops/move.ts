@@ -252,7 +252,7 @@ export const moveOps: readonly Op[] = withChannels(
     freeOp('Concat', { infer: inferConcat, quant: { inputs: [], output: 'own', fewestCodes: 32 } }),
     freeOp('Split', { infer: inferSplit, quant: moves }),
     freeOp('Slice', { infer: inferSlice, quant: moves }),
-    freeOp('Pad', { infer: inferPad }),
+    freeOp('Pad', { infer: inferPad, quant: { inputs: [0, 2], output: 'same', fill: 2 } }),
     freeOp('DepthToSpace', { infer: inferDepthToSpace, quant: moves }),
     freeOp('SpaceToDepth', { infer: inferSpaceToDepth, quant: moves }),
     freeOp('CenterCropPad', { infer: inferCenterCropPad }),

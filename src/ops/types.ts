@@ -44,6 +44,8 @@ export interface QuantRule {
   readonly output: 'own' | 'same' | { readonly low: number; readonly high: number }
   /** Codes that an input must at least keep under the scale of the output, which holds its elements or sums of them. */
   readonly fewestCodes?: number
+  /** The position of a scalar that is put among the elements of the output, 0 where it is left out. */
+  readonly fill?: number
   /** The output holds sums: what a constant adds needs no codes of its own. */
   readonly sums?: true
   /** At the end of a model, its output is compared with thresholds: what it reads there is worth more than 256 values. */

@@ -24,8 +24,12 @@ const computes = (op: string, rest: Partial<IntegerRow> = {}): IntegerRow => ({
 /** Data movement, which keeps the codes as they are. */
 const moves = (op: string, rest: Partial<IntegerRow> = {}): IntegerRow => ({ op, types: values, ...rest })
 
+/** Data movement that it leaves in float between DequantizeLinear and QuantizeLinear, with a kernel that takes codes. */
+const movesCodes = (op: string): IntegerRow => moves(op, { onCodes: true })
+
 /**
- * Operators that it turns, between DequantizeLinear and QuantizeLinear, into an integer kernel or pure data movement.
+ * Operators that it turns, between DequantizeLinear and QuantizeLinear, into an integer kernel or pure data movement, and
+ * data movement that can be written on codes.
  * Softmax is left out: 256 codes are too few for probabilities, and it is cheap in float.
  */
 const integerRows: readonly IntegerRow[] = [
@@ -53,7 +57,12 @@ const integerRows: readonly IntegerRow[] = [
   moves('Squeeze'),
   moves('Tile'),
   moves('Transpose'),
-  moves('Unsqueeze')
+  moves('Unsqueeze'),
+  movesCodes('GatherElements'),
+  movesCodes('Pad'),
+  movesCodes('ReduceMax'),
+  movesCodes('ReduceMin'),
+  movesCodes('SpaceToDepth')
 ]
 
 /** ConvInteger with int8 weights does not load everywhere. */

@@ -14,6 +14,7 @@ import { isDequantize } from '../../../ops/quantized.ts'
 import type { Attrs, Model, Node, Tensor } from '../../../types.ts'
 import { channelsOf, encodeWeight, scaleTensor } from '../common/codes.ts'
 import { once } from '../common/once.ts'
+import { putOnCodes } from './on-codes.ts'
 import {
   type BiasPlan,
   biasValues,
@@ -36,6 +37,7 @@ export function applyStatic(model: Model, plan: StaticPlan): Model {
     for (const [i, n] of plan.nodes.entries()) quantizeConstants(s, n, outputs[i] as string)
     for (const [i, n] of plan.nodes.entries()) if (n.requantized) requantize(s, n, n.requantized, outputs[i] as string)
     quantizeValues(s, outputs)
+    for (const [i, n] of plan.nodes.entries()) if (n.onCodes) putOnCodes(d, outputs[i] as string, n)
   })
 }
 

@@ -7,7 +7,8 @@ import { toFloats } from '../../../ir/tensor.ts'
 import type { Observed } from '../../../observe/calibrate.ts'
 import type { Range } from '../../../observe/ranges.ts'
 import type { Model } from '../../../types.ts'
-import type { IntegerNode, Layout } from './layout.ts'
+import type { IntegerNode } from './groups.ts'
+import type { Layout } from './layout.ts'
 import { rangeOf, type StaticPlan, type ValuePlan } from './plan.ts'
 
 /** Reasons, by the id of a node's first output. */

@@ -31,7 +31,8 @@ import { type BiasPlace, biasNumbers, biasPlace } from '../../biases.ts'
 import { meanShift, neededMean } from '../bias/numbers.ts'
 import { channelsOf, encodeWeight, peaksOf, refineScales, storedScale } from '../common/codes.ts'
 import { safeLevels, saturatingChannels } from '../common/saturation.ts'
-import type { Group, IntegerNode, Layout } from './layout.ts'
+import type { Group, IntegerNode } from './groups.ts'
+import type { Layout } from './layout.ts'
 
 /** Values that share parameters. */
 export interface ValuePlan extends Parameters {
@@ -54,6 +55,8 @@ export interface NodePlan {
   readonly givesFloat: boolean
   /** The zero points of the weight are spelled out, though all are 0. */
   readonly needsZeroPoint?: true
+  /** It is written on codes, without DequantizeLinear and QuantizeLinear around it; `fill`: see QuantRule. */
+  readonly onCodes?: { readonly fill?: number }
   /** The constants that it reads have the scale of its output. */
   readonly sharesScale?: true
   /** Input positions of data that gets a second set of codes, under the scale of the output. */
@@ -162,6 +165,7 @@ function planNode(
     ...(bias ? { bias } : {}),
     givesFloat: n.givesFloat,
     ...(weight && n.row.needsZeroPoint ? { needsZeroPoint: true } : {}),
+    ...(n.row.onCodes ? { onCodes: n.rule.fill === undefined ? {} : { fill: n.rule.fill } } : {}),
     ...(n.row.sameScale || n.rule.output === 'same' ? { sharesScale: true } : {}),
     ...(n.requantized.length > 0 ? { requantized: n.requantized } : {})
   }
