@@ -35,6 +35,18 @@ describe('text', () => {
     expect(consumers(m.graph, 'b').map((n) => n.op)).toEqual(['If'])
     check(m)
   })
+  it('declares large constants that only subgraphs read, or that are outputs', () => {
+    const m = parse(`
+      input c: bool[]
+      input x: f32[2,4]
+      const k: f32[4,4]
+      const o: f32[3,3]
+      r = If(c, then_branch={ t = MatMul(x, k); output t }, else_branch={ output x })
+      output r, o`)
+    expect(print(m)).toContain('const k: f32[4,4]\nconst o: f32[3,3]\n')
+    expect(print(parse(print(m)))).toBe(print(m))
+    check(parse(print(m)))
+  })
   it('names line and column of a mistake', () => {
     expect(() => parse('input x f32[2]')).toThrow('expected a colon at line 1, column 9')
   })

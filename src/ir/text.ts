@@ -59,10 +59,12 @@ export function print(model: Model): string {
 function printGraph(graph: Graph, indent: string): string[] {
   const lines: string[] = []
   const declared = new Set<string>()
+  const read = new Set(graph.nodes.flatMap((n) => n.inputs))
   const typed = (id: string): string => `${name(id)}: ${printType(graph.values.get(id))}`
   for (const id of graph.inputs) lines.push(`${indent}input ${typed(id)}${literal(graph.values.get(id)?.data)}`)
+  // One that only graphs inside nodes read, or that is an output, has no place where it is first read.
   for (const v of graph.values.values())
-    if (v.data && elementCount(v.data.shape) <= 8 && !graph.inputs.includes(v.id)) {
+    if (v.data && (elementCount(v.data.shape) <= 8 || !read.has(v.id)) && !graph.inputs.includes(v.id)) {
       lines.push(`${indent}const ${typed(v.id)}${literal(v.data)}`)
       declared.add(v.id)
     }

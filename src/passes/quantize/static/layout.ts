@@ -220,15 +220,20 @@ const isHeavy = (n: IntegerNode): boolean => n.rule.weights !== undefined
 
 /**
  * Is a node worth the conversions around it? Data movement on int8 codes always is: left in float, ONNX Runtime moves the
- * DequantizeLinear behind it, and then writes a QuantizeLinear whose zero point and output differ in type.
+ * DequantizeLinear behind it, and then writes a QuantizeLinear whose zero point and output differ in type. So is movement
+ * whose output a graph inside a node reads: there ONNX Runtime ends the process when it moves the DequantizeLinear.
  */
 function pays(model: Model, n: IntegerNode, kept: Candidates, activations: CodeType): boolean {
   if (isHeavy(n)) return true
   const reads = n.data.map((i) => n.node.inputs[i] as string)
   if (!reads.every((id) => isQuantized(model, id, kept))) return false
   if (n.rule.output !== 'same' || activations === 'int8') return true
-  return n.node.outputs.some((id) => readAsInteger(model, id, kept)) || shrinks(model, n.node)
+  const isKept = (id: string): boolean => readAsInteger(model, id, kept) || readInside(model, id)
+  return n.node.outputs.some(isKept) || shrinks(model, n.node)
 }
+
+/** Does a graph inside a node read the value? */
+const readInside = (model: Model, id: string): boolean => consumers(model.graph, id).some((c) => !c.inputs.includes(id))
 
 /** Is a value the output of an integer node, with or without a clamp between, or the data of a node with weights? */
 function isQuantized(model: Model, id: string, kept: Candidates): boolean {

@@ -1,9 +1,10 @@
 /** What stays float for its values: infinite by constants, or too few codes under a scale it would share. */
 import { describe, expect, it } from 'vitest'
 import { firstOutputs, noise, normalData, testContext } from '../../../../test/compare.ts'
+import { reads } from '../../../ir/graph.ts'
 import { tensor, toFloats } from '../../../ir/tensor.ts'
 import { model } from '../../../ir/text.ts'
-import type { Dataset, Model } from '../../../types.ts'
+import type { Dataset, Model, Node } from '../../../types.ts'
 import { parseOptions } from '../../pass.ts'
 import { quantizeStatic } from './quantize-static.ts'
 
@@ -183,3 +184,31 @@ describe('stacks of weights', () => {
     expect(ctx.refusals.map((r) => r.reason).join()).toContain('W (12.3 kB)')
   })
 })
+
+describe('values that a graph inside a node reads', () => {
+  it('have their codes to the end of data movement: ONNX Runtime ends the process otherwise', async () => {
+    const m = model`
+      input x: f32[3,6,7,6]
+      const s: i64[2] = 3, 252
+      const a: i64[1] = 0
+      const e: i64[1] = 21
+      const i: i64[1] = 1
+      const t: i64[3] = 3, 3, 7
+      const c: bool[] = 1
+      const g: f32[3] = 1, 2, 3
+      y = Conv(x, W: f32[6,1,3,3], group=6, pads=[1,1,1,1])
+      r = Reshape(y, s)
+      p = Slice(r, a, e, i)
+      q = Reshape(p, t)
+      out = If(c, then_branch={ u = InstanceNormalization(q, g, g); output u }, else_branch={ v = Abs(q); output v })
+      output out`
+    const { made, sqnr } = await run(m, normalData(m, 3))
+    const reader = made.graph.nodes.find((n) => n.op === 'If')
+    expect(
+      made.graph.nodes.some((n) => n.op === 'DequantizeLinear' && captured(reader).includes(n.outputs[0] ?? ''))
+    ).toBe(true)
+    expect(await sqnr()).toBeGreaterThan(25)
+  })
+})
+
+const captured = (n: Node | undefined): readonly string[] => (n ? reads(n) : [])
