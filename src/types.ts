@@ -69,6 +69,12 @@ export interface ValueType {
 /** How a constant is spelled in a file; a lossless encoding that only a format's writer expands into nodes. */
 export type Form = 'plain' | 'foldable' | 'palette' | 'gap' | 'bitmap' | 'blocks' | 'qdq' | 'nbits' | 'auto'
 
+/** What a file says of a node, graph or value beside what it computes: documentation, and metadata as pairs of key and text. */
+export interface Remarks {
+  readonly doc?: string
+  readonly facts?: readonly (readonly [key: string, text: string])[]
+}
+
 /** A node's output, a graph input, or a constant (`data`). Ids are unique in a graph and its subgraphs. */
 export interface Value extends ValueType {
   readonly id: string
@@ -76,6 +82,8 @@ export interface Value extends ValueType {
   readonly form?: Form
   /** The zeros of this constant are meant: passes keep them. */
   readonly sparse?: 'any' | '2:4' | '1x4' | '1x16' | '4x4'
+  /** Kept of inputs and outputs of graphs. */
+  readonly remarks?: Remarks
 }
 
 // ---------------------------------------------------------------- graphs and models
@@ -109,6 +117,7 @@ export interface Node {
   readonly inputs: readonly (string | null)[]
   readonly outputs: readonly string[]
   readonly attrs: Attrs
+  readonly remarks?: Remarks
 }
 
 /**
@@ -121,6 +130,7 @@ export interface Graph {
   readonly outputs: readonly string[]
   readonly nodes: readonly Node[]
   readonly values: ReadonlyMap<string, Value>
+  readonly remarks?: Remarks
 }
 
 /** Where a model came from. */

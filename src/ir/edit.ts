@@ -243,7 +243,7 @@ class State implements Draft {
   close(): Graph {
     if (!this.changed) return this.before
     const ordered = [...this.all].sort((a, b) => (this.place.get(a) ?? 0) - (this.place.get(b) ?? 0))
-    const nodes = sortNodes(ordered, this.before.name)
+    const nodes = sortNodes(this.remarked(ordered), this.before.name)
     const used = new Set<string>([...this.inputs, ...this.outputs])
     for (const n of nodes) {
       for (const id of reads(n)) used.add(id)
@@ -251,6 +251,18 @@ class State implements Draft {
     }
     for (const id of [...this.values.keys()]) if (!used.has(id)) this.values.delete(id)
     return { ...this.before, inputs: this.inputs, outputs: this.outputs, nodes, values: this.values }
+  }
+
+  /** What makes a value in place of a node that is gone takes over its remarks. */
+  private remarked(nodes: readonly Node[]): readonly Node[] {
+    const kept = new Set(nodes.map((n) => n.remarks))
+    const lost = this.before.nodes.filter((n) => n.remarks && !kept.has(n.remarks))
+    if (lost.length === 0) return nodes
+    const byOutput = new Map(lost.flatMap((n) => n.outputs.map((id) => [id, n.remarks] as const)))
+    return nodes.map((n) => {
+      const remarks = n.remarks ?? n.outputs.map((id) => byOutput.get(id)).find(Boolean)
+      return remarks === n.remarks || remarks === undefined ? n : { ...n, remarks }
+    })
   }
 
   private substitute(from: string, to: string): void {

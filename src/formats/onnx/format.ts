@@ -7,7 +7,8 @@ import { writeOnnx } from './write.ts'
 
 const options = z.strictObject({
   opset: z.int().optional().describe('opset to write, 13 and up; by default the model’s'),
-  external: z.boolean().default(false).describe('weights in a file beside the model')
+  external: z.boolean().default(false).describe('weights in a file beside the model'),
+  remarks: z.boolean().default(true).describe('keep documentation and metadata of nodes and graphs')
 })
 
 /** The ONNX format. */

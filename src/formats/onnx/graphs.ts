@@ -19,6 +19,7 @@ import type { Attr, DType, Graph, Node, Tensor, Value, ValueType } from '../../t
 import { readAttr } from './attributes.ts'
 import { raiseNode } from './opsets.ts'
 import type { Surroundings } from './raise.ts'
+import { passOn, remarksOf } from './remarks.ts'
 import { readSparse, readTensor, type TensorSource } from './tensors.ts'
 import { readType } from './value-types.ts'
 
@@ -109,12 +110,13 @@ export class GraphReader {
     }
     const target: Target = { nodes: [], values: new Map() }
     if (scope.depth > 0) this.expand(p.input.length + p.output.length + p.valueInfo.length + p.initializer.length)
-    const inputs = p.input.map((v) => this.declare(scope, v.name, target, readType(v.type)))
+    const inputs = p.input.map((v) => this.declare(scope, v.name, target, { ...readType(v.type), ...remarksOf(v) }))
     const constants = this.initializers(p, scope, target, new Set(inputs))
     const isDefault = (id: string): boolean => constants.has(id)
     for (const n of p.node)
       for (const name of n.output) if (name !== '') this.declare(scope, name, target, { type: 'tensor' })
-    for (const v of [...p.valueInfo, ...p.output]) this.describe(scope, target, v.name, readType(v.type))
+    for (const v of p.valueInfo) this.describe(scope, target, v.name, readType(v.type))
+    for (const v of p.output) this.describe(scope, target, v.name, readType(v.type), remarksOf(v))
     for (const n of p.node) this.node(n, scope, target)
     const isConstant = around === undefined && this.c.initializersAreConstant
     return {
@@ -122,7 +124,8 @@ export class GraphReader {
       inputs: isConstant ? inputs.filter((id) => !isDefault(id)) : inputs,
       outputs: p.output.map((v) => this.resolve(scope, v.name, 'the outputs')),
       nodes: sortNodes(target.nodes, p.name),
-      values: target.values
+      values: target.values,
+      ...remarksOf(p)
     }
   }
 
@@ -142,7 +145,7 @@ export class GraphReader {
   }
 
   /** A name of this graph gets an id: itself, or where another graph uses that already, a fresh one. */
-  private declare(scope: Scope, name: string, target: Target, type: ValueType): string {
+  private declare(scope: Scope, name: string, target: Target, type: ValueType & Pick<Value, 'remarks'>): string {
     if (name === '') throw new PareError('E_MODEL', 'a value without a name')
     if (scope.names.has(name)) throw new PareError('E_MODEL', `${name} is made twice`, { where: name })
     const id = this.ids.fresh(name)
@@ -161,10 +164,17 @@ export class GraphReader {
   }
 
   /** What the file says about a value's type; it never changes that of a constant. */
-  private describe(scope: Scope, target: Target, name: string, type: ValueType): void {
+  private describe(
+    scope: Scope,
+    target: Target,
+    name: string,
+    type: ValueType,
+    remarks: Pick<Value, 'remarks'> = {}
+  ): void {
     const id = scope.names.get(name)
     const v = typeof id === 'string' ? target.values.get(id) : undefined
-    if (v && !v.data && (type.type !== 'tensor' || type.dtype || type.shape)) this.setValue(target, { ...v, ...type })
+    const isTold = !v?.data && (type.type !== 'tensor' || type.dtype !== undefined || type.shape !== undefined)
+    if (v && (isTold || remarks.remarks)) this.setValue(target, { ...v, ...(isTold ? type : {}), ...remarks })
   }
 
   /** Reads a tensor, once. */
@@ -216,7 +226,8 @@ export class GraphReader {
     while (inputs.at(-1) === null) inputs.pop()
     const outputs = p.output.map((n) => (n === '' ? '' : this.resolve(scope, n, name)))
     const attrs = this.attrs(p, scope)
-    const made: Node = { name, op: p.opType, ...(domain === undefined ? {} : { domain }), inputs, outputs, attrs }
+    const own = { ...(domain === undefined ? {} : { domain }), ...remarksOf(p) }
+    const made: Node = { name, op: p.opType, ...own, inputs, outputs, attrs }
     this.emit(made, scope, target)
   }
 
@@ -357,8 +368,11 @@ export class GraphReader {
           this.setValue(target, { id, type: 'tensor' })
         }
       }
+    const start = target.nodes.length
     for (const n of f.node) this.node(n, scope, target)
     for (const [formal, outer] of actual) if (outer) this.passThrough(f, formal, outer, scope, around, target)
+    const made = new Set([...actual.values()].flatMap((outer) => this.find(around, outer) ?? []))
+    passOn(target.nodes, start, made, [remarksOf(p).remarks, remarksOf(f).remarks])
   }
 
   /** An output of a function that is one of its inputs, or made under another name. */

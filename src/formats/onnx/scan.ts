@@ -22,7 +22,8 @@ interface Layout {
   readonly drop?: Readonly<Record<number, string>>
 }
 
-const [notes, facts, devices] = ['documentation', 'metadata of parts', 'device configurations']
+const notes = 'documentation of attributes and tensors'
+const [facts, devices] = ['metadata of tensors', 'device configurations']
 
 const layouts = {
   model: {
@@ -30,11 +31,11 @@ const layouts = {
     drop: { 20: 'training information', 26: devices }
   },
   graph: {
-    children: { 1: 'node', 5: 'tensor', 11: 'value', 12: 'value', 13: 'value', 15: 'sparse' },
-    drop: { 10: notes, 14: 'quantization annotations', 16: facts }
+    children: { 1: 'node', 5: 'tensor', 11: 'value', 12: 'value', 13: 'value', 15: 'sparse', 16: 'leaf' },
+    drop: { 14: 'quantization annotations' }
   },
-  function: { children: { 7: 'node', 9: 'leaf', 11: 'attribute', 12: 'value' }, drop: { 8: notes, 14: facts } },
-  node: { children: { 5: 'attribute' }, drop: { 6: notes, 9: facts, 10: devices } },
+  function: { children: { 7: 'node', 9: 'leaf', 11: 'attribute', 12: 'value', 14: 'leaf' } },
+  node: { children: { 5: 'attribute', 9: 'leaf' }, drop: { 10: devices } },
   attribute: {
     children: {
       5: 'tensor',
@@ -50,7 +51,7 @@ const layouts = {
   },
   sparse: { children: { 1: 'tensor', 2: 'tensor' } },
   tensor: { children: { 13: 'leaf' }, drop: { 12: notes, 16: facts } },
-  value: { children: { 2: 'type' }, drop: { 3: notes, 4: facts } },
+  value: { children: { 2: 'type', 4: 'leaf' } },
   type: { children: { 1: 'tensorType', 4: 'elementType', 5: 'mapType', 8: 'tensorType', 9: 'elementType' } },
   elementType: { children: { 1: 'type' } },
   mapType: { children: { 2: 'type' } },

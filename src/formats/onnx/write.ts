@@ -16,6 +16,7 @@ import {
 import { toArray } from '../../base/bytes.ts'
 import { unknownDim } from '../../base/dim.ts'
 import { PareError } from '../../base/errors.ts'
+import { mapGraphs } from '../../ir/edit.ts'
 import { allGraphs } from '../../ir/graph.ts'
 import type { Attr, Bytes, Dim, Graph, Model, Node, Tensor, Value, WritePlace, Written } from '../../types.ts'
 import { attrHeader } from './attributes.ts'
@@ -23,6 +24,7 @@ import { declaredIds } from './declared.ts'
 import { spellForms } from './forms.ts'
 import { lowerModel } from './lower.ts'
 import { writeMeta } from './meta.ts'
+import { remarkFields, withoutRemarks } from './remarks.ts'
 import { prefix, total } from './scan.ts'
 import { tensorHeader } from './tensors.ts'
 import { writeType } from './value-types.ts'
@@ -38,12 +40,14 @@ export interface WriteOnnxOptions extends WritePlace {
   readonly opset?: number | undefined
   /** Put weights above 1 kB beside the model; by default only near protobuf's 2 GB limit, or where there is a name for them. */
   readonly external?: boolean
+  /** Write documentation and metadata of graphs, nodes, inputs and outputs; by default they are. */
+  readonly remarks?: boolean
 }
 
 /** Writes a model. The same model gives the same bytes. Throws `E_LIMIT` when it cannot fit, `E_OPSET` as `lowerModel`. */
 export function writeOnnx(model: Model, o: WriteOnnxOptions = {}): Written {
   const opset = opsetFor(model, o)
-  const expanded = spellForms(model, opset)
+  const expanded = spellForms(o.remarks === false ? mapGraphs(model, withoutRemarks) : model, opset)
   const spelled = lowerModel(expanded, opset)
   const isOut = o.external || weightBytes(spelled) > mostInside
   const name = o.externalName ?? (isOut ? 'weights.data' : undefined)
@@ -192,6 +196,7 @@ function graphParts(graph: Graph, c: Context): Bytes[] {
   const declared = [...graph.values.values()].filter((v) => c.declared.has(v.id))
   const header = create(GraphProtoSchema, {
     name: graph.name,
+    ...remarkFields(graph.remarks),
     input: graph.inputs.map((id) => valueInfo(id, graph.values.get(id))),
     output: graph.outputs.map((id) => valueInfo(id, graph.values.get(id))),
     valueInfo: declared.map((v) => valueInfo(v.id, v)).filter((v) => v.type)
@@ -211,7 +216,7 @@ function put(out: Bytes[], number: number, parts: readonly Bytes[]): void {
 
 function valueInfo(name: string, v: Value | undefined): ValueInfoProto {
   const type = v && writeType(v)
-  return create(ValueInfoProtoSchema, { name, ...(type ? { type } : {}) })
+  return create(ValueInfoProtoSchema, { name, ...(type ? { type } : {}), ...remarkFields(v?.remarks) })
 }
 
 function nodeParts(n: Node, c: Context): Bytes[] {
@@ -220,7 +225,8 @@ function nodeParts(n: Node, c: Context): Bytes[] {
     opType: n.op,
     domain: n.domain ?? '',
     input: n.inputs.map((id) => id ?? ''),
-    output: [...n.outputs]
+    output: [...n.outputs],
+    ...remarkFields(n.remarks)
   })
   const out: Bytes[] = [toBinary(NodeProtoSchema, header)]
   for (const [name, a] of Object.entries(n.attrs)) put(out, 5, attrParts(name, a, c))
