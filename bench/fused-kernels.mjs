@@ -62,6 +62,64 @@ ${o.mask ? `input mask: f32[B,${o.mask},T,T]` : ''}`
   return [chain(before, (i, x) => apart(i, x, o), h), chain(before, (i, x) => joined(i, x, heads, o), h)]
 }
 
+/** One token behind a past of T: `groups` heads of keys and values for 12 heads of queries. */
+const past = (o) => (h) => {
+  const [heads, d] = [12, h / 12]
+  const kv = 12 / o.groups
+  const before = `${split(h, heads)}
+const splitKv: i64[4] = 0, 0, ${kv}, ${d}
+const root: f32[] = ${1 / Math.sqrt(d)}
+const low: f32[] = -10000.0
+const two: i64[1] = 2
+const kt: i64[4] = 0, ${heads}, -1, ${d}
+const rep: i64[5] = 1, 1, ${o.groups}, 1, 1
+const Wk: f32[${h},${kv * d}]
+input pk: f32[B,${kv},T,${d}]
+input pv: f32[B,${kv},T,${d}]
+input lens: i32[B,one]
+input mask: f32[B,1,Q,T1]`
+  const repeat = (p, i) =>
+    o.groups === 1
+      ? `${p}g${i} = Identity(${p}c${i})`
+      : `${p}u${i} = Unsqueeze(${p}c${i}, two)\n${p}e${i} = Tile(${p}u${i}, rep)\n${p}g${i} = Reshape(${p}e${i}, kt)`
+  const spelled = (i, x) => `qr${i} = Reshape(${x}, split)
+qt${i} = Transpose(qr${i}, perm=[0,2,1,3])
+${['k', 'v']
+  .map(
+    (p) => `${p}w${i} = MatMul(${x}, Wk)
+${p}r${i} = Reshape(${p}w${i}, splitKv)
+${p}t${i} = Transpose(${p}r${i}, perm=[0,2,1,3])
+${p}c${i} = Concat(p${p}, ${p}t${i}, axis=2)
+${repeat(p, i)}`
+  )
+  .join('\n')}
+kx${i} = Transpose(kg${i}, perm=[0,1,3,2])
+s${i} = MatMul(qt${i}, kx${i})
+d${i} = Mul(s${i}, root)
+m${i} = Add(d${i}, mask)
+p${i} = Softmax(m${i}, axis=-1)
+o${i} = MatMul(p${i}, vg${i})
+t${i} = Transpose(o${i}, perm=[0,2,1,3])
+y${i} = Reshape(t${i}, merge)`
+  const fused = (i, x) => `kw${i} = MatMul(${x}, Wk)
+vw${i} = MatMul(${x}, Wk)
+${
+  o.groups === 1
+    ? `y${i}, kc${i}, vc${i} = ${ms}MultiHeadAttention(${x}, kw${i}, vw${i}, _, _, mask, pk, pv, num_heads=${heads})`
+    : `y${i}, kc${i}, vc${i} = ${ms}GroupQueryAttention(${x}, kw${i}, vw${i}, pk, pv, last, total, num_heads=${heads}, kv_num_heads=${kv})`
+}`
+  const grouped =
+    o.groups === 1
+      ? ''
+      : `\nzero: i32[B,one] = Identity(lens)\nlast = Squeeze(zero, ax1: i64[1]{1})\nhow = Shape(mask)\nfour = Gather(how, three: i64[]{3})\ntotal = Cast(four, to=6)`
+  const finish = (text) =>
+    parse(
+      `${domain}input x0: f32[B,Q,${h}]\n${before}${grouped}\n${text}\noutput y${copies - 1}, ${Array.from({ length: copies }, (_, i) => `kc${i}, vc${i}`).join(', ')}`
+    )
+  const all = (parts) => Array.from({ length: copies }, (_, i) => parts(i, i === 0 ? 'x0' : `y${i - 1}`)).join('\n')
+  return [finish(all(spelled)), finish(all(fused))]
+}
+
 const rotation = (h) => {
   const heads = 12
   const d = h / heads
@@ -206,7 +264,9 @@ const cases = {
   MultiHeadAttention: attention({}),
   'MultiHeadAttention, mask [B,1,T,T]': attention({ mask: 1 }),
   'MultiHeadAttention, bias': attention({ bias: true }),
-  'MultiHeadAttention, bias and mask': attention({ bias: true, mask: 1 })
+  'MultiHeadAttention, bias and mask': attention({ bias: true, mask: 1 }),
+  'MultiHeadAttention, one token behind T': past({ groups: 1 }),
+  'GroupQueryAttention, one token behind T': past({ groups: 3 })
 }
 
 const sizes = [
@@ -225,7 +285,7 @@ function webRunner() {
 
 function feedsOf(model, { B, T }) {
   const random = rng(1)
-  const sizes = { B, T }
+  const sizes = { B, T, Q: 1, T1: T + 1, one: 1 }
   return Object.fromEntries(
     model.graph.inputs.map((id) => {
       const { dtype, shape } = model.graph.values.get(id)

@@ -357,10 +357,14 @@ export interface DynamicRow {
   readonly weights: readonly ('int8' | 'uint8')[]
 }
 
-/** An operator that stands for several and that a target's runtime has a kernel of. */
+/**
+ * An operator that stands for several and that a target's runtime has a kernel of. Several rows of one operator are
+ * alternatives: the first whose conditions the node to be written meets counts.
+ */
 export interface FusedRow {
   /** `domain:Name` outside the default domain. */
   readonly op: string
+  readonly when?: readonly Condition[]
   /** The runtime replaces them by itself: nothing is gained by writing it. */
   readonly joined?: true
   /** Why the several are not replaced, though the runtime has the kernel. */

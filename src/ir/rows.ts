@@ -1,13 +1,13 @@
 /** Which of a target's rows a node meets, and in words why it meets none. */
 import type { NodeView } from '../ops/types.ts'
-import type { Condition, Feature, IntegerRow, Node, Target } from '../types.ts'
+import type { Condition, Feature, FusedRow, IntegerRow, Node, Target } from '../types.ts'
 import { attrInt, attrInts, attrString } from './attrs.ts'
 import { opName } from './graph.ts'
 
 type Fact = number | string | readonly number[]
 
 /** How each feature is read from a node. */
-const features: Readonly<Record<Feature, (n: NodeView) => Fact | undefined>> = {
+const features: Readonly<Record<Feature, (n: Pick<NodeView, 'node'>) => Fact | undefined>> = {
   // Of Resize, the only operator that rows ask it of.
   mode: ({ node }) => attrString(node, 'mode', 'nearest'),
   dilation: ({ node }) => attrInts(node, 'dilations') ?? [1],
@@ -24,7 +24,7 @@ const relations: Readonly<Record<Condition[1], (have: number | string, want: Con
 }
 
 /** What of a condition a node does not meet, in words; `undefined` where it meets it. */
-function missed(n: NodeView, [feature, relation, value]: Condition): string | undefined {
+function missed(n: Pick<NodeView, 'node'>, [feature, relation, value]: Condition): string | undefined {
   const fact = features[feature](n)
   const all = typeof fact === 'object' ? fact : fact === undefined ? [] : [fact]
   const isMet = fact !== undefined && all.every((have) => relations[relation](have, value))
@@ -44,6 +44,10 @@ export function rowFor(target: Pick<Target, 'name' | 'integer'>, n: NodeView): I
   }
   return reason
 }
+
+/** The row of an operator that stands for several, as a node of it is to be written; `undefined` where there is none. */
+export const fusedRowFor = (target: Pick<Target, 'fused'>, op: string, node: Node): FusedRow | undefined =>
+  target.fused?.find((row) => row.op === op && (row.when ?? []).every((c) => missed({ node }, c) === undefined))
 
 /** Types of activations that quantization can make. */
 export type CodeType = 'uint8' | 'int8'

@@ -1,8 +1,11 @@
 import { z } from 'zod'
 import { editGraph, mapGraphs, takenIds } from '../../ir/edit.ts'
+import { fusedRowFor } from '../../ir/rows.ts'
 import type { Model, Node, Target } from '../../types.ts'
+
 import { definePass } from '../pass.ts'
 import { withTypes } from '../typed.ts'
+import { attention } from './attention.ts'
 import { gelu, geluByTanh, quickGelu } from './gelus.ts'
 import { layerNorm, layerNormPlain, layerNormScaled, rootMeanSquare } from './norms.ts'
 import { type Rule, rewrite, siteOf } from './rule.ts'
@@ -11,7 +14,7 @@ import type { WritingRule } from './spelling.ts'
 
 /** In this order: a stage reads what those before it wrote, and a longer spelling comes before what is a part of it. */
 const stages: readonly (readonly WritingRule[])[] = [
-  [layerNorm, gelu, geluByTanh],
+  [layerNorm, gelu, geluByTanh, attention],
   [layerNormScaled, rootMeanSquare, quickGelu],
   [layerNormPlain],
   [biasGelu, fastGelu, skipLayerNorm, skipRmsNorm, skipLayerNormApart]
@@ -63,12 +66,25 @@ function fused(typed: Model, rules: readonly (readonly Rule[])[], refuse: (node:
 
 /** The stages as a target's rows want them. */
 const rulesFor = (target: Target, all: boolean): readonly (readonly Rule[])[] =>
-  stages.map((stage) =>
-    stage.flatMap((rule): Rule[] => {
-      const row = target.fused?.find((r) => r.op === rule.makes)
-      if (!row || (rule.prevents ? all || !row.prevented : row.joined && !all)) return []
-      if (rule.prevents || all || row.kept === undefined) return [rule as Rule]
-      const reason = `not written as ${rule.makes.split(':').at(-1)}: ${row.kept} on ${target.name}`
-      return [{ ...(rule as Rule), check: (found, site) => (rule as Rule).check(found, site) ?? reason }]
-    })
-  )
+  stages.map((stage) => stage.map((rule) => byRows(rule, target, all) as Rule))
+
+/** The rule where a row of the target asks for it. A row that says why not gives the reason. */
+function byRows(rule: WritingRule, target: Target, all: boolean): WritingRule {
+  const rowOf = (found: Parameters<WritingRule['build']>[0]) => fusedRowFor(target, rule.makes, rule.facts(found))
+  return {
+    ...rule,
+    match: (chain, site) => {
+      const found = rule.match(chain, site)
+      const row = found && rowOf(found)
+      if (!row) return undefined
+      if (rule.prevents) return row.prevented && !all ? found : undefined
+      return row.joined && !all ? undefined : found
+    },
+    check: (found, site) => {
+      const reason = rule.check(found, site)
+      const row = rowOf(found)
+      if (reason !== undefined || rule.prevents || all || row?.kept === undefined) return reason
+      return `not written as ${rule.makes.split(':').at(-1)}: ${row.kept} on ${target.name}`
+    }
+  }
+}

@@ -10,6 +10,7 @@
  *   $e            a constant of one element, whatever its number
  *   #g            a constant
  *   0.5           a constant of one element that is this number up to a relative 1e-4
+ *   {a; b}        one or the other, the first that fits
  *   _             anything, or an input left out
  */
 import { assert } from '../../base/errors.ts'
@@ -28,6 +29,7 @@ type Tree =
     }
   | { readonly kind: 'value' | 'scalar' | 'constant'; readonly name: string }
   | { readonly kind: 'number'; readonly number: number }
+  | { readonly kind: 'either'; readonly of: readonly Tree[] }
   | { readonly kind: 'any' }
 
 /** What a pattern was found to be. */
@@ -74,6 +76,7 @@ const commutative = new Set(['Add', 'Mul', 'Sum', 'And', 'Equal'])
 /** All ways in which a value is what a tree says. */
 function match(tree: Tree, id: string | null | undefined, site: Site, so: Bound): readonly Bound[] {
   if (tree.kind === 'any') return [so]
+  if (tree.kind === 'either') return tree.of.flatMap((t) => match(t, id, site, so))
   if (id == null) return []
   switch (tree.kind) {
     case 'number':
@@ -133,30 +136,54 @@ export function numberOf(id: string | undefined, site: Site): number | undefined
   return isScalar(data) ? toNumbers(data)[0] : undefined
 }
 
-/** Why the nodes of a pattern cannot go; `undefined` where nothing outside reads them. `given`: those that may be read. */
+/**
+ * Why the nodes of a pattern cannot go; `undefined` where nothing outside reads them. What only leads back into the pattern,
+ * such as the shape of one of its Reshapes, is not outside. `given`: those that may be read.
+ */
 export function readOutside(found: Bound, given: readonly Node[], site: Site): string | undefined {
+  const kept = new Set(Object.values(found.values))
   for (const node of found.nodes) {
     if (given.includes(node)) continue
+    const name = node.name || node.op
     for (const id of node.outputs) {
-      const name = node.name || node.op
       if (site.isOutput(id)) return `the output of ${name} is an output of the graph`
-      const others = site.consumers(id).filter((n) => !found.nodes.has(n)).length
+      const others = site.consumers(id).filter((n) => leadsOut(n, found, kept, site)).length
       if (others > 0) return `the output of ${name} is also used by ${others} other node(s)`
     }
   }
   return undefined
 }
 
+/** Does anything but the pattern's nodes need a node? What the pattern's values are made from is needed. */
+function leadsOut(from: Node, found: Bound, kept: ReadonlySet<string>, site: Site): boolean {
+  const seen = new Set<Node>(found.nodes)
+  const queue = [from]
+  for (let node = queue.pop(); node; node = queue.pop()) {
+    if (seen.has(node)) continue
+    seen.add(node)
+    for (const id of node.outputs) {
+      if (kept.has(id) || site.isOutput(id)) return true
+      queue.push(...site.consumers(id))
+    }
+  }
+  return false
+}
+
 // ---------------------------------------------------------------- reading
 
 function parse(text: string): Tree {
-  const tokens = text.match(/[A-Za-z_][\w.:|]*\??|[$#][A-Za-z_]\w*|-?\d[\d.]*(?:e-?\d+)?|[(),=]/g) ?? []
+  const tokens = text.match(/[A-Za-z_][\w.:|]*\??|[$#][A-Za-z_]\w*|-?\d[\d.]*(?:e-?\d+)?|[(),={};]/g) ?? []
   let at = 0
   const next = (): string => tokens[at++] ?? ''
   const isNext = (t: string): boolean => tokens[at] === t
   const tree = (): Tree => {
     const token = next()
     if (token === '_') return { kind: 'any' }
+    if (token === '{') {
+      const of = [tree()]
+      while (next() === ';') of.push(tree())
+      return { kind: 'either', of }
+    }
     if (token.startsWith('$')) return { kind: 'scalar', name: token.slice(1) }
     if (token.startsWith('#')) return { kind: 'constant', name: token.slice(1) }
     if (/^-?\d/.test(token)) return { kind: 'number', number: Number(token) }

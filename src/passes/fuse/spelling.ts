@@ -5,11 +5,11 @@ import type { AttrInput, Node, Tensor } from '../../types.ts'
 import { type Bound, type Pattern, readOutside } from './pattern.ts'
 import type { Rule, Site } from './rule.ts'
 
-/** The operator that is written: inputs are values, or constants to be added. */
+/** The operator that is written: inputs are values, constants to be added, or functions that add what makes them. */
 export interface Written {
   /** Absent: what the rule makes. */
   readonly op?: string
-  readonly inputs: readonly (string | Tensor | null)[]
+  readonly inputs: readonly (string | Tensor | (() => string) | null)[]
   readonly attrs?: Readonly<Record<string, AttrInput | undefined>>
   /** Absent: those of the last node of the pattern. */
   readonly outputs?: readonly string[]
@@ -34,6 +34,8 @@ export interface Spelling {
 export interface WritingRule extends Rule<Made> {
   readonly makes: string
   readonly prevents?: true
+  /** The node as far as conditions of a target's rows are about it. */
+  facts(found: Made): Node
 }
 
 interface Made {
@@ -57,16 +59,23 @@ export const spelling = ({ name, makes, prevents, pattern, write }: Spelling): W
     if (typeof written === 'string') return written
     return written.at ? undefined : readOutside(found, [root, ...(written.given ?? [])], site)
   },
+  facts: ({ root, written }) => {
+    if (typeof written === 'string') return root
+    return { ...root, outputs: written.outputs ?? root.outputs, attrs: makeAttrs(written.attrs ?? {}) }
+  },
   build: ({ found, root, written }, site) => {
     if (typeof written === 'string') return
     const last = written.at ?? root
     const [op = '', domain] = (written.op ?? makes).split(':').reverse()
-    const inputs = written.inputs.map((x, i) =>
-      x === null || typeof x === 'string' ? x : site.draft.addConstant(x, `${root.outputs[0]}_${i}`)
-    )
+    const inputs = written.inputs.map((x, i) => {
+      if (x === null || typeof x === 'string') return x
+      return typeof x === 'function' ? x() : site.draft.addConstant(x, `${root.outputs[0]}_${i}`)
+    })
     if (!written.at) for (const node of found.nodes) if (node !== root) site.draft.remove(node)
     const outputs = written.outputs ?? last.outputs
     const attrs = makeAttrs(written.attrs ?? {})
     site.draft.replace(last, { name: last.name, op, ...(domain ? { domain } : {}), inputs, outputs, attrs })
+    // What computed shapes for nodes of the pattern is dead now.
+    site.draft.sweep()
   }
 })
