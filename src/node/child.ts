@@ -8,7 +8,7 @@ import type { Tensor } from '../types.ts'
 
 /**
  * How every such program begins: it reads its job, JSON on standard input, and loads the runtime. After it there are `job`,
- * `ort`, `readFileSync`, and `tensors`, which makes feeds of what `feedsJson` gives. It is text, so that the program is the
+ * `ort`, `readFileSync`, `tensors`, which makes feeds of what `feedsJson` gives, and `run`, which asks for tensors only. It is text, so that the program is the
  * same whether Pare runs from source or built.
  */
 const preamble = `
@@ -25,6 +25,8 @@ const arrays = {
 }
 const values = (f) => f.strings ?? new arrays[f.dtype](new Uint8Array(Buffer.from(f.base64, 'base64')).buffer)
 const tensors = (feeds) => Object.fromEntries(feeds.map((f) => [f.name, new ort.Tensor(f.dtype, values(f), f.shape)]))
+const run = (session, feeds) =>
+  session.run(feeds, session.outputMetadata.filter((o) => o.isTensor).map((o) => o.name))
 `
 
 /** Feeds as the child's `tensors` takes them. */

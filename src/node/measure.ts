@@ -71,7 +71,7 @@ const start = performance.now()
 const source = job.first ? new Uint8Array(readFileSync(job.path)) : job.path
 const session = await ort.InferenceSession.create(source, options)
 const loadMs = performance.now() - start
-if (job.feeds.length) for (let i = 0; i < 2; i++) await session.run(feeds)
+if (job.feeds.length) for (let i = 0; i < 2; i++) await run(session, feeds)
 process.stdout.write(JSON.stringify({ loadMs, peakBytes: peak(), baselineBytes }))
 `
 

@@ -32,7 +32,7 @@ for (const path of job.paths) {
     const source = job.asBytes ? new Uint8Array(readFileSync(path)) : path
     const session = await ort.InferenceSession.create(source, { intraOpNumThreads: job.threads, interOpNumThreads: 1, logSeverityLevel: 4 })
     const runs = []
-    if (feeds) for (let i = 0; i < job.runs; i++) runs.push(plain(await session.run(feeds)))
+    if (feeds) for (let i = 0; i < job.runs; i++) runs.push(plain(await run(session, feeds)))
     line = feeds ? { runs } : {}
   } catch (e) {
     line = { failed: String(e?.message ?? e).trim() }

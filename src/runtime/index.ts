@@ -159,7 +159,7 @@ function sessionOver(ort: OrtModule, session: OrtSession, records: Records): Ses
   return {
     // The engine tells no scalar from a value of any rank; an input of either is told as a scalar.
     inputs: session.inputMetadata.map((i) => ({ shape: [], ...valueInfo(i) })),
-    outputs: session.outputMetadata.map(valueInfo),
+    outputs: tensorsOf(session.outputMetadata).map(valueInfo),
     loadMs,
     run: async (feeds) => {
       if (closed) throw new PareError('E_INTERNAL', 'a closed session was run')
@@ -181,6 +181,9 @@ function sessionOver(ort: OrtModule, session: OrtSession, records: Records): Ses
     }
   }
 }
+
+/** The engine hands over no sequences and maps, such as ZipMap gives: they are not asked for. */
+const tensorsOf = (all: readonly OrtValueInfo[]): readonly OrtValueInfo[] => all.filter((v) => v.isTensor)
 
 function valueInfo(info: OrtValueInfo): Session['inputs'][number] {
   const dtype = dtypeFrom(info.type)
@@ -210,8 +213,9 @@ async function run(
         facts: { inputs: session.inputNames.join(', ') }
       })
   try {
-    const results = await session.run(given, session.outputNames, { logSeverityLevel: 4 })
-    return Object.fromEntries(session.outputNames.map((name) => [name, fromEngine(name, results[name])]))
+    const wanted = tensorsOf(session.outputMetadata).map(({ name }) => name)
+    const results = await session.run(given, wanted, { logSeverityLevel: 4 })
+    return Object.fromEntries(wanted.map((name) => [name, fromEngine(name, results[name])]))
   } catch (e) {
     throw engineError(e, 'run')
   }

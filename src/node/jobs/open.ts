@@ -52,11 +52,22 @@ export async function openModel(path: string, formats: readonly AnyFormat[]): Pr
   const model = inferShapes(read.model)
   return {
     model,
-    notes: read.notes,
+    notes: [...read.notes, ...notAsked(model)],
     bytes,
     inputs: model.graph.inputs.flatMap((id) => ioOf(model.graph.values.get(id))),
-    outputs: model.graph.outputs.flatMap((id) => ioOf(model.graph.values.get(id)))
+    outputs: tensorOutputs(model).flatMap((id) => ioOf(model.graph.values.get(id)))
   }
+}
+
+const isTensor = ({ graph }: Model, id: string): boolean => (graph.values.get(id)?.type ?? 'tensor') === 'tensor'
+const tensorOutputs = (model: Model): readonly string[] => model.graph.outputs.filter((id) => isTensor(model, id))
+
+/** Outputs that are no tensors are never asked for: who reads a report should know. */
+function notAsked(model: Model): readonly string[] {
+  const others = model.graph.outputs.filter((id) => !isTensor(model, id))
+  if (others.length === 0) return []
+  const [is, it] = others.length === 1 ? ['is no tensor', 'it is'] : ['are no tensors', 'they are']
+  return [`${others.join(', ')} ${is} (a sequence or map): ${it} kept in the model, but neither run nor compared`]
 }
 
 /** Opens a job's model and target. Throws `E_FILE`, `E_FORMAT`, `E_USAGE`, … */

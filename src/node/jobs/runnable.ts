@@ -24,7 +24,8 @@ const patienceMs = 120_000
 export function refuseUnrunnable(o: Pick<OpenedModel, 'model' | 'inputs' | 'outputs'>): void {
   const { model } = o
   if (o.inputs.length === 0) throw new PareError('E_MODEL', 'the model takes no inputs: there is nothing to run it on')
-  if (o.outputs.length === 0) throw new PareError('E_MODEL', 'the model gives no outputs: there is nothing to measure')
+  if (o.outputs.length === 0)
+    throw new PareError('E_MODEL', 'the model gives no outputs that are tensors: there is nothing to measure')
   const text = o.inputs.find((i) => i.dtype === 'string')
   if (text) throw new PareError('E_UNSUPPORTED', `input ${text.name} takes strings: data of strings cannot be read yet`)
   const most = Math.min(totalmem(), process.constrainedMemory() || Number.POSITIVE_INFINITY) / 4

@@ -104,7 +104,12 @@ export async function benchJob(job: Job, hooks: JobHooks, catalog: Catalog): Pro
     const before = { ...sizes, ...process, ...(time ? { latencyMs: time.latency } : {}) }
     return {
       unmet: false,
-      report: { ...o.report, data, before, notes: [...runtimeNotes(o, o.target), ...guessed, ...runNotes(o)] }
+      report: {
+        ...o.report,
+        data,
+        before,
+        notes: [...o.notes, ...runtimeNotes(o, o.target), ...guessed, ...runNotes(o)]
+      }
     }
   })
 }
