@@ -1,5 +1,6 @@
 /** Pare's portable core: everything here runs in Node and in a browser alike. */
 export { type Code, codes, type Details, PareError } from './base/errors.ts'
+export type { Optioned } from './base/options.ts'
 export { type Rng, rng } from './base/random.ts'
 export * from './data/index.ts'
 export {
@@ -14,29 +15,48 @@ export {
 export { bind } from './ir/bind.ts'
 export { type Builder, builder } from './ir/build.ts'
 export { check } from './ir/check.ts'
-export { edit } from './ir/edit.ts'
-export { allGraphs, constant, constants, consumers, opName, producer } from './ir/graph.ts'
+export { type AddOptions, type Draft, edit } from './ir/edit.ts'
+export { allGraphs, constant, constants, consumers, type GraphView, opName, producer } from './ir/graph.ts'
 export { elementCount, tensor, toFloats, toNumbers } from './ir/tensor.ts'
 export { model, parse, print, printType } from './ir/text.ts'
-export { compareEngines } from './measure/engines.ts'
-export { evaluate, metricDrops, metricIntervals, type Scores } from './measure/evaluate.ts'
+export { type Compared, compareEngines, type Engine, type EnginesOptions } from './measure/engines.ts'
+export {
+  type EvaluateOptions,
+  evaluate,
+  type HeldOutputs,
+  metricDrops,
+  metricIntervals,
+  type Outputs,
+  type Scores
+} from './measure/evaluate.ts'
 export { pairedDrop, wilson } from './measure/intervals.ts'
-export { type Judging, judgingOf } from './measure/judging.ts'
-export { interleave } from './measure/latency.ts'
-export { layersOf } from './measure/layers.ts'
-export { parametersOf, sizeOf } from './measure/size.ts'
-export { costOf } from './ops/cost.ts'
+export { type Judging, type JudgingInput, judgingOf } from './measure/judging.ts'
+export { type InterleaveOptions, interleave, type Timed } from './measure/latency.ts'
+export { type LayersOptions, layersOf } from './measure/layers.ts'
+export { type Parameters, parametersOf, type Sizes, sizeOf } from './measure/size.ts'
+export { costOf, type ModelCost, type Shapes } from './ops/cost.ts'
 export { opFor, ops } from './ops/index.ts'
 export { inferShapes, viewOf } from './ops/infer.ts'
+export type * from './ops/types.ts'
 export { passes, passFor } from './passes/index.ts'
-export { type AnyPass, definePass, parseOptions } from './passes/pass.ts'
-export { applyRecipe } from './passes/recipe.ts'
+export { type AnyPass, definePass, type PassDefinition, parseOptions } from './passes/pass.ts'
+export { type Applied, applyRecipe, type RecipeOptions, type Surroundings } from './passes/recipe.ts'
 export { printPage } from './report/html.ts'
+export type { Inspection, Saving, Share } from './report/inspection.ts'
 export { noStyle, type Style } from './report/table.ts'
-export { printOpening, printReport } from './report/text.ts'
+export { type Ending, printOpening, printReport } from './report/text.ts'
 export type * from './report/types.ts'
 export { headline } from './report/words.ts'
-export { type OrtModule, ortRunner } from './runtime/index.ts'
+export type {
+  OrtModule,
+  OrtSession,
+  OrtSessionOptions,
+  OrtTensor,
+  OrtValueInfo,
+  ScratchFolder,
+  ScratchFolders
+} from './runtime/engine.ts'
+export { type Host, ortRunner } from './runtime/index.ts'
 export {
   type CompressResult,
   compress,
@@ -46,7 +66,7 @@ export {
 export type { CompressInput, Journal, Staged } from './search/input.ts'
 export { strategies } from './search/strategies/index.ts'
 export type { Problem, Strategy, StrategyRecord } from './search/strategy.ts'
-export type { Identity, Measured, Proposal, Timing, Trial } from './search/trial.ts'
+export type { Asked, Failed, Identity, Measured, Proposal, Timing, Trial } from './search/trial.ts'
 export { conforms, type Misfit, refuseMisfits, targetFor, targetOfFile, targets } from './targets/index.ts'
 export * from './train/index.ts'
 export type * from './types.ts'

@@ -21,7 +21,7 @@ export interface EvaluateOptions {
   readonly held?: HeldOutputs
 }
 
-type Outputs = Readonly<Record<string, Tensor>>
+export type Outputs = Readonly<Record<string, Tensor>>
 
 /** Outputs of one session on one dataset, kept from one evaluation to the next. */
 export interface HeldOutputs {

@@ -1,21 +1,24 @@
-/** A command as plain JSON, so that a worker can run it, and what it says on the way. */
+/** A command as data, and what it says on the way. Without a Dataset or Metric of the program's own it is plain JSON, which a worker can be given. */
 import type { DataDescription } from '../data/description.ts'
 import type { Inspection } from '../report/inspection.ts'
 import type { Report } from '../report/types.ts'
 import type { Objective } from '../search/compress.ts'
-import type { Progress, Recipe } from '../types.ts'
+import type { Dataset, Metric, Progress, Recipe } from '../types.ts'
 
 /** Every job; `apply` is a recipe on its own. */
 export const jobCommands = ['compress', 'inspect', 'verify', 'bench', 'convert', 'apply', 'quantize-for'] as const
 /** The name of a job. */
 export type JobCommand = (typeof jobCommands)[number]
 
+/** Where data is, or a Dataset that the program made itself. */
+export type DataSource = DataDescription | Dataset
+
 /** Which data serves what; `data` serves whatever has none of its own. */
 export interface JobData {
-  readonly data?: DataDescription
-  readonly evaluation?: DataDescription
-  readonly calibration?: DataDescription
-  readonly train?: DataDescription
+  readonly data?: DataSource
+  readonly evaluation?: DataSource
+  readonly calibration?: DataSource
+  readonly train?: DataSource
 }
 
 /** One job. */
@@ -32,8 +35,8 @@ export interface Job {
   readonly seed?: number
   readonly threads?: number
   readonly data?: JobData
-  /** A metric's name, or the path of a module that the user named. */
-  readonly metric?: string
+  /** A metric's name, the path of a module that the user named, or the metric itself. */
+  readonly metric?: string | Metric
   /** Outputs that metrics look at, by name; by default all that the model computes. */
   readonly judged?: readonly string[]
   /** A fraction: 0.01 is one percentage point. */

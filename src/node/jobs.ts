@@ -2,6 +2,7 @@
 import type { Catalog } from '../types.ts'
 import { standard } from './catalog.ts'
 import type { Job, JobCommand, JobHooks, JobResult } from './job.ts'
+import { checkJob } from './job-options.ts'
 
 type Run = (job: Job, hooks: JobHooks, catalog: Catalog) => Promise<JobResult>
 
@@ -18,8 +19,12 @@ const jobs: Readonly<Record<JobCommand, () => Promise<Run>>> = {
 
 const quiet: JobHooks = { signal: new AbortController().signal, progress: () => {} }
 
-/** Runs a job to its end, with the formats and targets of a catalogue, by default Pare's own. Throws every coded error that its parts throw; `E_ABORTED` when the signal says so. */
+/**
+ * Runs a job to its end, with the formats and targets of a catalogue, by default Pare's own. Throws `E_OPTION` for a field that
+ * does not exist or fit, every coded error that its parts throw, and `E_ABORTED` when the signal says so.
+ */
 export async function runJob(job: Job, hooks: Partial<JobHooks> = {}, catalog: Catalog = standard): Promise<JobResult> {
+  checkJob(job)
   const run = await jobs[job.command]()
   return run(job, { ...quiet, ...hooks }, catalog)
 }

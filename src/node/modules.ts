@@ -22,16 +22,30 @@ export async function loadDataset(
 ): Promise<Dataset> {
   const exported = await load(path)
   const found: unknown = typeof exported === 'function' ? await own(path, () => exported(inputs)) : exported
-  if (!isFields(found) || typeof found['batches'] !== 'function')
-    throw new PareError('E_DATA', 'the module exports no Dataset', {
-      where: path,
-      hint: 'export default { size, labelled, batches({ batch, indices }) } or a function that returns it'
-    })
-  const { size, labelled, sha256 } = found
+  if (isDataset(found)) return checkedDataset(found, path, inputs, o)
+  throw new PareError('E_DATA', 'the module exports no Dataset', {
+    where: path,
+    hint: 'export default { size, labelled, batches({ batch, indices }) } or a function that returns it'
+  })
+}
+
+/** Has it what only a Dataset has? */
+export const isDataset = (x: unknown): x is Dataset => isFields(x) && typeof x['batches'] === 'function'
+
+/**
+ * A Dataset of somebody else's code, each batch checked on its way. `where` is what errors call it. Throws `E_DATA`, and in
+ * its batches `E_DATA`, `E_DATA_SHAPE`, `E_LABELS`.
+ */
+export function checkedDataset(
+  dataset: Dataset,
+  path: string,
+  inputs: readonly ModelInput[],
+  o: { readonly classes?: number | undefined; readonly partly?: boolean | undefined } = {}
+): Dataset {
+  const { size, labelled, sha256 }: Fields = { ...dataset }
   if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0 || typeof labelled !== 'boolean')
     throw new PareError('E_DATA', "the Dataset's size must be a count and its labelled true or false", { where: path })
   if (size === 0) throw new PareError('E_DATA', 'no samples', { where: path })
-  const dataset = found as unknown as Dataset
   return {
     size,
     labelled,
@@ -57,7 +71,11 @@ export async function loadDataset(
 
 /** Runs a module whose default export is a Metric. Throws `E_FILE`, `E_OPTION`. */
 export async function loadMetric(path: string): Promise<Metric> {
-  const m = await load(path)
+  return checkedMetric(await load(path), path)
+}
+
+/** A Metric of somebody else's code; what it gives is checked. Throws `E_OPTION`. */
+export function checkedMetric(m: unknown, path: string): Metric {
   const needs = isFields(m) ? m['needs'] : undefined
   const fits =
     isFields(m) &&
@@ -69,9 +87,9 @@ export async function loadMetric(path: string): Promise<Metric> {
     typeof needs['reference'] === 'boolean' &&
     typeof m['scores'] === 'function'
   if (!fits)
-    throw new PareError('E_OPTION', 'the module exports no Metric', {
+    throw new PareError('E_OPTION', 'this is no Metric', {
       where: path,
-      hint: "export default { name, better: 'higher' | 'lower', scale: 'binary' | 'real', needs: { labels, reference }, scores(outputs, batch, reference) }"
+      hint: "a Metric is { name, better: 'higher' | 'lower', scale: 'binary' | 'real', needs: { labels, reference }, scores(outputs, batch, reference) }"
     })
   const metric = m as unknown as Metric
   return {

@@ -43,11 +43,12 @@ export const passes: readonly AnyPass[] = [
   fuseTransformer
 ]
 
-/** The pass of a name. Throws `E_USAGE` with suggestions. */
-export function passFor(name: string): AnyPass {
-  const found = passes.find((p) => p.name === name)
+/** The pass of a name, of `own` before Pare's. Throws `E_USAGE` with suggestions. */
+export function passFor(name: string, own: readonly AnyPass[] = []): AnyPass {
+  const known = [...own, ...passes]
+  const found = known.find((p) => p.name === name)
   if (found) return found
-  const names = passes.map((p) => p.name)
+  const names = known.map((p) => p.name)
   const close = nearest(name, names)
   throw new PareError('E_USAGE', `there is no pass ${name}`, {
     where: name,

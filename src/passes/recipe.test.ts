@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest'
+import { z } from 'zod'
 import { testContext } from '../../test/compare.ts'
 import { model } from '../ir/text.ts'
 import { passes, passFor } from './index.ts'
-import { parseOptions } from './pass.ts'
+import { definePass, parseOptions } from './pass.ts'
 import { applyRecipe } from './recipe.ts'
 
 const m = model`
@@ -31,6 +32,21 @@ describe('applyRecipe', () => {
   })
   it('returns the very same model for the empty recipe', async () => {
     expect((await applyRecipe(m, [], testContext())).model).toBe(m)
+  })
+  it('applies a pass of the caller, checks its options and keeps it in the recipe', async () => {
+    const label = definePass({
+      name: 'label',
+      summary: 'write a line into the metadata',
+      options: { text: z.string().describe('the line') },
+      run: (given, { text }) => ({ ...given, meta: { ...given.meta, text } })
+    })
+    const recipe = [['simplify', {}] as const, ['label', { text: 'mine' }] as const]
+    const done = await applyRecipe(m, recipe, testContext(), { passes: [label] })
+    expect(done.model.meta).toEqual({ text: 'mine' })
+    expect(done.recipe).toEqual(recipe)
+    await expect(applyRecipe(m, recipe, testContext())).rejects.toMatchObject({ where: 'label' })
+    const wrong = applyRecipe(m, [['label', { txt: '' }]], testContext(), { passes: [label] })
+    await expect(wrong).rejects.toMatchObject({ code: 'E_OPTION' })
   })
   it('names an unknown pass and the near one', async () => {
     await expect(applyRecipe(m, [['simplfy', {}]], testContext())).rejects.toMatchObject({

@@ -13,6 +13,12 @@ import { type AnyPass, parseOptions } from './pass.ts'
 /** A context without the collecting functions, which `applyRecipe` brings itself. */
 export type Surroundings = Omit<Context, 'refuse' | 'note' | 'plan' | 'replay'>
 
+/** What a recipe may name beside Pare's own passes. */
+export interface RecipeOptions {
+  /** Passes of your own; one that is called like one of Pare's takes its place. */
+  readonly passes?: readonly AnyPass[]
+}
+
 export interface Applied {
   /** The very same model where no pass had anything to do. */
   readonly model: Model
@@ -26,9 +32,16 @@ export interface Applied {
 /**
  * Applies the passes of a recipe in order. All options are checked before the first runs (`E_OPTION`, `E_USAGE`), and
  * so is the data that they need (`E_DATA`). Throws `E_ABORTED` between passes when stopped.
+ *
+ *     await applyRecipe(model, [['simplify', {}], ['mine', {}]], ctx, { passes: [mine] })
  */
-export async function applyRecipe(model: Model, recipe: Recipe, ctx: Surroundings): Promise<Applied> {
-  const todo = checkRecipe(recipe, ctx.data)
+export async function applyRecipe(
+  model: Model,
+  recipe: Recipe,
+  ctx: Surroundings,
+  o: RecipeOptions = {}
+): Promise<Applied> {
+  const todo = checkRecipe(recipe, ctx.data, o)
   const steps: Step[] = []
   const refusals: Refusal[] = []
   const notes: string[] = []
@@ -68,10 +81,11 @@ export async function applyRecipe(model: Model, recipe: Recipe, ctx: Surrounding
 /** The passes of a recipe with their options. Throws `E_OPTION` and `E_USAGE` for what does not fit, `E_DATA` for data that is missing. */
 export function checkRecipe(
   recipe: Recipe,
-  data: Context['data']
+  data: Context['data'],
+  { passes = [] }: RecipeOptions = {}
 ): readonly { readonly pass: AnyPass; readonly options: unknown }[] {
   return recipe.map(([name, given]) => {
-    const pass = passFor(name)
+    const pass = passFor(name, passes)
     const missing = pass.needs.find((kind) => data[kind] === undefined)
     if (missing)
       throw new PareError('E_DATA', `${name} needs ${missing} data`, {

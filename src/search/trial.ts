@@ -23,7 +23,7 @@ export interface Timing {
 }
 
 /** What every trial begins with. */
-interface Asked {
+export interface Asked {
   /** Tells it by content: what the job is of, and the recipe that was proposed. */
   readonly key: string
   readonly proposal: Proposal

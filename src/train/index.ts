@@ -5,10 +5,12 @@ export {
   type Statistic,
   type Training
 } from './differentiate.ts'
+export type { Noise } from './graph.ts'
 export { type Initialised, initialise } from './initialise.ts'
 export {
   type Best,
   type Epoch,
+  type Feeds,
   isOver,
   type LoopEnvironment,
   type LoopOptions,
@@ -21,7 +23,8 @@ export {
   train,
   type Validation
 } from './loop.ts'
-export type { LossTarget, LossTerm } from './losses.ts'
-export type { Optimizer } from './optimizers.ts'
+export type { CrossEntropy, Divergence, Features, LossTarget, LossTerm, MeanSquared, Weighted } from './losses.ts'
+export type { Adam, Optimizer, Sgd } from './optimizers.ts'
+export type { Chunk } from './packing.ts'
 export { type Schedule, scheduled } from './schedule.ts'
 export { firstState, nextState, type TrainState, trainedValues, withMasks, withValues } from './state.ts'

@@ -14,7 +14,7 @@ import { paceOf, type Remaining, type Tally } from './pace.ts'
 import { type Schedule, scheduled } from './schedule.ts'
 import { averaged, firstState, nextState, type TrainState, trainedValues, withAverages, withValues } from './state.ts'
 
-type Feeds = Readonly<Record<string, Tensor>>
+export type Feeds = Readonly<Record<string, Tensor>>
 
 export interface LoopOptions {
   readonly epochs: number

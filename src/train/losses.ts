@@ -18,7 +18,7 @@ import type { Node, Tensor } from '../types.ts'
 import type { TrainingGraph } from './graph.ts'
 import type { Parameter } from './packing.ts'
 
-interface Weighted {
+export interface Weighted {
   /** Factor in the sum; default 1. */
   readonly weight?: number
 }

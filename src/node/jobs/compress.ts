@@ -87,9 +87,15 @@ async function identityOf(job: Job, o: Opened): Promise<Identity> {
     bytes: o.bytes,
     seed: job.seed ?? 0,
     write: JSON.stringify(job.write ?? {}),
-    metric: job.metric !== undefined && existsSync(job.metric) ? await sha256File(job.metric) : 'known by name',
+    metric: await metricIdentity(job.metric),
     machine: `${machine.cpu}, ${machine.cores} cores, Node ${machine.node}`
   }
+}
+
+/** A module by its content; a metric of Pare or of the program by its name. */
+async function metricIdentity(metric: Job['metric']): Promise<string> {
+  if (typeof metric === 'object') return `of the program: ${metric.name}`
+  return metric !== undefined && existsSync(metric) ? sha256File(metric) : 'known by name'
 }
 
 function inputOf(

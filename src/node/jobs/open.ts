@@ -2,7 +2,6 @@
 import { PareError } from '../../base/errors.ts'
 import { type Rng, rng } from '../../base/random.ts'
 import type { LabelledDataset } from '../../data/arrays.ts'
-import type { DataDescription } from '../../data/description.ts'
 import { classCount, metricFor } from '../../data/metrics.ts'
 import { allGraphs } from '../../ir/graph.ts'
 import { type Judging, judgingOf } from '../../measure/judging.ts'
@@ -12,9 +11,9 @@ import { measurementText } from '../../report/words.ts'
 import type { AnyFormat, Catalog, Dataset, Measurement, Metric, Model, Session, Target, Value } from '../../types.ts'
 import { outputFormat, targetOf } from '../catalog.ts'
 import { fileBytes, loadNoted, sha256File } from '../files.ts'
-import type { Job } from '../job.ts'
+import type { DataSource, Job } from '../job.ts'
 import { machineOf } from '../machine.ts'
-import { loadMetric } from '../modules.ts'
+import { checkedDataset, checkedMetric, loadMetric } from '../modules.ts'
 import { type ModelFile, type Runners, runnersFor, scorer, sourceOf } from '../runtimes.ts'
 import { version } from '../version.ts'
 
@@ -134,12 +133,21 @@ function formatText({ origin }: Model, formats: readonly AnyFormat[]): string {
 
 // ---------------------------------------------------------------- data
 
-/** Opens one description for a model; `partly` labelled where samples may lack one. Only what the user typed may be a module. */
-export async function openData(d: DataDescription, o: Opened, partly = false): Promise<LabelledDataset> {
+/** What errors and the report call data. */
+export const nameOfData = (d: DataSource): string => ('path' in d ? d.path : 'a Dataset of the program')
+
+/** Opens data for a model; `partly` labelled where samples may lack one. Only what the user typed may be a module. */
+export async function openData(d: DataSource, o: Opened, partly = false): Promise<LabelledDataset> {
+  const classes = classCount(o.outputs)
+  if (!('path' in d)) {
+    const { labels, lengths, notes }: LabelledDataset = d
+    const checked = checkedDataset(d, nameOfData(d), o.inputs, { classes, partly })
+    return { ...checked, ...(labels && { labels }), ...(lengths && { lengths }), ...(notes && { notes }) }
+  }
   // Loaded only where there is data: `inspect` starts without the readers of data.
   const { openDataset } = await import('../dataset.ts')
   return openDataset(d, o.inputs, {
-    ...{ classes: classCount(o.outputs), partly, modules: true },
+    ...{ classes, partly, modules: true },
     model: o.report.model.path
   })
 }
@@ -157,5 +165,7 @@ export async function judgingFor(job: Job, o: Opened, data: Dataset): Promise<Ju
   })
 }
 
-const namedMetric = async (name: string): Promise<Metric> =>
-  /\.[cm]?js$/.test(name) ? loadMetric(name) : metricFor(name)
+async function namedMetric(given: string | Metric): Promise<Metric> {
+  if (typeof given !== 'string') return checkedMetric(given, `metric ${given.name}`)
+  return /\.[cm]?js$/.test(given) ? loadMetric(given) : metricFor(given)
+}

@@ -1,12 +1,11 @@
 /** Deals the samples of a job out to calibration, selection, test and training. */
 import { PareError } from '../../base/errors.ts'
-import type { DataDescription } from '../../data/description.ts'
 import { besidesSelection, type Parts, splitData } from '../../data/split.ts'
 import { passFor } from '../../passes/index.ts'
 import type { Report } from '../../report/types.ts'
 import type { Dataset, Recipe } from '../../types.ts'
-import type { Job } from '../job.ts'
-import { type Opened, openData } from './open.ts'
+import type { DataSource, Job } from '../job.ts'
+import { nameOfData, type Opened, openData } from './open.ts'
 import { syntheticDataset } from './synthetic.ts'
 
 const syntheticSamples = 64
@@ -46,7 +45,7 @@ export async function partsOf(job: Job, o: Opened): Promise<JobParts> {
     synthetic: false,
     guessed: [],
     all: own ?? all,
-    report: described((evaluation && own ? evaluation : main).path, own ?? all, parts, false)
+    report: described(nameOfData(evaluation && own ? evaluation : main), own ?? all, parts, false)
   }
 }
 
@@ -78,9 +77,9 @@ export async function testData(
   if (!wanted && job.maxDrop !== undefined)
     throw new PareError('E_USAGE', 'a drop can only be checked on data', { hint: '--data PATH beside --max-drop' })
   const made = wanted ? undefined : await syntheticDataset(o, o.rng.fork('synthetic'), syntheticSamples)
-  const all = made?.data ?? (await openData(wanted as DataDescription, o))
+  const all = made?.data ?? (await openData(wanted as DataSource, o))
   const report = {
-    path: wanted?.path ?? 'synthetic',
+    path: wanted ? nameOfData(wanted) : 'synthetic',
     ...(all.sha256 === undefined ? {} : { sha256: all.sha256 }),
     ...{ calibrationN: 0, selectionN: 0, testN: all.size, synthetic: !wanted }
   }
@@ -113,7 +112,7 @@ export async function passData(
   const used = { calibration: calibrating, selection: split.selection }
   return {
     data: { ...used, train: training ?? (holdsOut(recipe) ? all : besidesSelection(all, job.seed ?? 0)) },
-    report: { ...described(main.path, all, { ...used, test: split.test }, false), testN: 0 },
+    report: { ...described(nameOfData(main), all, { ...used, test: split.test }, false), testN: 0 },
     notes: all.notes ?? []
   }
 }

@@ -20,6 +20,7 @@ import { openDataset } from '../dataset.ts'
 import { fileBytes, load, save, sha256File } from '../files.ts'
 import type { Job, JobHooks, JobResult } from '../job.ts'
 import { machineOf } from '../machine.ts'
+import { checkedDataset, isDataset } from '../modules.ts'
 import { comparedWith, outputsOf, type Reference } from '../presets/compare.ts'
 import {
   configIn,
@@ -179,7 +180,13 @@ async function dataFor(job: Job, models: readonly Loaded[], notes: string[]): Pr
   const misfits: PareError[] = []
   for (const m of models)
     try {
-      out.set(m, await openDataset(given, askedInputs(m.model), { modules: true, model: m.path }))
+      const asked = askedInputs(m.model)
+      out.set(
+        m,
+        isDataset(given)
+          ? checkedDataset(given, 'data', asked)
+          : await openDataset(given, asked, { modules: true, model: m.path })
+      )
     } catch (error) {
       if (!(error instanceof PareError) || (error.code !== 'E_DATA_SHAPE' && error.code !== 'E_DATA')) throw error
       misfits.push(error)

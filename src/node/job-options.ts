@@ -1,0 +1,114 @@
+/** What jobs and `compressFile` may be given, checked as the command line checks it. */
+import { z } from 'zod'
+import { PareError } from '../base/errors.ts'
+import { parseOptions } from '../base/options.ts'
+import { dataDescription } from '../data/description.ts'
+import { objectives } from '../search/choose.ts'
+import type { Metric } from '../types.ts'
+import { type DataSource, type Job, jobCommands } from './job.ts'
+import { isDataset } from './modules.ts'
+
+const path = z.string().min(1)
+
+const source = z.custom<DataSource>().superRefine((given, ctx) => {
+  if (isDataset(given)) return
+  const read = dataDescription.safeParse(given)
+  if (typeof given !== 'object' || given === null)
+    ctx.addIssue({ code: 'custom', message: 'expected { path, … } or a Dataset { size, labelled, batches }' })
+  else for (const issue of read.error?.issues ?? []) ctx.addIssue({ ...issue, input: given } as never)
+})
+
+const metric = z.union([path, z.custom<Metric>((m) => typeof m === 'object' && m !== null && 'scores' in m)], {
+  error: 'expected the name of a metric, the path of a module, or a Metric { name, scores, … }'
+})
+
+const step = z.tuple([z.string(), z.record(z.string(), z.unknown())])
+
+/** Fields that `compressFile` has too. */
+const shared = {
+  out: path.optional(),
+  force: z.boolean().optional(),
+  check: z.boolean().optional(),
+  target: path.optional(),
+  seed: z.int().min(0).optional(),
+  threads: z.int().min(1).max(1024).optional(),
+  metric: metric.optional(),
+  judged: z.array(z.string()).min(1).optional(),
+  maxDrop: z.number().min(0).lt(1).optional(),
+  objective: z.enum(objectives).optional(),
+  recipe: z.array(step).optional(),
+  strategy: path.optional(),
+  maxSeconds: z.number().positive().optional(),
+  resume: z.boolean().optional(),
+  write: z.record(z.string(), z.unknown()).optional()
+}
+
+const jobSchema = z.strictObject({
+  ...shared,
+  command: z.enum(jobCommands),
+  line: z.string(),
+  model: path,
+  other: path.optional(),
+  data: z
+    .strictObject({
+      data: source.optional(),
+      evaluation: source.optional(),
+      calibration: source.optional(),
+      train: source.optional()
+    })
+    .optional(),
+  reference: path.optional(),
+  only: z.array(z.string()).optional(),
+  graph: z.boolean().optional(),
+  layers: z.boolean().optional(),
+  engines: z.boolean().optional(),
+  seconds: z.number().positive().optional()
+})
+
+const fromProgram = z
+  .custom<string | DataSource>()
+  .transform((given) => (typeof given === 'string' ? { path: given } : given))
+  .pipe(source)
+
+const compressSchema = z.strictObject({
+  ...shared,
+  out: path,
+  data: fromProgram.optional(),
+  evalData: fromProgram.optional(),
+  calibrationData: fromProgram.optional(),
+  trainData: fromProgram.optional()
+})
+
+/** Throws `E_OPTION` that names the field, with what is near it where there is none of that name. */
+export function checkJob(job: Job): void {
+  parseOptions({ name: `job ${String((job as Partial<Job>).command)}`, options: jobSchema }, job)
+}
+
+/** Options of `compressFile`, paths of data as descriptions. Throws `E_OPTION` as `checkJob`. */
+export const compressOptions = (given: unknown): z.output<typeof compressSchema> =>
+  parseOptions({ name: 'compressFile', options: compressSchema }, given)
+
+const otherNames: Readonly<Record<string, string>> = {
+  output: 'judged',
+  'max-time': 'maxSeconds',
+  'no-check': 'check: false'
+}
+
+/** Texts of the command line, in the words of `compressFile`: `maxDrop` for `--max-drop 1%`. */
+const inOptions = (text: string): string =>
+  text.replace(
+    /--([a-z][a-z-]*[a-z])(?: (?:PATH|NAME|FILE[.\w]*))?/g,
+    (_, flag: string) => otherNames[flag] ?? flag.replace(/-([a-z])/g, (_all, c: string) => c.toUpperCase())
+  )
+
+/** The error with flags named as the options that a program wrote. */
+export function asOptions(thrown: unknown): unknown {
+  if (!(thrown instanceof PareError)) return thrown
+  const { code, message, where, facts, hint, cause } = thrown
+  return new PareError(code, inOptions(message), {
+    ...(where === undefined ? {} : { where: inOptions(where) }),
+    facts: Object.fromEntries(Object.entries(facts).map(([name, text]) => [name, inOptions(text)])),
+    ...(hint === undefined ? {} : { hint: inOptions(hint) }),
+    cause: cause ?? thrown
+  })
+}
