@@ -7,7 +7,7 @@ import { evaluate, interleave, metricDrops, metricFor, metricIntervals, rng, spl
 import { load, nodeRunner, openDataset } from '../dist/node/index.js'
 import { models } from './peers/models.mjs'
 
-const pare = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url))
+export const pare = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url))
 
 /**
  * A model of docs/benchmarks.md. `choosing`: the flags that give a command its data, of which it takes the calibration and

@@ -405,6 +405,8 @@ export interface Target {
   readonly forms: readonly Form[]
   /** u8×s8 pair sums saturate at int16 (x86 without VNNI). */
   readonly saturates: boolean
+  /** Its kernels are fastest where the channels of layers are a multiple of this. */
+  readonly channelMultiple: number
   /** It means processors with 8-bit dot products (VNNI, Arm dotprod): on an x86 without them its int8 sums saturate. */
   readonly assumesDotProducts: boolean
 }
@@ -558,6 +560,8 @@ export interface Pass<O = never> {
   readonly compares: boolean
   /** It stores weights in fewer bits: what stays in float behind it is listed, with bytes and reason. */
   readonly narrows: boolean
+  /** Its result may differ from the model as far as was asked, as one that is to be trained afterwards. */
+  readonly lossy: boolean
   readonly options: ZodType<O>
   run(model: Model, options: O, ctx: Context): Promise<Model>
 }

@@ -262,6 +262,30 @@ o1 = Transpose(o, perm=[0,2,1,3]); o2 = Reshape(o1, t: i64[3]{0,0,12}); y = MatM
     4
   ),
   Gather: one('input x: i64[2,5]; e = Gather(E: f32[9,6], x); m = Relu(e); y = MatMul(m, W2: f32[6,3]); output y', 6),
+  // ------------------------------------------------------------ recurrent layers and attention
+  LSTM: one(
+    `input x: f32[5,2,3]; a = MatMul(x, W1: f32[3,4]); h, _, c = LSTM(a, W: f32[1,24,4], R: f32[1,24,6], B: f32[1,48], _, h0: f32[1,2,6], c0: f32[1,2,6], P: f32[1,18], hidden_size=6); s = Squeeze(h, ax: i64[1]{1}); u = MatMul(s, W2: f32[6,3]); d = Squeeze(c, e: i64[1]{0}); v = MatMul(d, W3: f32[6,3]); y = Add(u, v); output y`,
+    4,
+    6
+  ),
+  'LSTM in both directions': one(
+    `input x: f32[5,2,3]; h, _, _ = LSTM(x, W: f32[2,16,3], R: f32[2,16,4], B: f32[2,32], hidden_size=4, direction="bidirectional"); t = Transpose(h, perm=[0,2,1,3]); s = Reshape(t, r: i64[3]{0,0,8}); y = MatMul(s, W2: f32[8,3]); output y`,
+    4
+  ),
+  GRU: one(
+    `input x: f32[5,2,3]; a = MatMul(x, W1: f32[3,4]); h, _ = GRU(a, W: f32[1,18,4], R: f32[1,18,6], B: f32[1,36], hidden_size=6, linear_before_reset=1); s = Squeeze(h, ax: i64[1]{1}); y = MatMul(s, W2: f32[6,3]); output y`,
+    4,
+    6
+  ),
+  RNN: one(
+    `input x: f32[5,2,3]; a = MatMul(x, W1: f32[3,4]); h, _ = RNN(a, W: f32[1,6,4], R: f32[1,6,6], hidden_size=6); s = Squeeze(h, ax: i64[1]{1}); y = MatMul(s, W2: f32[6,3]); output y`,
+    4,
+    6
+  ),
+  'heads of attention': one(
+    `input x: f32[2,5,4]; q = MatMul(x, WQ: f32[4,12]); qb = Add(q, BQ: f32[12]); k = MatMul(x, WK: f32[4,12]); v = MatMul(x, WV: f32[4,12]); q4 = Reshape(qb, s: i64[4]{0,0,3,4}); k4 = Reshape(k, s); v4 = Reshape(v, s); qt = Transpose(q4, perm=[0,2,1,3]); kt = Transpose(k4, perm=[0,2,3,1]); vt = Transpose(v4, perm=[0,2,1,3]); w = MatMul(qt, kt); p = Softmax(w, axis=-1); o = MatMul(p, vt); ot = Transpose(o, perm=[0,2,1,3]); m = Reshape(ot, f: i64[3]{0,0,12}); y = MatMul(m, WO: f32[12,4]); output y`,
+    3
+  ),
   'Gather of one row': one(
     'input x: f32[2,5,4]; a = MatMul(x, W1: f32[4,6]); m = Gather(a, i, axis=1); const i: i64[] = 0; y = MatMul(m, W2: f32[6,3]); output y',
     6

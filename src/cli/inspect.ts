@@ -9,15 +9,27 @@ export const command: Command = {
   summary: 'show what is in a model, what it costs, what could be saved',
   positionals: [{ name: 'model.onnx' }],
   flags: [
+    {
+      name: 'groups',
+      kind: 'boolean',
+      group: 'output',
+      about: 'print which channels go together, and what holds them'
+    },
     { name: 'graph', kind: 'boolean', group: 'output', about: 'print every node in the text form' },
     forceFlag,
     ...reportFlags
   ],
-  examples: ['pare inspect model.onnx', 'pare inspect model.onnx --graph'],
+  examples: ['pare inspect model.onnx', 'pare inspect model.onnx --graph', 'pare inspect model.onnx --groups'],
   run: async (given, at) => {
     const [model = ''] = given.positionals
     readable(model)
-    const job = { command: 'inspect' as const, ...common(given, command, at), model, graph: isOn(given, 'graph') }
+    const job = {
+      command: 'inspect' as const,
+      ...common(given, command, at),
+      model,
+      graph: isOn(given, 'graph'),
+      groups: isOn(given, 'groups')
+    }
     return runInWorker(job, given, at, { report: reportOf(given) })
   }
 }

@@ -1,6 +1,7 @@
 /** Runs a job in its thread, shows its progress and prints what came out. */
 import type { Job, JobResult } from '../node/job.ts'
 import { printFamily } from '../report/family.ts'
+import { printGroups } from '../report/groups.ts'
 import { printInspection } from '../report/inspection.ts'
 import { printOpening, printReport } from '../report/text.ts'
 import type { Report } from '../report/types.ts'
@@ -51,10 +52,11 @@ export async function runInWorker(job: Job, given: Parsed, at: Surroundings, out
   } finally {
     shown.clear()
   }
-  const { report, unmet, inspection, text } = result
+  const { report, unmet, inspection, text, groups } = result
   if (outcome.report !== undefined) await writeReport(outcome.report, report, job, outcome.replay)
   if (isJson) at.out.write(`${JSON.stringify(report, null, 2)}\n`)
-  else if (!isQuiet && inspection) at.out.write(`${text ?? ''}${printInspection(inspection, style)}`)
+  else if (!isQuiet && inspection)
+    at.out.write(`${text ?? ''}${printInspection(inspection, style)}${groups ? printGroups(groups, style) : ''}`)
   else if (!isQuiet && report.family) at.out.write(printFamily(report, report.family, style, performance.now() - began))
   else if (!isQuiet) {
     const next = unmet ? undefined : outcome.next?.(report)

@@ -1,5 +1,6 @@
 /** A command as data, and what it says on the way. Without a Dataset or Metric of the program's own it is plain JSON, which a worker can be given. */
 import type { DataDescription } from '../data/description.ts'
+import type { GroupLine } from '../report/groups.ts'
 import type { Inspection } from '../report/inspection.ts'
 import type { Report } from '../report/types.ts'
 import type { Objective } from '../search/compress.ts'
@@ -59,6 +60,8 @@ export interface Job {
   readonly only?: readonly string[]
   /** `inspect`: the text form too. */
   readonly graph?: boolean
+  /** `inspect`: which channels go together too. */
+  readonly groups?: boolean
   /** `verify`: measure also what each layer alone does to the output. */
   readonly layers?: boolean
   /** `verify`: compare onnxruntime-node and onnxruntime-web; by default with `layers`, and where the target is the web. */
@@ -75,6 +78,7 @@ export interface JobResult {
   readonly inspection?: Inspection
   /** The text form of the model. */
   readonly text?: string
+  readonly groups?: readonly GroupLine[]
 }
 
 /** What the caller hears while a job runs. */

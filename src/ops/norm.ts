@@ -52,9 +52,14 @@ const tables: readonly WeightPlace[] = [2, 3, 4].map((input) => ({ input, axis: 
 export const normOps: readonly Op[] = withChannels(
   normChannels,
   withGrads(normGrads, [
-    freeOp('BatchNormalization', { infer: inferBatch, train: batchTrain, starts: [undefined, 1, 0, 0, 1] }),
-    freeOp('InstanceNormalization', { starts: gainAndBias }),
-    freeOp('GroupNormalization', { starts: gainAndBias }),
+    freeOp('BatchNormalization', {
+      infer: inferBatch,
+      train: batchTrain,
+      starts: [undefined, 1, 0, 0, 1],
+      normalizes: { scale: 1, mean: 3, variance: 4 }
+    }),
+    freeOp('InstanceNormalization', { starts: gainAndBias, normalizes: { scale: 1 } }),
+    freeOp('GroupNormalization', { starts: gainAndBias, normalizes: { scale: 1 } }),
     freeOp('LpNormalization', { meaning: 'features' }),
     freeOp('LRN'),
     freeOp('MeanVarianceNormalization'),
@@ -62,11 +67,13 @@ export const normOps: readonly Op[] = withChannels(
       infer: (n) => inferLayer(n, dtypeOf(n, 0)),
       starts: gainAndBias,
       homogeneous: [[1, 2]],
+      normalizes: { scale: 1 },
       meaning: 'features'
     }),
     freeOp('RMSNormalization', {
       infer: (n) => inferLayer(n, dtypeOf(n, 1)),
       starts: gainAndBias,
+      normalizes: { scale: 1 },
       meaning: 'features'
     }),
     // ONNX Runtime registers this one in the default domain.

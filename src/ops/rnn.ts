@@ -6,6 +6,7 @@ import { divDims, unknownDim } from '../base/dim.ts'
 import { attrInt, attrString } from '../ir/attrs.ts'
 import type { Dim } from '../types.ts'
 import { dtypeOf, fail, shapeOf, tensorType } from './op.ts'
+import { recurrentChannels } from './rnn.channels.ts'
 import type { Cost, Known, NodeView, Op, WeightPlace } from './types.ts'
 import { times } from './window.ts'
 
@@ -65,8 +66,8 @@ const weights: readonly WeightPlace[] = [1, 2].map((input) => ({ input, axis: ()
 
 /** Recurrent layers. */
 export const rnnOps: readonly Op[] = [
-  recurrent('LSTM', 4, { weights }),
-  recurrent('GRU', 3, { weights }),
-  recurrent('RNN', 1, { weights }),
+  recurrent('LSTM', 4, { weights, channels: recurrentChannels(4) }),
+  recurrent('GRU', 3, { weights, channels: recurrentChannels(3) }),
+  recurrent('RNN', 1, { weights, channels: recurrentChannels(1) }),
   recurrent('DynamicQuantizeLSTM', 4, { domain: 'com.microsoft', codes: 'values' })
 ]

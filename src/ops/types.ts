@@ -159,6 +159,8 @@ export interface Span {
   readonly offset?: number
   readonly outer?: number
   readonly inner?: number
+  /** Products are summed over the channels of this span, if not over those of its whole link. */
+  readonly sums?: true
 }
 
 /** A number of a node that is `each` × the channels of a link: an attribute by name, or an element of a constant input. */
@@ -206,6 +208,8 @@ export interface Op {
   channels?(n: NodeView): readonly Link[]
   /** How the constants at its inputs, by position, begin when a model is trained from nothing; absent: as they are. */
   readonly starts?: readonly (Start | undefined)[]
+  /** Inputs with one number a channel: the scale of what was normalized, and the running statistics where it has them. */
+  readonly normalizes?: { readonly scale: number; readonly mean?: number; readonly variance?: number }
   /** Absent or `undefined`: the same operator as in inference. */
   train?(g: GradBuilder, n: NodeView): TrainForm | undefined
   /**

@@ -4,6 +4,7 @@ import { nearest } from '../base/suggest.ts'
 import { fuseTransformer } from './fuse/fuse-transformer.ts'
 import { fuse } from './fuse/index.ts'
 import type { AnyPass } from './pass.ts'
+import { pruneChannels } from './prune/prune-channels.ts'
 import { correctBias } from './quantize/bias/correct-bias.ts'
 import { castFloat } from './quantize/cast/cast-float.ts'
 import { quantizeDynamic } from './quantize/dynamic/quantize-dynamic.ts'
@@ -26,6 +27,7 @@ export const passes: readonly AnyPass[] = [
   simplify,
   fuse,
   train,
+  pruneChannels,
   distill,
   finetune,
   equalize,

@@ -16,6 +16,7 @@ export interface PassDefinition<S extends z.ZodRawShape> {
   readonly after?: Pass['after']
   readonly compares?: Pass['compares']
   readonly narrows?: Pass['narrows']
+  readonly lossy?: Pass['lossy']
   /** Fields of the options, each with a default and a `describe`. */
   readonly options: S
   run(model: Model, options: z.output<z.ZodObject<S>>, ctx: Context): Model | Promise<Model>
@@ -32,6 +33,7 @@ export function definePass<S extends z.ZodRawShape>(p: PassDefinition<S>): Pass<
     after: p.after ?? [],
     compares: p.compares ?? false,
     narrows: p.narrows ?? false,
+    lossy: p.lossy ?? false,
     options: z.strictObject(p.options) as unknown as z.ZodType<z.output<z.ZodObject<S>>>,
     run: async (model, options, ctx) => p.run(model, options, ctx)
   }

@@ -8,5 +8,6 @@ export const ortCpuAvx2: Target = {
   name: 'ort-cpu-avx2',
   summary: 'ONNX Runtime on an x86 CPU without VNNI (AVX2, AVX-512): int8 pair sums can saturate',
   saturates: true,
+  channelMultiple: 8,
   assumesDotProducts: false
 }

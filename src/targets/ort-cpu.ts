@@ -22,5 +22,6 @@ export const ortCpu: Target = {
     { op: 'com.microsoft:SkipSimplifiedLayerNormalization', kept: 'its kernel takes 1.3 to 2 times as long' }
   ],
   saturates: false,
+  channelMultiple: 8,
   assumesDotProducts: true
 }

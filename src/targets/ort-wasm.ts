@@ -17,5 +17,6 @@ export const ortWasm: Target = {
     { op: 'com.microsoft:SkipSimplifiedLayerNormalization' }
   ],
   saturates: false,
+  channelMultiple: 8,
   assumesDotProducts: false
 }

@@ -1,4 +1,4 @@
-/** `inspect`: where the bytes and the work are, and what could be saved. Reads no weights. */
+/** `inspect`: where the bytes and the work are, and what could be saved. Reads no weights, but for groups of channels. */
 
 import { allGraphs, graphView, opName, producer, soleConsumer } from '../../ir/graph.ts'
 import { elementCount, isFloat, tensorBytes } from '../../ir/tensor.ts'
@@ -7,6 +7,9 @@ import { linearOf } from '../../ops/ask.ts'
 import { costOf, type Shapes } from '../../ops/cost.ts'
 import { opFor } from '../../ops/index.ts'
 import { ownersOf } from '../../ops/owners.ts'
+import { describeGroups } from '../../passes/prune/describe.ts'
+import { applyRecipe } from '../../passes/recipe.ts'
+import type { GroupLine } from '../../report/groups.ts'
 import type { Inspection, Saving, Share } from '../../report/inspection.ts'
 import type { Layer } from '../../report/types.ts'
 import { bytesText, countText, fileName, whole } from '../../report/words.ts'
@@ -20,7 +23,7 @@ import { guessedShapes, workNotes } from './synthetic.ts'
 export type KindLayer = Layer & { readonly kind: string }
 
 /** What is in a model. Throws what reading a model throws. */
-export async function inspectJob(job: Job, _hooks: JobHooks, catalog: Catalog): Promise<JobResult> {
+export async function inspectJob(job: Job, hooks: JobHooks, catalog: Catalog): Promise<JobResult> {
   const o = await openJob(job, catalog)
   const shapes = guessedShapes(o)
   const before: Measurement = { bytes: o.bytes, ...countsOf(o.model, o.bytes, shapes), metrics: {} }
@@ -43,8 +46,18 @@ export async function inspectJob(job: Job, _hooks: JobHooks, catalog: Catalog): 
       work: sharesOf(layers, (l) => (l.macs === undefined ? undefined : l.macs)),
       ...withNotes(advice(o.model, layers), workNotes(o, shapes))
     },
-    ...(job.graph ? { text: print(o.model) } : {})
+    ...(job.graph ? { text: print(o.model) } : {}),
+    ...(job.groups ? { groups: await groupsOf(o, hooks) } : {})
   }
+}
+
+/** As `prune-channels` sees them: with computed shapes folded, and equal constants apart. */
+async function groupsOf(o: Opened, { signal, progress }: JobHooks): Promise<readonly GroupLine[]> {
+  const { engine, target, rng } = o
+  const folded = await applyRecipe(o.model, [['simplify', { merge: false }]], {
+    ...{ engine, target, rng, signal, progress, data: {} }
+  })
+  return describeGroups(folded.model)
 }
 
 /** One layer per node that holds weights, works, or might work: bytes of its constants as the file holds them, and MACs. */

@@ -63,10 +63,11 @@ async function feedsFor(o: Opened, data: Dataset | undefined): Promise<readonly 
   return guessedFeeds(o, o.rng.fork('check'))
 }
 
-/** Is the result meant to say what the original says? Not where a recipe trains, or stores weights in 3 bits or fewer. */
+/** Is the result meant to say what the original says? Not where a recipe trains, prunes, or stores weights in 3 bits or fewer. */
 function isNear(recipe: Recipe): boolean {
   return recipe.every(([name, options]) => {
-    if (passFor(name).needs.includes('train')) return false
+    const { needs, lossy } = passFor(name)
+    if (lossy || needs.includes('train')) return false
     const { bits } = options as { readonly bits?: number }
     return bits === undefined || bits > 3
   })

@@ -138,7 +138,14 @@ function hold(s: State, id: string, blocker: Blocker): void {
 /** A link with the positions of its spans, channel by channel. */
 interface Placed {
   readonly link: Link
-  readonly spans: readonly { readonly end: string; readonly axis: Axis; readonly positions: readonly number[] }[]
+  readonly spans: readonly PlacedSpan[]
+}
+
+interface PlacedSpan {
+  readonly end: string
+  readonly axis: Axis
+  readonly positions: readonly number[]
+  readonly isSummed: boolean
 }
 
 function tie(s: State, node: Node): void {
@@ -166,7 +173,12 @@ function place(s: State, node: Node, link: Link): Placed[] {
     const axis = id ? s.axesOf.get(id)?.[span.axis] : undefined
     if (!axis || !fits(span, link.channels, axis.size)) return undefined
     const indices = indicesOf(span, link.channels)
-    return { end: endOf(span.of, span.at), axis, positions: indices.map((i) => axis.start + i) }
+    return {
+      end: endOf(span.of, span.at),
+      axis,
+      positions: indices.map((i) => axis.start + i),
+      isSummed: (link.sums ?? span.sums) === true
+    }
   })
   // An end of unknown size: nobody can tell what goes with the others.
   return spans.every((p) => p !== undefined) ? [{ link, spans }] : []
@@ -198,13 +210,13 @@ function claim(claimed: Map<string, Set<number>>, { spans }: Placed): boolean {
 }
 
 function accept(s: State, node: Node, { link, spans }: Placed): void {
-  const { channels, sums, counts = [] } = link
+  const { channels, counts = [] } = link
   const firsts = spans.map(({ positions }) => positions.filter((_, i) => i % (positions.length / channels) === 0))
   for (const { positions } of spans) {
     const each = positions.length / channels
     for (const [i, at] of positions.entries()) unite(s, firsts[0]?.[Math.floor(i / each)] as number, at)
   }
-  if (sums) for (const { axis } of spans) s.summed.add(axis)
+  for (const { axis, isSummed } of spans) if (isSummed) s.summed.add(axis)
   const [{ axis } = { axis: undefined }] = spans
   if (!axis) return
   for (const count of counts) {

@@ -43,7 +43,7 @@ export function narrow(model: Model, width: number): Narrow {
 }
 
 /** Why a group keeps all its channels, where it has any to lose. */
-function whyWhole({ name, channels, slices, blockers }: ChannelGroup): readonly Blocker[] {
+export function whyWhole({ name, channels, slices, blockers }: ChannelGroup): readonly Blocker[] {
   if (channels > 1 || blockers.length > 0) return channels > 1 ? blockers : []
   const isTied = slices.some(({ indices }) => (indices[0]?.length ?? 0) > 1)
   return isTied ? [{ value: name, reason: 'has channels that can only go all together' }] : []

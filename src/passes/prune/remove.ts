@@ -40,6 +40,18 @@ export function withoutChannels({ model, counts }: Channels, kept: Kept): Model 
   return made
 }
 
+/** The same choice for a model of the same channels, whose constants may have other names. */
+export function keptIn({ groups }: Channels, kept: Kept): Kept {
+  const own = new Map(groups.map((g) => [placeOf(g), g]))
+  return new Map(
+    [...kept].flatMap(([g, left]) => (own.has(placeOf(g)) ? [[own.get(placeOf(g)) as ChannelGroup, left]] : []))
+  )
+}
+
+/** Where the first channel lies that the group is named after. */
+const placeOf = ({ name, slices }: ChannelGroup): string =>
+  `${name} ${slices.filter((s) => s.value === name).map((s) => `${s.axis} ${s.indices[0]?.[0]}`)}`
+
 export function goneOf(kept: Kept): Gone {
   const gone = new Map<string, Map<number, Set<number>>>()
   for (const [group, indices] of kept) {

@@ -116,7 +116,7 @@ async function choosing(
 }
 
 /** Numbers of the samples that a task can be scored on. */
-async function usable(d: LabelledDataset, task: Task, ctx: Context): Promise<readonly number[]> {
+export async function usable(d: LabelledDataset, task: Task, ctx: Context): Promise<readonly number[]> {
   const all = Array.from({ length: d.size }, (_, i) => i)
   if (task.kind === 'reconstruction') return all
   if (!d.labelled) return []

@@ -1,7 +1,8 @@
 /** Training from nothing: the weights are drawn anew, then learned from labelled data. */
 import { initialise } from '../../train/index.ts'
 import { definePass } from '../pass.ts'
-import { fitFields, fitTask, refuseRounded } from './finetune.ts'
+import { fitFields, fitTask } from './finetune.ts'
+import { refuseRounded } from './loss.ts'
 
 const { optimizer, epochs } = fitFields
 
