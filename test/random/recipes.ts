@@ -41,6 +41,11 @@ const variants: Readonly<Record<string, readonly Variant[]>> = {
     [{ gain: 0 }, 'lossless'],
     [{ insert: false, gain: 0 }, 'lossless']
   ],
+  'prune-channels': [
+    [{ ratio: 0.3, align: 1, criterion: 'l2', repair: 'none' }, 'any'],
+    [{ ratio: 0.5, align: 2, criterion: 'activation' }, 'any'],
+    [{ parameters: 0.6, align: 1, criterion: 'fpgm', repair: 'statistics' }, 'any']
+  ],
   'quantize-static': [
     [{}, 'int8'],
     [{ calibrator: 'minmax' }, 'int8'],

@@ -4,7 +4,7 @@
  */
 import { PareError, stopIfAborted } from '../../base/errors.ts'
 import { subset } from '../../data/split.ts'
-import { tensor, toFloats } from '../../ir/tensor.ts'
+import { tensor } from '../../ir/tensor.ts'
 import { runs } from '../../runtime/batches.ts'
 import { differentiate, openTraining, type Training } from '../../train/index.ts'
 import { unpackChunk } from '../../train/packing.ts'
@@ -100,10 +100,4 @@ function gradientsOf(training: Training, made: Readonly<Record<string, Tensor>>)
   for (const chunk of training.chunks)
     for (const [id, t] of unpackChunk(chunk, made[chunk.outputs[0] as string] as Tensor)) out.set(id, t)
   return out
-}
-
-/** Element by element: w·g, the first-order change of the loss when a weight becomes zero. */
-export function changes(weight: Tensor, gradient: Tensor): Float64Array {
-  const [w, g] = [toFloats(weight), toFloats(gradient)]
-  return Float64Array.from(w, (x, i) => x * (g[i] as number))
 }
