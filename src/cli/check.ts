@@ -257,6 +257,7 @@ export function common(given: Parsed, command: Command, { argv, catalog }: Pick<
   return {
     line: shellLine([command.name, ...argv.slice(1)]),
     force: isOn(given, 'force'),
+    ...(given.values.has('report') || isOn(given, 'json') ? { reports: true } : {}),
     ...(given.values.get('check') === false ? { check: false } : {}),
     ...(target === undefined ? {} : { target }),
     ...(Object.keys(write).length === 0 ? {} : { write }),

@@ -47,18 +47,29 @@ export interface Parameters {
 
 /** Counts the trained numbers of a model. A quantized weight counts like the float it stands for. */
 export function parametersOf(model: Model): Parameters {
-  let [parameters, nonzeroParameters] = [0, 0]
-  for (const graph of allGraphs(model))
-    for (const v of graph.values.values()) {
-      const data = v.data
-      if (!data) continue
-      const role = roleOf(graph, v.id, data)
-      if (!role) continue
-      parameters += elementCount(data.shape)
-      nonzeroParameters += nonzero(data, role.zeroPoint)
-    }
-  return { parameters, nonzeroParameters }
+  const all = trained(model)
+  return {
+    parameters: all.reduce((n, { data }) => n + elementCount(data.shape), 0),
+    nonzeroParameters: all.reduce((n, { data, zeroPoint }) => n + nonzero(data, zeroPoint), 0)
+  }
 }
+
+/** The number of trained numbers alone: no weight is read. */
+export const parameterCount = (model: Model): number =>
+  trained(model).reduce((n, { data }) => n + elementCount(data.shape), 0)
+
+interface Trained {
+  readonly data: Tensor
+  readonly zeroPoint?: ZeroPoint
+}
+
+const trained = (model: Model): readonly Trained[] =>
+  allGraphs(model).flatMap((graph) =>
+    [...graph.values.values()].flatMap(({ id, data }) => {
+      const role = data && roleOf(graph, id, data)
+      return data && role ? [{ data, ...role }] : []
+    })
+  )
 
 /** Inputs that hold scales and zero points rather than weights. */
 const grid: Readonly<Record<string, readonly number[]>> = {

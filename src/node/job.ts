@@ -58,6 +58,8 @@ export interface Job {
   readonly write?: Readonly<Record<string, unknown>>
   /** `quantize-for`: the types to make; all by default. */
   readonly only?: readonly string[]
+  /** `apply` and `convert`: a report is wanted, with sizes under gzip and brotli and the count of zeros. */
+  readonly reports?: boolean
   /** `inspect`: the text form too. */
   readonly graph?: boolean
   /** `inspect`: which channels go together too. */

@@ -15,7 +15,7 @@ import { factsOf, judgingFor, type Opened, openJob } from './open.ts'
 import { passData } from './parts.ts'
 import { openReference } from './reference.ts'
 import { loadRunnable, refuseUnrunnable } from './runnable.ts'
-import { sizedModel } from './sizes.ts'
+import { type Look, sizedModel } from './sizes.ts'
 import { guessedShapes, runNotes } from './synthetic.ts'
 import { checkOf, type WrittenCheck } from './written.ts'
 
@@ -28,7 +28,10 @@ export async function applyJob(job: Job, hooks: JobHooks, catalog: Catalog): Pro
   const { data: given, report: described, notes: reading = [] } = await passData(job, o)
   const isSingly = await passesSingly(o, given)
   const data = isSingly ? mapData(given, singly) : given
-  const before = { ...sizedModel(job.model, o.model, o.bytes, guessedShapes(o)), metrics: {} }
+  const before = {
+    ...sizedModel(job.model, o.model, o.bytes, { shapes: guessedShapes(o), look: lookOf(job) }),
+    metrics: {}
+  }
   const report: Report = { ...o.report, ...(described ? { data: described } : {}), before }
   hooks.opened?.(report, factsOf(o, before))
   const recipe = job.recipe ?? []
@@ -66,6 +69,9 @@ export async function applyJob(job: Job, hooks: JobHooks, catalog: Catalog): Pro
   checkpoints?.clear()
   return result
 }
+
+/** Sizes under gzip and brotli and the count of zeros take longer than most passes: they are for reports. */
+const lookOf = (job: Job): Look => (job.reports ? 'whole' : 'quick')
 
 /** Must the passes run samples one by one? */
 async function passesSingly(o: Opened, { calibration, selection }: PassData): Promise<boolean> {
@@ -108,7 +114,10 @@ async function measuring(job: Job, o: Opened, data: PassData, signal: AbortSigna
 /** Reads a model in any format and writes it in that of its target. */
 export async function convertJob(job: Job, hooks: JobHooks, catalog: Catalog): Promise<JobResult> {
   const o = await openJob(job, catalog)
-  const before = { ...sizedModel(job.model, o.model, o.bytes, guessedShapes(o)), metrics: {} }
+  const before = {
+    ...sizedModel(job.model, o.model, o.bytes, { shapes: guessedShapes(o), look: lookOf(job) }),
+    metrics: {}
+  }
   const report: Report = { ...o.report, before }
   hooks.opened?.(report, factsOf(o, before))
   return written(job, o, o.model, report, hooks, checkOf(job, o, hooks, {}))
@@ -129,7 +138,7 @@ async function written(
     ...{ target: o.target, catalog: o.catalog },
     ...(check ? { check } : {})
   })
-  const after = { ...sizedModel(out, model, made.bytes, guessedShapes(o)), metrics: {} }
+  const after = { ...sizedModel(out, model, made.bytes, { shapes: guessedShapes(o), look: lookOf(job) }), metrics: {} }
   return {
     unmet: false,
     report: {

@@ -26,7 +26,7 @@ export type KindLayer = Layer & { readonly kind: string }
 export async function inspectJob(job: Job, hooks: JobHooks, catalog: Catalog): Promise<JobResult> {
   const o = await openJob(job, catalog)
   const shapes = guessedShapes(o)
-  const before: Measurement = { bytes: o.bytes, ...countsOf(o.model, o.bytes, shapes), metrics: {} }
+  const before: Measurement = { bytes: o.bytes, ...countsOf(o.model, o.bytes, { shapes }), metrics: {} }
   const layers = layersWithCost(
     o.model,
     shapes,

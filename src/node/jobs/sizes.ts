@@ -1,8 +1,6 @@
 /** Bytes of a model's files, also compressed, and the model's own counts. */
 
-import { allGraphs } from '../../ir/graph.ts'
-import { bitsOf, elementCount, isFloat, isInteger } from '../../ir/tensor.ts'
-import { parametersOf, sizeOf } from '../../measure/size.ts'
+import { parameterCount, parametersOf, sizeOf } from '../../measure/size.ts'
 import { costOf, type Shapes } from '../../ops/cost.ts'
 import type { Measurement, Model } from '../../types.ts'
 import { fileBytes } from '../files.ts'
@@ -13,35 +11,34 @@ const compressedMost = 64 * 1024 * 1024
 /** Weights above this are not read to count their zeros. */
 const countedMost = 128 * 1024 * 1024
 
+/** How closely a model is looked at: `quick` reads its bytes and weights no second time. */
+export type Look = 'quick' | 'whole'
+
 /** A file's size is `bytes`, weights beside it included; work is that of inputs of the given shapes. */
-export function sizedModel(path: string, model: Model, bytes: number, shapes?: Shapes): Omit<Measurement, 'metrics'> {
+export function sizedModel(
+  path: string,
+  model: Model,
+  bytes: number,
+  { shapes, look = 'whole' }: { readonly shapes?: Shapes; readonly look?: Look } = {}
+): Omit<Measurement, 'metrics'> {
   const file = fileBytes(path)
-  const alone = bytes === file.length && bytes <= compressedMost
-  const { gzipBytes, brotliBytes } = alone ? sizeOf([file], brotliLength) : {}
+  const isCompressed = look === 'whole' && bytes === file.length && bytes <= compressedMost
+  const { gzipBytes, brotliBytes } = isCompressed ? sizeOf([file], brotliLength) : {}
   return {
     bytes,
     ...(gzipBytes === undefined ? {} : { gzipBytes }),
     ...(brotliBytes === undefined ? {} : { brotliBytes }),
-    ...countsOf(model, bytes, shapes)
+    ...countsOf(model, bytes, { ...(shapes ? { shapes } : {}), look })
   }
 }
 
-/** Parameters and MACs; zeros are counted where that does not read more than 128 MB. */
+/** Parameters and MACs; in a whole look also zeros, where that does not read more than 128 MB. */
 export function countsOf(
   model: Model,
   bytes: number,
-  shapes?: Shapes
+  { shapes, look = 'whole' }: { readonly shapes?: Shapes; readonly look?: Look } = {}
 ): Pick<Measurement, 'parameters' | 'nonzeroParameters' | 'macs'> {
   const macs = costOf(model, shapes).total ?? ('?' as const)
-  return bytes <= countedMost ? { ...parametersOf(model), macs } : { parameters: largeParameters(model), macs }
-}
-
-/** Elements of float and small integer constants with a shape, unread. */
-function largeParameters(model: Model): number {
-  let n = 0
-  for (const graph of allGraphs(model))
-    for (const { data } of graph.values.values())
-      if (data && data.shape.length > 0 && (isFloat(data.dtype) || (isInteger(data.dtype) && bitsOf(data.dtype) <= 8)))
-        n += elementCount(data.shape)
-  return n
+  const isCounted = look === 'whole' && bytes <= countedMost
+  return isCounted ? { ...parametersOf(model), macs } : { parameters: parameterCount(model), macs }
 }

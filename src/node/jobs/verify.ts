@@ -30,7 +30,7 @@ export async function verifyJob(job: Job, hooks: JobHooks, catalog: Catalog): Pr
   refuseUnrunnable(o)
   const { web, notes } = await otherEngine(job, o)
   const { all: samples, guessed, report: described } = await testData(job, o)
-  const sizes = { ...sizedModel(job.model, o.model, o.bytes, await shapesOn(o, samples)), metrics: {} }
+  const sizes = { ...sizedModel(job.model, o.model, o.bytes, { shapes: await shapesOn(o, samples) }), metrics: {} }
   hooks.opened?.({ ...o.report, data: described, before: sizes }, factsOf(o, sizes))
   await tryOut(job, o, job.model, samples, hooks)
   const { metrics, notes: said } = await judgingFor(job, o, samples)
@@ -84,7 +84,7 @@ export async function benchJob(job: Job, hooks: JobHooks, catalog: Catalog): Pro
   const o = await openJob(job, catalog)
   refuseUnrunnable(o)
   const { all, guessed, report: described } = await testData(job, o)
-  const sizes = { ...sizedModel(job.model, o.model, o.bytes, await shapesOn(o, all)), metrics: {} }
+  const sizes = { ...sizedModel(job.model, o.model, o.bytes, { shapes: await shapesOn(o, all) }), metrics: {} }
   const data = { ...described, testN: Math.min(1, described.testN) }
   hooks.opened?.({ ...o.report, data, before: sizes }, factsOf(o, sizes))
   await tryOut(job, o, job.model, all, hooks)
@@ -246,8 +246,8 @@ async function measurePair(
   const latency = (l: typeof a): Pick<Measurement, 'latencyMs'> => (l ? { latencyMs: l.latency } : {})
   return {
     output: { path, sha256: await sha256File(path) },
-    before: { ...sizedModel(job.model, o.model, o.bytes, shapes), ...latency(a), ...was, metrics: {} },
-    after: { ...sizedModel(path, model, bytes, shapes), ...latency(b), ...is, metrics: {} },
+    before: { ...sizedModel(job.model, o.model, o.bytes, { shapes }), ...latency(a), ...was, metrics: {} },
+    after: { ...sizedModel(path, model, bytes, { shapes }), ...latency(b), ...is, metrics: {} },
     ratios: { bytes: bytes / o.bytes, ...(b?.ratio ? { latency: b.ratio } : {}), ...processRatios(was, is) },
     notes: [...o.notes, ...runtimeNotes(o, o.target), ...targetNotes(model, o.target)]
   }

@@ -86,7 +86,7 @@ export function planDynamic(
   const isIncluded = matcher(o.include)
   const isExcluded = matcher(o.exclude)
   const uses = weightUses(model)
-  const nodes: { node: Node; roots: Record<number, string> }[] = []
+  const nodes: Rooted[] = []
   const left: Record<string, number> = {}
   for (const graph of allGraphs(model))
     for (const node of graph.nodes) {
@@ -99,14 +99,17 @@ export function planDynamic(
       if (typeof found === 'string') ctx.refuse(node, `${found}: stays in float`)
       else if (found) nodes.push({ node, roots: found })
     }
+  const small = smallTables(nodes, uses)
+  for (const { node } of small) ctx.refuse(node, smallTable)
   for (const [op, n] of Object.entries(left))
     ctx.note(`${n} ${op} stay in float: name ${op} in include to quantize them too`)
   const weights = new Map<string, Node[]>()
-  for (const { node, roots } of nodes)
+  const taken = nodes.filter((n) => !small.has(n))
+  for (const { node, roots } of taken)
     for (const id of Object.values(roots)) weights.set(id, [...(weights.get(id) ?? []), node])
   return {
     weights: [...weights].map(([id, readers]) => weightFor(id, readers, uses.get(id) as UsedWeight, o, ctx)),
-    nodes: nodes.map(({ node, roots }) => ({
+    nodes: taken.map(({ node, roots }) => ({
       node: node.name,
       op: node.op,
       output: node.outputs.find((id) => id !== '') as string,
@@ -114,6 +117,27 @@ export function planDynamic(
     })),
     microsoft: o.microsoft
   }
+}
+
+interface Rooted {
+  readonly node: Node
+  readonly roots: Readonly<Record<number, string>>
+}
+
+/** A table below this share of all weights saves nothing worth its rounding. */
+const leastTable = 1 / 1000
+const smallTable =
+  'a table of less than 0.1 % of the weights: stays in float, as every position that reads a row is moved by the same rounding'
+
+/** Nodes that read rows of a table which holds next to nothing of the weights: segments, kinds, distances. */
+function smallTables(nodes: readonly Rooted[], uses: ReadonlyMap<string, UsedWeight>): ReadonlySet<Rooted> {
+  const sizeOf = (id: string): number => elementCount(uses.get(id)?.data.shape ?? [])
+  const all = new Set(nodes.flatMap((n) => Object.values(n.roots)))
+  const total = [...all].reduce((n, id) => n + sizeOf(id), 0)
+  const isRead = ({ node }: Rooted): boolean => kinds[opName(node)]?.data === undefined
+  const multiplied = new Set(nodes.flatMap((n) => (isRead(n) ? [] : Object.values(n.roots))))
+  const isSmall = (id: string): boolean => !multiplied.has(id) && sizeOf(id) < total * leastTable
+  return new Set(nodes.filter((n) => isRead(n) && Object.values(n.roots).every(isSmall)))
 }
 
 interface Where {

@@ -218,6 +218,35 @@ describe('quantize-dynamic', () => {
       expect(await loss(m, made)).toBeLessThan(INT8)
     }
   })
+  it('leaves a table in float that holds next to nothing, as all positions would be moved alike', async () => {
+    const m = model`
+      input i: i64[N]
+      input k: i64[N]
+      e = Gather(E: f32[4096,64], i)
+      s = Gather(S: f32[2,64], k)
+      y = Add(e, s)
+      output y`
+    const ctx = testContext()
+    const made = await run(m, {}, ctx)
+    expect([made.graph.values.has('E'), made.graph.values.has('S')]).toEqual([false, true])
+    expect(ctx.refusals).toEqual([expect.objectContaining({ op: 'Gather', reason: expect.stringContaining('0.1 %') })])
+  })
+  it('clips no weight of a long row: the largest keeps its value', async () => {
+    const m = model`
+      input x: f32[N,128]
+      y = MatMul(x, W: f32[128,128])
+      output y`
+    const made = await run(m)
+    const peak = (t: Tensor, c: number) =>
+      Array.from(toNumbers(t)).reduce((most, v, i) => (i % 128 === c ? Math.max(most, Math.abs(v)) : most), 0)
+    const [w, codes] = [constant(m.graph, 'W') as Tensor, constant(made.graph, 'W_q') as Tensor]
+    const scales = toNumbers(constant(made.graph, 'W_s') as Tensor)
+    for (const c of [0, 7, 127]) {
+      const largest = codes.dtype === 'int8' ? peak(codes, c) : peak(codes, c) - 128
+      expect(Math.abs(largest)).toBe(127)
+      expect(largest * (scales[c] as number)).toBeCloseTo(peak(w, c), 6)
+    }
+  })
   it.skipIf(saturates)('reaches subgraphs, and weights that they capture (skipped without VNNI)', async () => {
     const m = model`
       input c: bool[]
