@@ -419,6 +419,8 @@ export interface Batch {
   readonly inputs: Readonly<Record<string, Tensor>>
   /** Class indices, one per sample. */
   readonly labels?: readonly number[]
+  /** Inputs of which a sample is a sequence: behind the samples' axis they have one of steps, and states are fed back. */
+  readonly stepped?: readonly string[]
 }
 
 /** A source of samples with a stable order. `batches` may be called many times; `indices` picks and orders samples. */
@@ -431,6 +433,8 @@ export interface Dataset {
   readonly notes?: readonly string[]
   /** Positions of each sample (tokens of a text), where samples differ in them: one of median length stands for all in times and work. */
   readonly lengths?: readonly number[]
+  /** Samples are sequences, over which a model's states are fed back. */
+  readonly isStepped?: boolean
   /** Of at most `batch` samples each, as many as are asked for where samples are alike in length. */
   batches(o: { readonly batch: number; readonly indices?: readonly number[] }): AsyncIterable<Batch>
 }

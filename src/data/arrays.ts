@@ -20,6 +20,9 @@ export interface Columns {
   readonly labels?: readonly number[] | undefined
   readonly sha256?: string | undefined
   readonly where?: string | undefined
+  /** Inputs of which a sample is a sequence. */
+  readonly stepped?: readonly string[] | undefined
+  readonly notes?: readonly string[] | undefined
 }
 
 /** A dataset over arrays that are the model's inputs already. Throws `E_DATA` for none, unequal counts or NaN. */
@@ -27,13 +30,14 @@ export function arrayDataset(a: {
   readonly inputs: Readonly<Record<string, Tensor>>
   readonly labels?: readonly number[]
   readonly sha256?: string
+  readonly stepped?: readonly string[] | undefined
 }): LabelledDataset {
   const columns = Object.fromEntries(Object.entries(a.inputs).map(([name, data]) => [name, { data }]))
   return columnDataset({ ...a, columns })
 }
 
 /** A dataset over raw arrays, prepared batch by batch: memory holds the raw arrays and one batch. */
-export function columnDataset({ columns, labels, sha256, where = 'data' }: Columns): LabelledDataset {
+export function columnDataset({ columns, labels, sha256, where = 'data', stepped, notes }: Columns): LabelledDataset {
   const entries = Object.entries(columns)
   const size = entries[0]?.[1].data.shape[0]
   if (!size) throw new PareError('E_DATA', 'no samples', { where })
@@ -53,12 +57,15 @@ export function columnDataset({ columns, labels, sha256, where = 'data' }: Colum
   const batchOf = (picked: readonly number[]): Batch => ({
     n: picked.length,
     inputs: Object.fromEntries(entries.map(([name, column]) => [name, rowsOf(column, picked, `${where}, ${name}`)])),
-    ...(labels && { labels: picked.map((i) => labels[i] as number) })
+    ...(labels && { labels: picked.map((i) => labels[i] as number) }),
+    ...(stepped && { stepped })
   })
   return {
     size,
     labelled: labels !== undefined,
     ...(labels && { labels }),
+    ...(notes && { notes }),
+    ...(stepped && { isStepped: true }),
     ...(sha256 !== undefined && { sha256 }),
     async *batches({ batch, indices }) {
       for (const picked of chunks(size, batch, indices)) yield batchOf(picked)

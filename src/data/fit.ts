@@ -7,6 +7,7 @@ import { type Column, type Columns, refuseNaN } from './arrays.ts'
 import { checkLabels, labelsOf } from './labels.ts'
 import { cropCentre, normaliseNumbers, normalisePixels, resizeRaster, swapAxes } from './pixels.ts'
 import { geometry, type Layout, type Preprocess, presets } from './preprocess.ts'
+import { asSequences } from './sequences.ts'
 
 export type ModelInput = Session['inputs'][number]
 
@@ -26,6 +27,8 @@ export interface FitOptions {
   readonly preprocess?: Preprocess | undefined
   /** Inputs that take a sample as it is: they have no batch axis. */
   readonly whole?: ReadonlySet<string> | undefined
+  /** Inputs that are states: where the data has nothing for them, it holds sequences (sequences.ts). */
+  readonly states?: ReadonlySet<string> | undefined
   /** Number of classes of the model, where it is known. */
   readonly classes?: number | undefined
   /** May samples be without a label (−1)? */
@@ -38,10 +41,14 @@ export interface FitOptions {
  * `E_DATA_SHAPE` with both shapes, `E_LABELS`.
  */
 export function fitArrays(
-  arrays: ReadonlyMap<string, () => Tensor>,
-  inputs: readonly ModelInput[],
+  given: ReadonlyMap<string, () => Tensor>,
+  all: readonly ModelInput[],
   o: FitOptions
 ): Columns {
+  const states = o.states ?? new Set()
+  const sequences = asSequences(given, all, states, o.whole ?? new Set())
+  const arrays = sequences?.arrays ?? given
+  const inputs = sequences ? all.filter((i) => !states.has(i.name)) : all
   const columns: Record<string, Column> = {}
   let preprocessed = false
   for (const input of inputs) {
@@ -55,7 +62,9 @@ export function fitArrays(
       })
     const fitted = o.whole?.has(input.name)
       ? fitWhole(array(), name, input, { ...o, samples: samplesIn(arrays, inputs, o) })
-      : fitArray(array(), name, input, o)
+      : sequences?.stepped.includes(input.name)
+        ? fitSteps(array(), name, input, o)
+        : fitArray(array(), name, input, o)
     preprocessed ||= fitted.preprocessed
     columns[input.name] = fitted.column
   }
@@ -65,12 +74,27 @@ export function fitArrays(
     })
   const y = inputs.some((i) => i.name === 'y') ? undefined : arrays.get('y')
   const labels = y && checkLabels(labelsOf(y(), `${o.where}, y`), o.classes, `${o.where}, y`, o.partly)
-  return { columns, labels, sha256: o.sha256, where: o.where }
+  return {
+    ...{ columns, labels, sha256: o.sha256, where: o.where },
+    ...(sequences ? { notes: sequences.notes } : {}),
+    ...(sequences && sequences.stepped.length > 0 ? { stepped: sequences.stepped } : {})
+  }
 }
 
 interface Fitted {
   readonly column: Column
   readonly preprocessed: boolean
+}
+
+/** An array of sequences, [samples, steps, …]: each step as the input's sample, the samples first again. */
+function fitSteps(data: Tensor, name: string, input: ModelInput, o: FitOptions): Fitted {
+  const [n = 0, steps = 0, ...sample] = data.shape
+  const own = input.shape ? fitShape(sample, input.shape.slice(1)) : sample
+  const dtype = input.dtype ?? data.dtype
+  if (n === 0 || steps === 0 || !own || !castable(data.dtype, dtype)) throw mismatch(data, name, input, o)
+  const prepare = (rows: Tensor): Tensor =>
+    cast({ ...rows, shape: [rows.shape[0] as number, steps, ...own] }, dtype, `${o.where}, ${name}`)
+  return { column: { data, prepare }, preprocessed: false }
 }
 
 /** Samples in the data: of the first array whose first axis must hold them. */

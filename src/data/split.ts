@@ -13,6 +13,7 @@ export function subset(dataset: LabelledDataset, indices: readonly number[]): La
     ...(labels && { labels: indices.map((i) => labels[i] as number) }),
     ...(lengths && { lengths: indices.map((i) => lengths[i] as number) }),
     ...(dataset.sha256 !== undefined && { sha256: dataset.sha256 }),
+    ...(dataset.isStepped && { isStepped: true }),
     batches: ({ batch, indices: picked }) =>
       dataset.batches({ batch, indices: picked ? picked.map((i) => indices[i] as number) : indices })
   }

@@ -6,8 +6,9 @@ import { PareError } from '../base/errors.ts'
 import { detections, layoutOf, layoutText, noDetections } from '../data/detections.ts'
 import { classCount, cosineOf, metricFor, metrics, relativeErrorOf } from '../data/metrics.ts'
 import { type Part, partName, partsOf, type Seen } from '../data/parts.ts'
+import { statePairs } from '../ir/states.ts'
 import { isFloat } from '../ir/tensor.ts'
-import { batching, runOn, runs } from '../runtime/batches.ts'
+import { batching, fedOf, runOn, runs } from '../runtime/batches.ts'
 import type { Dataset, Interval, Metric, Model, Session } from '../types.ts'
 import { decide, isHandedOn } from './meaning.ts'
 
@@ -57,7 +58,7 @@ export async function judgingOf(o: JudgingInput): Promise<Judging> {
 }
 
 /** The outputs that count. */
-function counting({ model, outputs, picked }: JudgingInput): {
+function counting({ model, outputs, picked, dataset }: JudgingInput): {
   readonly ports: readonly Port[]
   readonly notes: string[]
 } {
@@ -73,10 +74,21 @@ function counting({ model, outputs, picked }: JudgingInput): {
       notes: [`judged on output ${picked.join(', ')} alone`]
     }
   }
-  const computed = outputs.filter((p) => !isHandedOn(model, p.name))
-  if (computed.length === outputs.length || computed.length === 0) return { ports: outputs, notes: [] }
-  const left = outputs.filter((p) => !computed.includes(p)).map((p) => p.name)
-  return { ports: computed, notes: [`not judged: ${left.join(', ')}, inputs that the model hands on as they are`] }
+  const states = new Set(
+    dataset.isStepped ? statePairs({ inputs: fedOf(model).inputs, outputs }).map((p) => p.output) : []
+  )
+  const handedOn = outputs.filter((p) => !states.has(p.name) && isHandedOn(model, p.name)).map((p) => p.name)
+  const left = new Set([...states, ...handedOn])
+  if (left.size === 0 || left.size === outputs.length) return { ports: outputs, notes: [] }
+  return {
+    ports: outputs.filter((p) => !left.has(p.name)),
+    notes: [
+      ...(handedOn.length > 0
+        ? [`not judged: ${handedOn.join(', ')}, inputs that the model hands on as they are`]
+        : []),
+      ...(states.size > 0 ? [`not judged by themselves: ${[...states].join(', ')}, states that are fed back`] : [])
+    ]
+  }
 }
 
 /** A built-in metric that knows the outputs of this model. */

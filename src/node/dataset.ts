@@ -27,6 +27,8 @@ export interface OpenDataOptions {
   readonly partly?: boolean | undefined
   /** Modules run code: true only for a path that the user typed on the command line. */
   readonly modules?: boolean | undefined
+  /** Inputs that are states. */
+  readonly states?: ReadonlySet<string> | undefined
   /** The model's file: its tokenizer lies beside it. */
   readonly model?: string | undefined
 }
@@ -84,7 +86,7 @@ async function fromArrays(
   return columnDataset(
     fitArrays(arrays, inputs, {
       ...{ where, preprocess, sha256, whole: wholeInputs({ inputs }) },
-      ...{ classes: o.classes, partly: o.partly }
+      ...{ classes: o.classes, partly: o.partly, states: o.states }
     })
   )
 }

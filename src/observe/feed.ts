@@ -1,7 +1,7 @@
 /** Feeding samples to a model for what it gives on them: one pass over the data, a run at a time in memory. */
 import { evaluateDim } from '../base/dim.ts'
 import { PareError } from '../base/errors.ts'
-import { batching, fedOf, feedsOf, runs } from '../runtime/batches.ts'
+import { batching, fedOf, runs, stepwise } from '../runtime/batches.ts'
 import type { Context, Dataset, Model, OpenOptions, Session, Tensor } from '../types.ts'
 
 export type Surroundings = Pick<Context, 'engine' | 'signal' | 'progress'>
@@ -18,7 +18,7 @@ export interface Feed {
 /** What a run gave. */
 export interface Given {
   readonly outputs: Readonly<Record<string, Tensor>>
-  /** Samples in the run. */
+  /** Samples in the run, or the one of which it is a step. */
   readonly n: number
 }
 
@@ -35,7 +35,8 @@ export async function* outputsOn(
   const how = batching([session], batch)
   let done = 0
   for await (const run of runs(dataset, how, { rest: 'leave', signal: ctx.signal })) {
-    yield { outputs: await session.run(feedsOf(session, run)), n: run.batch.n }
+    const n = run.batch.stepped ? 1 : run.batch.n
+    for await (const outputs of stepwise(session, run)) yield { outputs, n }
     done += run.batch.n
     ctx.progress(stage, done, dataset.size)
   }

@@ -18,7 +18,9 @@ export async function heldSamples(data: Dataset, most: number): Promise<Dataset>
   }
   const parts = new Map<string, Tensor[]>()
   let bytes = 0
+  let stepped: readonly string[] | undefined
   for await (const b of first.batches({ batch: 16 })) {
+    stepped = b.stepped
     for (const [name, given] of Object.entries(b.inputs)) {
       if (given.strings || given.shape[0] !== b.n) return first
       const t = compacted(given)
@@ -29,7 +31,8 @@ export async function heldSamples(data: Dataset, most: number): Promise<Dataset>
     }
     if (bytes > mostBytes) return first
   }
-  return arrayDataset({ inputs: Object.fromEntries([...parts].map(([name, all]) => [name, joined(all, size)])) })
+  const inputs = Object.fromEntries([...parts].map(([name, all]) => [name, joined(all, size)]))
+  return arrayDataset({ inputs, stepped })
 }
 
 function joined(all: readonly Tensor[], size: number): Tensor {

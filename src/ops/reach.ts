@@ -4,7 +4,7 @@
  */
 import { attrInts } from '../ir/attrs.ts'
 import { allGraphs } from '../ir/graph.ts'
-import type { Graph, Model, Node } from '../types.ts'
+import type { Model, Node, Value } from '../types.ts'
 import { opFor } from './index.ts'
 
 /** Positions of the input that one position of the result depends on, and input positions from one result to the next. */
@@ -18,11 +18,14 @@ const start: Reach = { field: 1, step: 1 }
 /** The farthest reach of a model along the last axis of its windows. */
 export function reachOf(model: Model): Reach {
   const reached = new Map<string, Reach>()
+  const graphs = allGraphs(model)
+  // Ids are unique in a whole model: a branch reads weights of the graphs around it.
+  const values = new Map(graphs.flatMap((g) => [...g.values]))
   let most = start
-  for (const graph of allGraphs(model))
+  for (const graph of graphs)
     for (const node of graph.nodes) {
       const before = node.inputs.flatMap((id) => (id === null ? [] : (reached.get(id) ?? []))).reduce(farther, start)
-      const after = through(graph, node, before)
+      const after = through(values, node, before)
       for (const id of node.outputs) reached.set(id, after)
       most = farther(most, after)
     }
@@ -34,8 +37,8 @@ const farther = (a: Reach, b: Reach): Reach => ({
   step: Math.max(a.step, b.step)
 })
 
-function through(graph: Graph, node: Node, { field, step }: Reach): Reach {
-  const inputs = node.inputs.map((id) => (id === null ? undefined : graph.values.get(id)))
+function through(values: ReadonlyMap<string, Value>, node: Node, { field, step }: Reach): Reach {
+  const inputs = node.inputs.map((id) => (id === null ? undefined : values.get(id)))
   const patch = opFor(node)?.linear?.({ node, inputs, outputs: [] })?.patch
   if (patch?.transposed) return { field, step }
   const last = patch?.axes.at(-1)

@@ -7,6 +7,9 @@
  * sample at a time. Data holds samples along a first axis for either: of an input that takes a sample as it is, the data has
  * one axis more than the input.
  *
+ * Of samples that are sequences (sequences.ts) a model with states runs on each step in turn; a state that the data has
+ * nothing for starts at zero.
+ *
  * Outputs are found where the samples are in them, by symbols or by what one sample alone gives, and handed on with
  * samples first: [T, N, C] as [N, T, C], [N·k, C] as [N, k, C]. Where they are nowhere, samples are run one by one.
  *
@@ -18,6 +21,7 @@ import { evaluateDim } from '../base/dim.ts'
 import { PareError, stopIfAborted } from '../base/errors.ts'
 import { byteLength, elementCount, tensor } from '../ir/tensor.ts'
 import type { Batch, Dataset, Dim, Model, Session, Tensor } from '../types.ts'
+import { emptyState, joinSteps, stepOf, stepsOn } from './sequences.ts'
 
 /** What is known of a model before it runs: its inputs, as a session of it tells them. */
 export type Fed = Pick<Session, 'inputs'>
@@ -130,11 +134,17 @@ function typical({ lengths }: Dataset): readonly number[] | undefined {
   return [lengths.indexOf(sorted[Math.floor((sorted.length - 1) / 2)] as number)]
 }
 
-/** A model's inputs, by name; what else the data has is left out. Throws `E_DATA_SHAPE` for missing inputs. */
-export function feedsOf({ inputs }: Fed, { batch, size }: Run): Readonly<Record<string, Tensor>> {
+/** A model's inputs, by name, of sequences at their first step; what else the data has is left out. Throws `E_DATA_SHAPE` for missing inputs. */
+export function feedsOf({ inputs }: Fed, run: Run): Readonly<Record<string, Tensor>> {
+  const { size } = run
+  const batch = run.batch.stepped ? stepOf(run.batch, 0) : run.batch
   const feeds: Record<string, Tensor> = {}
-  for (const { name, shape } of inputs) {
+  for (const input of inputs) {
+    const { name, shape } = input
     const given = Object.hasOwn(batch.inputs, name) ? batch.inputs[name] : undefined
+    const empty = given ? undefined : emptyState(input, size)
+    if (empty) feeds[name] = empty
+    if (empty) continue
     if (!given)
       throw new PareError('E_DATA_SHAPE', `the data has nothing for the model's input ${name}`, {
         facts: { data: Object.keys(batch.inputs).join(', ') }
@@ -150,6 +160,7 @@ export function feedsOf({ inputs }: Fed, { batch, size }: Run): Readonly<Record<
 /** Runs a model; its results are those of the samples alone, samples first. Throws `E_DATA_SHAPE` for missing inputs. */
 export async function runOn(session: Session, run: Run): Promise<Record<string, Tensor>> {
   const { batch, size } = run
+  if (batch.stepped) return oneByOne(session, batch)
   if (size === 1) return alone(session, batch)
   if (places.get(session) === 'none') return oneByOne(session, batch)
   const outputs = await together(session, run)
@@ -169,6 +180,15 @@ export const singly = (dataset: Dataset): Dataset => ({
 /** What is said of a model whose samples are run one by one, although its inputs take several. */
 export const singlyNote =
   'the model gives the results of a sample only when it is run on that sample alone: samples run one by one'
+
+/** What the model gives for a run as it gives it: at once, or for each step of each sample that is a sequence. */
+export async function* stepwise(session: Session, run: Run): AsyncGenerator<Readonly<Record<string, Tensor>>> {
+  const { batch } = run
+  if (!batch.stepped) yield await session.run(feedsOf(session, run))
+  else
+    for (let i = 0; i < batch.n; i++)
+      yield* stepsOn(session, sampleOf(batch, i), (step) => feedsOf(session, { batch: step, size: 1 }))
+}
 
 /** Must samples be run one by one, although the inputs take several? Tried on the first two. */
 export async function runsSingly(session: Session, dataset: Dataset): Promise<boolean> {
@@ -302,7 +322,9 @@ function samplesFirst(t: Tensor, { axis, each }: Place, size: number): Tensor {
 
 /** One sample's outputs: all of them are that sample's. */
 async function alone(session: Session, batch: Batch): Promise<Record<string, Tensor>> {
-  const outputs = await session.run(feedsOf(session, { batch, size: 1 }))
+  const steps: Readonly<Record<string, Tensor>>[] = []
+  for await (const given of stepwise(session, { batch, size: 1 })) steps.push(given)
+  const outputs = batch.stepped ? joinSteps(session, steps) : (steps[0] ?? {})
   return mapAll(outputs, (t) => (t.shape[0] === 1 ? t : { ...t, shape: [1, ...t.shape] }))
 }
 
@@ -346,7 +368,8 @@ const mapAll = (
 const sampleOf = (batch: Batch, i: number): Batch => ({
   n: 1,
   inputs: mapAll(batch.inputs, (t) => rowOf(t, batch.n, i)),
-  ...(batch.labels ? { labels: batch.labels.slice(i, i + 1) } : {})
+  ...(batch.labels ? { labels: batch.labels.slice(i, i + 1) } : {}),
+  ...(batch.stepped ? { stepped: batch.stepped } : {})
 })
 
 function rowOf(t: Tensor, n: number, i: number): Tensor {

@@ -4,6 +4,7 @@ import { type Rng, rng } from '../../base/random.ts'
 import type { LabelledDataset } from '../../data/arrays.ts'
 import { classCount, metricFor } from '../../data/metrics.ts'
 import { allGraphs } from '../../ir/graph.ts'
+import { statePairs } from '../../ir/states.ts'
 import { type Judging, judgingOf } from '../../measure/judging.ts'
 import { inferShapes } from '../../ops/infer.ts'
 import type { Report } from '../../report/types.ts'
@@ -148,6 +149,7 @@ export async function openData(d: DataSource, o: Opened, partly = false): Promis
   const { openDataset } = await import('../dataset.ts')
   return openDataset(d, o.inputs, {
     ...{ classes, partly, modules: true },
+    states: new Set(statePairs(o).map((p) => p.input)),
     model: o.report.model.path
   })
 }
