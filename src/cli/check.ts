@@ -140,7 +140,10 @@ export function dataOf(given: Parsed): JobData {
     ...(given.values.has('preprocess') ? { preprocess: text(given, 'preprocess') } : {}),
     ...(given.values.has('labels') ? { labels: readable(text(given, 'labels') ?? '') } : {}),
     ...(given.values.has('tokenizer') ? { tokenizer: readable(text(given, 'tokenizer') ?? '') } : {}),
-    ...(given.values.has('max-length') ? { maxLength: maxLengthOf(given) } : {})
+    ...(given.values.has('max-length') ? { maxLength: wholeOf(given, 'max-length', 1) } : {}),
+    ...(given.values.has('sample-rate') ? { sampleRate: wholeOf(given, 'sample-rate', 1000) } : {}),
+    ...(given.values.has('window') ? { window: wholeOf(given, 'window', 1) } : {}),
+    ...(given.values.has('hop') ? { hop: wholeOf(given, 'hop', 1) } : {})
   }
   const one = (flag: string): DataDescription | undefined => {
     const path = text(given, flag)
@@ -148,7 +151,7 @@ export function dataOf(given: Parsed): JobData {
   }
   const [data, evaluation, calibration, train] = ['data', 'eval-data', 'calibration-data', 'train-data'].map(one)
   if (!data && !evaluation && !calibration && !train)
-    for (const flag of ['preprocess', 'labels', 'tokenizer', 'max-length', 'metric', 'output', 'max-drop'])
+    for (const flag of [...readingNames, 'metric', 'output', 'max-drop'])
       if (given.values.has(flag))
         throw new PareError('E_USAGE', `--${flag} needs data to work on`, { hint: '--data PATH' })
   return {
@@ -159,10 +162,10 @@ export function dataOf(given: Parsed): JobData {
   }
 }
 
-function maxLengthOf(given: Parsed): number {
-  const length = given.values.get('max-length') as number
-  if (length < 1) throw new PareError('E_USAGE', `--max-length takes 1 or more, not ${length}`)
-  return length
+function wholeOf(given: Parsed, flag: string, least: number): number {
+  const n = given.values.get(flag) as number
+  if (n < least) throw new PareError('E_USAGE', `--${flag} takes ${least} or more, not ${n}`)
+  return n
 }
 
 /** A path, or two separated by a comma (IDX images and labels). */
@@ -219,7 +222,7 @@ export function shellLine(argv: readonly string[]): string {
 const again = (given: Parsed, names: readonly string[]): string[] =>
   names.flatMap((name) => (given.values.has(name) ? [`--${kebab(name)}`, String(given.values.get(name))] : []))
 
-const readingNames = ['preprocess', 'labels', 'tokenizer', 'max-length'] as const
+const readingNames = ['preprocess', 'labels', 'tokenizer', 'max-length', 'sample-rate', 'window', 'hop'] as const
 
 /** The command that makes the same model from the recipe of a report. */
 export function replayLine(given: Parsed, model: string, out: string, report: string, catalog: Catalog): string {

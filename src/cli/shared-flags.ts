@@ -108,6 +108,30 @@ export const readingFlags: readonly Flag[] = [
     group: 'data',
     about: 'for texts: tokens at most; longer texts are cut',
     default: 'what the files of the tokenizer say, else 512'
+  },
+  {
+    name: 'sample-rate',
+    kind: 'whole',
+    hint: 'HZ',
+    group: 'data',
+    about: 'for folders of .wav: the rate that the model expects; others are resampled',
+    default: 'what preprocessor_config.json beside the model says, else 16000'
+  },
+  {
+    name: 'window',
+    kind: 'whole',
+    hint: 'N',
+    group: 'data',
+    about: 'for folders of .wav: samples of one window, or of one step of a model with states',
+    default: 'what the model says, else the whole recording'
+  },
+  {
+    name: 'hop',
+    kind: 'whole',
+    hint: 'N',
+    group: 'data',
+    about: 'for folders of .wav: samples from one window to the next',
+    default: 'the window'
   }
 ]
 

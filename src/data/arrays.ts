@@ -85,6 +85,17 @@ export function* chunks(size: number, batch: number, indices?: readonly number[]
   }
 }
 
+/** Stretches of samples of one length, in their order. */
+export function alike(picked: readonly number[], lengths: readonly number[]): readonly (readonly number[])[] {
+  const runs: number[][] = []
+  for (const i of picked) {
+    const last = runs.at(-1)
+    if (last && lengths[last[0] as number] === lengths[i]) last.push(i)
+    else runs.push([i])
+  }
+  return runs
+}
+
 function rowsOf({ data, prepare }: Column, picked: readonly number[], where: string): Tensor {
   const [size, ...rest] = data.shape as readonly [number, ...number[]]
   const row = data.bytes.length / size

@@ -12,6 +12,11 @@ export interface DataDescription {
   readonly tokenizer?: string | undefined
   /** Of texts: tokens at most. */
   readonly maxLength?: number | undefined
+  /** Of recordings: positions a second that they are resampled to; by default what the model's folder says, else 16,000. */
+  readonly sampleRate?: number | undefined
+  /** Of recordings: positions of a window, and from one window to the next. */
+  readonly window?: number | undefined
+  readonly hop?: number | undefined
 }
 
 /** Schema of a `DataDescription`. */
@@ -20,5 +25,8 @@ export const dataDescription: z.ZodType<DataDescription> = z.strictObject({
   preprocess: z.union([z.string().min(1), z.record(z.string(), z.unknown())]).optional(),
   labels: z.string().min(1).optional(),
   tokenizer: z.string().min(1).optional(),
-  maxLength: z.int().min(1).optional()
+  maxLength: z.int().min(1).optional(),
+  sampleRate: z.int().min(1000).max(768000).optional(),
+  window: z.int().min(1).optional(),
+  hop: z.int().min(1).optional()
 })

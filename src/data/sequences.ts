@@ -7,9 +7,9 @@
 import { part } from '../base/bytes.ts'
 import { PareError } from '../base/errors.ts'
 import { bitsOf, elementCount } from '../ir/tensor.ts'
-import type { Tensor } from '../types.ts'
-import type { ModelInput } from './fit.ts'
+import type { Session, Tensor } from '../types.ts'
 
+type ModelInput = Session['inputs'][number]
 type Arrays = ReadonlyMap<string, () => Tensor>
 
 /** Steps of a sequence that is cut out of a recording, at most; and the sequences that a short one is cut into. */

@@ -7,7 +7,7 @@
 import { PareError } from '../base/errors.ts'
 import { isInteger, tensor } from '../ir/tensor.ts'
 import type { Batch, Tensor } from '../types.ts'
-import { chunks, type LabelledDataset } from './arrays.ts'
+import { alike, chunks, type LabelledDataset } from './arrays.ts'
 import type { ModelInput } from './fit.ts'
 import { checkLabels, classNamed, noLabel } from './labels.ts'
 
@@ -203,17 +203,6 @@ function padded({ ids, segments }: Tokens, role: Role, length: number, { padding
   }[role]()
   const rest = new Array<number>(length - ids.length).fill(role === 'ids' ? padding : 0)
   return padsLeft ? [...rest, ...values] : [...values, ...rest]
-}
-
-/** Stretches of samples of one length, in their order. */
-function alike(picked: readonly number[], lengths: readonly number[]): readonly (readonly number[])[] {
-  const runs: number[][] = []
-  for (const i of picked) {
-    const last = runs.at(-1)
-    if (last && lengths[last[0] as number] === lengths[i]) last.push(i)
-    else runs.push([i])
-  }
-  return runs
 }
 
 /** Tokens that the model prescribes; `undefined` where it leaves them free. */

@@ -56,7 +56,7 @@ describe('openDataset', () => {
   it('says what it cannot read', async () => {
     const open = (path: string, rest: Partial<DataDescription> = {}) => openDataset({ path, ...rest }, image)
     await expect(open(join(home, 'missing.npz'))).rejects.toMatchObject({ code: 'E_FILE' })
-    await expect(open(put('sound.wav', 'RIFF'))).rejects.toMatchObject({ code: 'E_UNSUPPORTED' })
+    await expect(open(put('sound.wav', 'RIFF'))).rejects.toMatchObject({ code: 'E_DATA_SHAPE' })
     await expect(open(put('model.bin', 'anything'))).rejects.toMatchObject({ code: 'E_DATA' })
     await expect(open(put('empty.npz', ''))).rejects.toMatchObject({ code: 'E_DATA' })
     await expect(open(put('plain', idx([1, 2, 1], [2, 4])), { labels: 'x' })).rejects.toMatchObject({

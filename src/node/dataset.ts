@@ -1,4 +1,4 @@
-/** Opens what `--data` names: a folder of pictures, .npz, .npy, IDX, texts, or a module. */
+/** Opens what `--data` names: a folder of pictures or recordings, .npz, .npy, IDX, texts, or a module. */
 import { createHash } from 'node:crypto'
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { basename, dirname, extname, join } from 'node:path'
@@ -14,6 +14,7 @@ import { parseClassNames } from '../data/labels.ts'
 import { isNpy, parseNpy } from '../data/npy.ts'
 import { readNpz } from '../data/npz.ts'
 import { type Preprocess, parsePreprocess, presets } from '../data/preprocess.ts'
+import { soundInput } from '../data/sound.ts'
 import { parseTexts, textDataset, textInputs } from '../data/text.ts'
 import { wholeInputs } from '../runtime/batches.ts'
 import type { Bytes, Tensor } from '../types.ts'
@@ -48,9 +49,12 @@ export async function openDataset(
   const preprocess = readPreprocess(description.preprocess)
   if (isTexts(path)) return fromTexts(description, inputs, o)
   refuseTextOptions(description)
+  const isSound = isWaves(path)
+  if (!isSound) refuseSoundOptions(description)
   const pair = idxPair(path)
   if (pair) return fromArrays(pair, description, inputs, preprocess, o)
   if (!existsSync(path)) throw new PareError('E_FILE', 'no such file or folder', { where: path })
+  if (isSound) return fromWaves(description, inputs, preprocess, o)
   if (statSync(path).isDirectory()) return fromFolder(description, inputs, preprocess, o)
   if (/^\.[cm]?js$/.test(extname(path))) {
     if (!o.modules)
@@ -96,13 +100,13 @@ function readArrays(bytes: Bytes, where: string): Arrays {
   if (isZip(head)) return readNpz(bytes, where)
   if (isNpy(head)) return new Map([['x', () => parseNpy(bytes.length > heldBytes ? bytes : toArray(bytes), where)]])
   if (isGzip(head) || isIdx(head)) return new Map([['x', () => parseIdx(toArray(bytes), where)]])
-  const later = /\.(wav|csv)$/i.test(where)
+  const later = /\.csv$/i.test(where)
   throw new PareError(
     later ? 'E_UNSUPPORTED' : 'E_DATA',
     later ? 'data of this kind cannot be read yet' : 'not data that can be read',
     {
       where,
-      hint: 'a folder of pictures, .npz, .npy, IDX (.gz), texts (.txt, .jsonl), or a .js/.mjs module'
+      hint: 'a folder of pictures or of .wav, .npz, .npy, IDX (.gz), texts (.txt, .jsonl), or a .js/.mjs module'
     }
   )
 }
@@ -140,6 +144,57 @@ function refuseTextOptions({ path, tokenizer, maxLength }: DataDescription): voi
     where: tokenizer === undefined ? '--max-length' : '--tokenizer',
     facts: { data: path },
     hint: 'texts are files .txt, one a line, or .jsonl'
+  })
+}
+
+// ---------------------------------------------------------------- recordings
+
+/** A .wav file, or a folder that holds some, by itself or in sub-folders. */
+const isWaves = (path: string): boolean =>
+  existsSync(path) && (statSync(path).isFile() ? isWave(basename(path)) : holdsWaves(path))
+
+const holdsWaves = (path: string): boolean =>
+  readdirSync(path, { withFileTypes: true }).some((e) =>
+    e.isDirectory()
+      ? !e.name.startsWith('.') && readdirSync(join(path, e.name)).some((name) => isWave(name))
+      : isWave(e.name)
+  )
+
+const isWave = (name: string): boolean => /^[^.].*\.wav$/i.test(name)
+
+async function fromWaves(
+  description: DataDescription,
+  inputs: readonly ModelInput[],
+  preprocess: Preprocess | undefined,
+  o: OpenDataOptions
+): Promise<LabelledDataset> {
+  const { path, labels, sampleRate, window, hop } = description
+  const states = o.states ?? new Set()
+  const input = soundInput(inputs, states)
+  if (!input)
+    throw new PareError('E_DATA_SHAPE', 'the model takes no sound as a wave', {
+      where: path,
+      facts: { model: inputs.map((i) => `${i.name}: ${i.dtype ?? '?'}[${i.shape?.join(', ') ?? ''}]`).join(', ') },
+      hint: 'recordings are fed to one input of [N, time] or [N, 1, time]; features of sound as .npz or by a module'
+    })
+  if (preprocess && (preprocess.resize !== undefined || preprocess.crop !== undefined))
+    throw new PareError('E_OPTION', 'recordings cannot be resized', { where: '--preprocess' })
+  const { waveFolder } = await import('./waves.ts')
+  return waveFolder(path, input, {
+    ...{ sampleRate, window, hop, states, preprocess, model: o.model, classes: o.classes, partly: o.partly },
+    classNames: labels === undefined ? undefined : parseClassNames(readText(labels))
+  })
+}
+
+/** Throws `E_OPTION` for what is said of recordings where there are none. */
+function refuseSoundOptions({ path, sampleRate, window, hop }: DataDescription): void {
+  const given = Object.entries({ '--sample-rate': sampleRate, '--window': window, '--hop': hop })
+  const [flag] = given.find(([, value]) => value !== undefined) ?? []
+  if (flag === undefined) return
+  throw new PareError('E_OPTION', 'rate and windows are for recordings', {
+    where: flag,
+    facts: { data: path },
+    hint: 'recordings are a folder of .wav files'
   })
 }
 

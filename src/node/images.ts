@@ -1,55 +1,43 @@
 /** Folders of pictures: finding them, their labels, and decoding them batch by batch. */
-import { createHash } from 'node:crypto'
-import { readdir, readFile, realpath, stat } from 'node:fs/promises'
-import { join, sep } from 'node:path'
+import { realpath } from 'node:fs/promises'
+import { join } from 'node:path'
 import sharp, { type Sharp } from 'sharp'
 import { assert, PareError } from '../base/errors.ts'
 import { chunks, type LabelledDataset } from '../data/arrays.ts'
 import { decodeBmp, isBmp } from '../data/bmp.ts'
 import { type ImageInput, pixelsToInput } from '../data/fit.ts'
-import { checkLabels, classNamed, labelIndices, parseLabelsCsv } from '../data/labels.ts'
+import { checkLabels } from '../data/labels.ts'
 import { perChannel } from '../data/pixels.ts'
 import { geometry, type Preprocess } from '../data/preprocess.ts'
 import { isFloat } from '../ir/tensor.ts'
+import { type FolderOptions, identity, listFolder, readBounded } from './folder.ts'
 
-const extensions = /\.(jpe?g|png|webp|bmp)$/i
-const maxFileBytes = 256 * 2 ** 20
+const pictureFiles = {
+  extensions: /\.(jpe?g|png|webp|bmp)$/i,
+  what: 'pictures',
+  kinds: 'jpeg, png, webp or bmp'
+} as const
 const maxPixels = 100e6
 /** Decoded pictures that are kept, so that evaluating many candidates decodes each picture once. */
 const cacheBytes = 256 * 2 ** 20
 const decodersAtOnce = 4
-/** Above this many bytes the identity of a folder is that of names, sizes and the first 4 kB of each file. */
-const maxHashed = 2 ** 30
 
-export interface FolderOptions {
+export interface PictureOptions extends FolderOptions {
   readonly preprocess: Preprocess
-  readonly classNames?: readonly string[] | undefined
-  readonly classes?: number | undefined
-  /** May pictures be without a label (−1)? */
-  readonly partly?: boolean | undefined
   /** Did the user say how pictures are prepared? False: a note says how they are fed. */
   readonly isSaid?: boolean | undefined
 }
 
-interface Listing {
-  /** Relative to the root, in the order of the samples. */
-  readonly files: readonly string[]
-  readonly labels?: readonly number[] | undefined
-}
-
 /** Opens a folder of pictures for a model that takes them as `input`. Throws `E_DATA`, `E_DATA_SHAPE`, `E_LABELS`. */
-export async function imageFolder(path: string, input: ImageInput, o: FolderOptions): Promise<LabelledDataset> {
+export async function imageFolder(path: string, input: ImageInput, o: PictureOptions): Promise<LabelledDataset> {
   const root = await realpath(path)
-  const listing = await list(root, path, o)
-  if (listing.files.length === 0)
-    throw new PareError('E_DATA', 'no pictures in the folder', { where: path, hint: 'jpeg, png, webp or bmp files' })
-  const { labels, files } = listing
+  const { labels, files } = await listFolder(root, path, pictureFiles, o)
   if (labels) checkLabels(labels, o.classes, path, o.partly)
   perChannel(o.preprocess, input.channels)
   const size = pictureSize(input, o.preprocess, path)
   const decoded = cached(files.length, cacheBytes, async (i) => {
     const file = files[i] as string
-    return decode(await readPicture(join(root, file), join(path, file)), join(path, file), {
+    return decode(await readBounded(join(root, file), join(path, file)), join(path, file), {
       input,
       size,
       preprocess: o.preprocess
@@ -86,91 +74,6 @@ function pictureSize(input: ImageInput, p: Preprocess, where: string): readonly 
     where,
     hint: '--preprocess FILE.json with {"crop": 224} or another size'
   })
-}
-
-// ---------------------------------------------------------------- finding files and labels
-
-async function list(root: string, path: string, o: FolderOptions): Promise<Listing> {
-  const entries = (await readdir(root, { withFileTypes: true })).filter((e) => !e.name.startsWith('.'))
-  if (entries.some((e) => e.name === 'labels.csv')) return listCsv(root, path, o)
-  const loose = entries.filter((e) => !e.isDirectory() && extensions.test(e.name)).map((e) => e.name)
-  const folders: { name: string; files: string[] }[] = []
-  for (const e of entries.filter((entry) => entry.isDirectory()).sort((a, b) => (a.name < b.name ? -1 : 1))) {
-    const names = (await readdir(join(root, e.name))).filter((name) => !name.startsWith('.') && extensions.test(name))
-    if (names.length > 0) folders.push({ name: e.name, files: names.sort().map((name) => join(e.name, name)) })
-  }
-  if (loose.length > 0 && folders.length > 0)
-    throw new PareError('E_DATA', 'pictures both in the folder and in sub-folders', {
-      where: path,
-      hint: 'one sub-folder a class, or all in one folder with labels.csv'
-    })
-  const files = folders.length > 0 ? folders.flatMap((f) => f.files) : loose.sort()
-  for (const file of files) await inside(root, file, path)
-  const classes =
-    folders.length > 0
-      ? folderClasses(
-          folders.map((f) => f.name),
-          o,
-          path
-        )
-      : undefined
-  return { files, labels: classes && folders.flatMap((f, k) => f.files.map(() => classes[k] as number)) }
-}
-
-/** Sub-folders name classes by the given list, or by their order when there is one for every class of the model. */
-function folderClasses(names: readonly string[], o: FolderOptions, path: string): readonly number[] | undefined {
-  const { classNames, classes } = o
-  if (classNames) return names.map((name) => classNamed(name, classNames, path))
-  if (classes === undefined) return undefined
-  if (names.length === classes) return names.map((_, i) => i)
-  throw new PareError('E_LABELS', `${names.length} class folders for a model of ${classes} classes`, {
-    where: path,
-    hint: '--labels FILE with the class names, one a line in the order of the model'
-  })
-}
-
-async function listCsv(root: string, path: string, o: FolderOptions): Promise<Listing> {
-  const where = join(path, 'labels.csv')
-  await inside(root, 'labels.csv', path)
-  const rows = parseLabelsCsv(new TextDecoder().decode(await readPicture(join(root, 'labels.csv'), where)), where)
-  for (const { file } of rows) {
-    if (!extensions.test(file)) throw new PareError('E_DATA', `${file} is not a jpeg, png, webp or bmp file`, { where })
-    await inside(root, file, where)
-  }
-  return { files: rows.map((r) => r.file), labels: labelIndices(rows, o.classNames, where) }
-}
-
-/** Throws `E_DATA` unless the file exists inside the root, links followed. */
-async function inside(root: string, file: string, where: string): Promise<void> {
-  const real = await realpath(join(root, file)).catch((cause) => {
-    throw new PareError('E_DATA', `${file} does not exist`, { where, cause })
-  })
-  const prefix = root.endsWith(sep) ? root : root + sep
-  if (file.startsWith('/') || !real.startsWith(prefix))
-    throw new PareError('E_DATA', `${file} lies outside the data folder`, { where })
-}
-
-async function readPicture(file: string, where: string): Promise<Uint8Array> {
-  const { size } = await stat(file)
-  if (size > maxFileBytes)
-    throw new PareError('E_LIMIT', `a file of ${size} bytes; at most ${maxFileBytes} are read`, { where })
-  return readFile(file)
-}
-
-async function identity(
-  root: string,
-  files: readonly string[],
-  labels: readonly number[] | undefined
-): Promise<string> {
-  const sizes = await Promise.all(files.map(async (file) => (await stat(join(root, file))).size))
-  const whole = sizes.reduce((n, s) => n + s, 0) <= maxHashed
-  const hash = createHash('sha256')
-  for (const [i, file] of files.entries()) {
-    hash.update(`${file}\0${sizes[i]}\0${labels?.[i] ?? ''}\n`)
-    const bytes = await readPicture(join(root, file), file)
-    hash.update(whole ? bytes : bytes.subarray(0, 4096))
-  }
-  return hash.digest('hex')
 }
 
 // ---------------------------------------------------------------- decoding

@@ -7,7 +7,7 @@
  * sample at a time. Data holds samples along a first axis for either: of an input that takes a sample as it is, the data has
  * one axis more than the input.
  *
- * Of samples that are sequences (sequences.ts) a model with states runs on each step in turn; a state that the data has
+ * Of samples that are sequences (ir/steps.ts) a model with states runs on each step in turn; a state that the data has
  * nothing for starts at zero.
  *
  * Outputs are found where the samples are in them, by symbols or by what one sample alone gives, and handed on with
@@ -19,9 +19,9 @@
 import { part, toArray } from '../base/bytes.ts'
 import { evaluateDim } from '../base/dim.ts'
 import { PareError, stopIfAborted } from '../base/errors.ts'
+import { emptyState, joinSteps, stepOf, stepsOn } from '../ir/steps.ts'
 import { byteLength, elementCount, tensor } from '../ir/tensor.ts'
 import type { Batch, Dataset, Dim, Model, Session, Tensor } from '../types.ts'
-import { emptyState, joinSteps, stepOf, stepsOn } from './sequences.ts'
 
 /** What is known of a model before it runs: its inputs, as a session of it tells them. */
 export type Fed = Pick<Session, 'inputs'>

@@ -5,9 +5,9 @@
  */
 import { toArray } from '../base/bytes.ts'
 import { PareError } from '../base/errors.ts'
-import { looksLikeState, statePairs } from '../ir/states.ts'
-import { byteLength, elementCount, tensor } from '../ir/tensor.ts'
 import type { Batch, Dim, Session, Tensor } from '../types.ts'
+import { looksLikeState, statePairs } from './states.ts'
+import { byteLength, elementCount, tensor } from './tensor.ts'
 
 type Feeds = Readonly<Record<string, Tensor>>
 
