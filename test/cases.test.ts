@@ -199,5 +199,47 @@ describe.skipIf(!isBuilt)('small cases (skipped before npm run build)', () => {
     const itself = ['verify', file(name, 'model.onnx'), file(name, 'model.onnx'), '--data', file(name, 'input.npz')]
     expect((await run([...itself, '--max-drop', '1%', '--seconds', '0.1', '--quiet'], { cwd: scratch })).status).toBe(0)
   })
-  // MORE
+  it('fuse: a weight that others read is not copied; size: no more bytes than int8 weights alone take', async () => {
+    const name = 'shared-head-batchnorm'
+    const was = (await stat(file(name, 'model.onnx'))).size
+    const fused = await make(name, 'fuse')
+    expect(fused.status, fused.err).toBe(0)
+    expect((await stat(fused.path)).size).toBeLessThan(1.02 * was)
+    expect(JSON.stringify(fused.report.refusals)).toContain('a second copy takes')
+    expect(decibels((await outputs(name, fused.path)).y as never)).toBeGreaterThan(100)
+    const found = await make(
+      name,
+      'compress --data DATA --metric relativeError --max-drop 5% --objective size --max-time 20s'
+    )
+    expect(found.status, found.err).toBe(0)
+    expect((await stat(found.path)).size).toBeLessThanOrEqual(13_100)
+  }, 240_000)
+
+  it.each([
+    ['simplify', 100],
+    ['fuse', 100],
+    ['quantize-weights --min-elements 1', 30]
+  ])('%s: nodes that draw numbers stay, each with its own', async (command, least) => {
+    const made = await make('noise-nodes', command)
+    expect(made.status, made.err).toBe(0)
+    const { y, spread } = await outputs('noise-nodes', made.path)
+    expect(decibels(y as never)).toBeGreaterThan(least)
+    expect(Math.min(...(spread?.is ?? []))).toBeGreaterThan(0)
+  })
+
+  it('simplify: constants that Tile and Expand enlarge are not folded into the file', async () => {
+    const made = await make('tile-stays-small', 'simplify')
+    expect(made.status, made.err).toBe(0)
+    expect((await stat(made.path)).size).toBeLessThanOrEqual(1300)
+    const found = await outputs('tile-stays-small', made.path)
+    for (const pair of Object.values(found)) expect(decibels(pair)).toBe(Number.POSITIVE_INFINITY)
+  })
+
+  it('reports: the bytes behind each step are those of the file that is written', async () => {
+    const made = await make('shared-head-batchnorm', 'quantize-weights --bits 4 --form palette')
+    expect(made.status, made.err).toBe(0)
+    const size = (await stat(made.path)).size
+    expect(made.report.steps.at(-1)?.after.bytes).toBe(size)
+    expect(size).toBeLessThan(0.3 * (await stat(file('shared-head-batchnorm', 'model.onnx'))).size)
+  })
 })

@@ -63,6 +63,23 @@ describe('matching', () => {
     expect(own.labels).toBeUndefined()
   })
 
+  it('names what nothing uses', () => {
+    const notes = (arrays: Record<string, Tensor>, names: readonly string[]) =>
+      columnDataset(
+        fitArrays(
+          lazy(arrays),
+          names.map((n) => input(n, ['N', 2])),
+          { where: 'd.npz' }
+        )
+      ).notes
+    const [x, y] = [zeros('float32', [3, 2]), zeros('int64', [3])]
+    expect(notes({ a: x, y }, ['a'])).toBeUndefined()
+    expect(notes({ a: x, b: x, y }, ['a', 'b'])).toBeUndefined()
+    expect(notes({ x, b: x }, ['a'])).toEqual(['d.npz: b was left aside: it is no input of the model'])
+    expect(notes({ a: x, b: x, mask: x, y }, ['a'])).toEqual([
+      'd.npz: b, mask were left aside: they are no inputs of the model'
+    ])
+  })
   it('names what is missing', () => {
     const two = [input('a', ['N']), input('b', ['N'])]
     expect(() => fitArrays(lazy({ x: zeros('float32', [1]) }), two, { where: '' })).toThrow('input a')

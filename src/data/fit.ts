@@ -50,6 +50,7 @@ export function fitArrays(
   const arrays = sequences?.arrays ?? given
   const inputs = sequences ? all.filter((i) => !states.has(i.name)) : all
   const columns: Record<string, Column> = {}
+  const used = new Set<string>()
   let preprocessed = false
   for (const input of inputs) {
     const name = arrays.has(input.name) ? input.name : inputs.length === 1 ? 'x' : ''
@@ -60,6 +61,7 @@ export function fitArrays(
         facts: { model: inputs.map(spell).join(', '), data: [...arrays.keys()].join(', ') || 'nothing' },
         hint: inputs.length === 1 ? `name the array x or ${input.name}` : 'name each array like its input'
       })
+    used.add(name)
     const fitted = o.whole?.has(input.name)
       ? fitWhole(array(), name, input, { ...o, samples: samplesIn(arrays, inputs, o) })
       : sequences?.stepped.includes(input.name)
@@ -74,11 +76,24 @@ export function fitArrays(
     })
   const y = inputs.some((i) => i.name === 'y') ? undefined : arrays.get('y')
   const labels = y && checkLabels(labelsOf(y(), `${o.where}, y`), o.classes, `${o.where}, y`, o.partly)
+  const notes = [
+    ...(sequences?.notes ?? []),
+    ...unusedNotes(
+      [...arrays.keys()].filter((name) => !used.has(name) && !(y && name === 'y')),
+      o.where
+    )
+  ]
   return {
     ...{ columns, labels, sha256: o.sha256, where: o.where },
-    ...(sequences ? { notes: sequences.notes } : {}),
+    ...(notes.length > 0 ? { notes } : {}),
     ...(sequences && sequences.stepped.length > 0 ? { stepped: sequences.stepped } : {})
   }
+}
+
+function unusedNotes(names: readonly string[], where: string): readonly string[] {
+  if (names.length === 0) return []
+  const what = names.length === 1 ? 'was left aside: it is no input' : 'were left aside: they are no inputs'
+  return [`${where}: ${names.join(', ')} ${what} of the model`]
 }
 
 interface Fitted {

@@ -201,6 +201,12 @@ function withHash(
   return { written: write(name), name }
 }
 
+/** Bytes of a model's file in its own opset, with the weights beside it. */
+export function writtenBytes(model: Model, format: AnyFormat): number {
+  const { parts, external } = writeIn(format, model, {})
+  return [...parts, ...(external?.parts ?? [])].reduce((n, part) => n + part.length, 0)
+}
+
 function named(first: Written, write: (externalName: string) => Written, name: string): ReturnType<typeof withHash> {
   return { written: first.external && first.external.name !== name ? write(name) : first, name }
 }

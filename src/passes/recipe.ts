@@ -11,7 +11,10 @@ import { withLeft } from './left.ts'
 import { type AnyPass, parseOptions } from './pass.ts'
 
 /** A context without the collecting functions, which `applyRecipe` brings itself. */
-export type Surroundings = Omit<Context, 'refuse' | 'note' | 'plan' | 'replay'>
+export interface Surroundings extends Omit<Context, 'refuse' | 'note' | 'plan' | 'replay'> {
+  /** Bytes of the file that a model would be; by default steps count the bytes of its constants. */
+  fileBytes?(model: Model): number
+}
 
 /** What a recipe may name beside Pare's own passes. */
 export interface RecipeOptions {
@@ -47,7 +50,11 @@ export async function applyRecipe(
   const notes: string[] = []
   const replayed: Recipe[number][] = []
   let now = model
-  let before = weigh(now)
+  const sized = (m: Model): Step['after'] => {
+    const bytes = ctx.fileBytes?.(m)
+    return bytes === undefined ? weigh(m) : { ...weigh(m), bytes }
+  }
+  let before = todo.length === 0 ? weigh(now) : sized(now)
   let reference = isRounded(now) ? ctx.reference : now
   for (const [i, { pass, options }] of todo.entries()) {
     if (ctx.signal.aborted) throw new PareError('E_ABORTED', `stopped before ${pass.name}`)
@@ -67,7 +74,7 @@ export async function applyRecipe(
     replayed.push(...again)
     const ms = performance.now() - start
     if (made !== now) checkResult(made, pass.name)
-    const after = made === now ? before : weigh(made)
+    const after = made === now ? before : sized(made)
     const plan = plans.length > 1 ? plans : plans[0]
     steps.push({ pass: pass.name, options, ...(plan === undefined ? {} : { plan }), ms, before, after })
     now = made

@@ -17,6 +17,7 @@ export interface Step {
   readonly options: unknown
   readonly plan?: unknown
   readonly ms: number
+  /** Nodes, and bytes of the file that the model would be written to; of its constants where nothing writes. */
   readonly before: { readonly nodes: number; readonly bytes: number }
   readonly after: { readonly nodes: number; readonly bytes: number }
 }

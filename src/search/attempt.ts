@@ -125,6 +125,7 @@ function factsOf(
 /** What passes are given. */
 function surroundings(input: CompressInput): Surroundings {
   const { engine, measured, target, rng, signal, progress, data, synthetic, threads, train, load, checkpoints } = input
+  const { fileBytes } = input
   const metric = input.metrics[0]
   const runners = { engine, ...(measured ? { measured } : {}) }
   const measure = measurer({
@@ -138,6 +139,7 @@ function surroundings(input: CompressInput): Surroundings {
     signal,
     progress,
     ...(load ? { load } : {}),
+    ...(fileBytes ? { fileBytes } : {}),
     ...(checkpoints ? { checkpoints } : {}),
     ...(synthetic
       ? { data: {} }

@@ -40,6 +40,12 @@ describe('choose', () => {
     expect(winner).toBeUndefined()
     expect(verdicts[0]?.why).toBe('loses 2.0 points, more than 1.0 points')
   })
+  it('speaks of no time where nothing was timed', () => {
+    const untimed: Standing = { name: 'a', bytesRatio: 0.25, drop: 0, error: 0 }
+    for (const objective of ['balanced', 'latency', 'size'] as const)
+      expect(choose([untimed], objective, undefined).verdicts[0]?.why).not.toMatch(/× latency|the latency/)
+    expect(choose([untimed], 'balanced', undefined).verdicts[0]?.why).toContain('(not timed)')
+  })
 })
 
 describe('isKept', () => {

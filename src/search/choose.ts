@@ -32,12 +32,14 @@ const noSlower = 1.03
 export function judge(s: Standing, objective: Objective, maxDrop: number | undefined): Verdict {
   if (maxDrop !== undefined && s.drop > maxDrop) return { why: `loses ${points(s.drop)}, more than ${points(maxDrop)}` }
   const slow = s.latency?.median ?? 1
+  const untimed = s.latency === undefined ? ' (not timed)' : ''
   if (objective === 'size') return { score: s.bytesRatio, why: `${times(s.bytesRatio)} the bytes` }
   if (slow > noSlower) return { why: `slower than the original: ${times(slow)}` }
-  if (objective === 'latency') return { score: slow, why: `${times(slow)} the latency` }
+  if (objective === 'latency') return { score: slow, why: untimed ? 'not timed' : `${times(slow)} the latency` }
   if (objective === 'macs' && typeof s.macs === 'number')
     return { score: s.macs * (1 + 0.01 * s.bytesRatio * slow), why: `${s.macs} MACs` }
   const score = s.bytesRatio * slow
+  if (untimed) return { score, why: `${times(s.bytesRatio)} the bytes${untimed}` }
   return { score, why: `bytes × latency ${score.toFixed(3)}` }
 }
 

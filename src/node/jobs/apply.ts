@@ -6,8 +6,9 @@ import { applyRecipe, curvesOf } from '../../passes/recipe.ts'
 import type { Report } from '../../report/types.ts'
 import { prescribed, runsSingly, singly, singlyNote } from '../../runtime/batches.ts'
 import type { Catalog, Context, Dataset, Model } from '../../types.ts'
+import { formatOf } from '../catalog.ts'
 import { type CheckpointFiles, checkpointsBeside } from '../checkpoint.ts'
-import { save } from '../files.ts'
+import { save, writtenBytes } from '../files.ts'
 import type { Job, JobHooks, JobResult } from '../job.ts'
 import { runtimeNotes } from '../runtimes.ts'
 import { saturationNotes } from './host.ts'
@@ -48,6 +49,7 @@ export async function applyJob(job: Job, hooks: JobHooks, catalog: Catalog): Pro
       ? {}
       : { reference: await openReference(job.reference, o.model, surroundings, catalog.formats) }),
     load: (path) => loadRunnable(path, catalog.formats),
+    fileBytes: (model) => writtenBytes(model, formatOf(o.target, catalog)),
     ...(checkpoints ? { checkpoints } : {}),
     ...(await measuring(job, o, data, signal))
   })
