@@ -4,6 +4,9 @@
  * axis k of r, s and z have the shape [C, 1, …, 1] of rank r − k, which broadcasts at axis k and tells it again. Blocks
  * of B along axis k: x is seen as […, d_k/B, B, …] by a Reshape before and one after, s and z are […, d_k/B, 1, …];
  * where B does not divide d_k, s and z are spread over the elements instead: Expand → Reshape → Slice.
+ *
+ * Where the nodes that read the DequantizeLinear also read dequantized values, they are integer kernels to be: those want
+ * the codes and the DequantizeLinear as they are, and only the codes are stored in the form.
  */
 import { PareError } from '../../base/errors.ts'
 import { attrInt, attrs } from '../../ir/attrs.ts'
@@ -73,7 +76,7 @@ export function spellFoldable(whole: Whole): Rewrite {
 function spellingOf(node: Node, whole: Whole): Spelling | undefined {
   if (node.op !== 'DequantizeLinear' || node.domain !== undefined) return undefined
   const data = whole.constant(node.inputs[0])
-  if (!data?.form || !foldingForms.includes(data.form)) return undefined
+  if (!data?.form || !foldingForms.includes(data.form) || isForKernels(node, whole)) return undefined
   const scale = whole.constant(node.inputs[1])
   const zero = whole.constant(node.inputs[2])
   const refuse = (why: string): never => {
@@ -98,6 +101,17 @@ function spellingOf(node: Node, whole: Whole): Spelling | undefined {
     scale: scaleOperand(scale, shape),
     zero: zero && isShifted ? zeroOperand(zero, shape, scale.data.dtype, numbers) : undefined
   }
+}
+
+/** Do all nodes that read a dequantized constant also read a dequantized value? */
+function isForKernels(node: Node, whole: Whole): boolean {
+  const [made = ''] = node.outputs
+  const readers = whole.readers(made)
+  const isValue = (id: string | null): boolean => {
+    const maker = id === made ? undefined : whole.maker(id)
+    return maker?.op === 'DequantizeLinear' && whole.constant(maker.inputs[0]) === undefined
+  }
+  return readers.length > 0 && readers.every((n) => n.inputs.some(isValue))
 }
 
 function scaleOperand(scale: Constant, shape: readonly number[]): Operand {

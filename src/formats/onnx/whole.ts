@@ -19,6 +19,8 @@ export interface Whole {
   readCount(id: string): number
   /** The nodes that read an id, in all graphs. */
   readers(id: string): readonly Node[]
+  /** The node that makes an id, wherever it lies. */
+  maker(id: string | null): Node | undefined
   fresh(hint: string): string
 }
 
@@ -36,6 +38,7 @@ export function wholeOf(model: Model): Whole {
   }
   let taken: Set<string> | undefined
   let readers: Map<string, Node[]> | undefined
+  let makers: Map<string, Node> | undefined
   return {
     graphs,
     constant: (id) => (id == null ? undefined : constants.get(id)),
@@ -43,6 +46,10 @@ export function wholeOf(model: Model): Whole {
     readers: (id) => {
       readers ??= readersOf(graphs)
       return readers.get(id) ?? []
+    },
+    maker: (id) => {
+      makers ??= new Map(graphs.flatMap((g) => g.nodes.flatMap((n) => n.outputs.map((out) => [out, n] as const))))
+      return makers.get(id ?? '')
     },
     fresh: (hint) => {
       taken ??= takenIds(model)

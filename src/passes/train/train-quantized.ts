@@ -85,8 +85,9 @@ async function onIntegers(model: Model, o: Options, ctx: Context): Promise<Model
   const keys = layers.map(weightKey)
   const ends = new Set(o.quantization.keepEnds ? [keys[0], keys.at(-1)] : [])
   const alphas = alphasOf(model, plan)
+  const bitsAt = (w: StaticPlan['weights'][number]): number => (ends.has(weightKey(w)) ? 8 : o.bits)
   const weights = plan.weights.map((w): WeightSteps => {
-    const bits = ends.has(weightKey(w)) ? 8 : o.bits
+    const bits = bitsAt(w)
     const level = bits === 8 && ctx.target.saturates ? safeLevels : 2 ** (bits - 1) - 1
     return firstSteps(model, w.id, w.axis, level)
   })
@@ -101,7 +102,8 @@ async function onIntegers(model: Model, o: Options, ctx: Context): Promise<Model
       const scales = Array.from(trainedSteps(fake, fitted.model, weightKey(w)), (s) =>
         storedScale(s * alpha, 'float32')
       )
-      return { ...w, scales, levels: scales.map(() => level) }
+      const bits = bitsAt(w)
+      return { ...w, scales, levels: scales.map(() => level), ...(bits === 8 ? {} : { bits }) }
     })
   }
   tell(o, fitted, { bits: bitsOf(weights) }, ctx)

@@ -78,6 +78,25 @@ describe('the ladder', () => {
     expect(names(proposed({}, { isCalibrated: false, objective: 'size' }))).toEqual(whole.slice(0, 3))
   })
 
+  it('tries integer kernels over fewer bits where int8 keeps the bound and the weights are large', () => {
+    const m = model`
+input x: f32[1,16,8,8]
+c = Conv(x, W: f32[64,16,3,3])
+output c`
+    const few = ['int8, weights of 4 bits', 'int8, weights of 6 bits']
+    const int8 = { latency: 0.5 }
+    expect(names(proposed({ int8 }, { model: m }))).toEqual([...whole, few[0]])
+    const lossy = { drop: 0.02 }
+    const trials = proposed({ int8, 'int8, weights of 4 bits': lossy }, { model: m })
+    expect(names(trials)).toEqual([...whole, ...few])
+    expect(trials.at(-1)?.proposal.recipe.slice(2, 4)).toEqual([
+      ['quantize-static', { bits: 6 }],
+      ['round', {}]
+    ])
+    expect(names(proposed({ int8: { ...int8, ...lossy } }, { model: m }))).not.toContain(few[0])
+    expect(names(proposed({ int8: { latency: 0.5, bytes: 90_000 } }, { model: m }))).toEqual(whole)
+  })
+
   it('proposes dynamic int8 and blocks where products hold the weights, with data or without', () => {
     const m = model`
 input x: f32[1,6,64]
@@ -129,7 +148,7 @@ p = GlobalAveragePool(c)
 f = Flatten(p)
 y = MatMul(f, M: f32[64,10])
 output y`
-    expect(names(proposed({ int8: { latency: 0.5 } }, { model: classifier }))).toEqual(whole)
+    expect(names(proposed({ int8: { latency: 0.5, bytes: 5000 } }, { model: classifier }))).toEqual(whole)
   })
 
   it('makes variants from what is not slower than the original', () => {

@@ -7,12 +7,15 @@ import { choose, tie } from '../choose.ts'
 import type { Problem, StrategyRecord } from '../strategy.ts'
 import { isMeasured, type Measured, measuredOf, type Proposal, standing, type Trial } from '../trial.ts'
 import {
+  fewBitInteger,
   fewestBits,
+  integer,
   isCoded,
   isInteger,
   lastPasses,
   partlyCoded,
   partlyInteger,
+  savedByFewBits,
   type Variant,
   variants
 } from './variants.ts'
@@ -66,6 +69,8 @@ export const ladder: StrategyRecord = {
         const whole = forms.find((f) => !asked.has(f.name))
         if (whole) return proposal(frame, whole)
         if (pending.length > 0 || !problem.isCalibrated) return 'done'
+        const few = fewerBits(problem, history, asked)
+        if (few) return proposal(frame, few)
         const form = mixture(problem, forms, history, asked) ?? smallest(problem, asked)
         return form ? proposal(frame, form) : 'done'
       }
@@ -77,6 +82,27 @@ const proposal = ({ from, last }: Frame, { name, tail }: Variant): Proposal => (
   name,
   recipe: [...from, ...tail, ...last]
 })
+
+/** Integer kernels over fewer bits, where 8 bits lose little: 4 bits, and 6 where those lose too much. */
+function fewerBits(problem: Problem, history: readonly Trial[], asked: ReadonlySet<string>): Variant | undefined {
+  if (problem.maxDrop === undefined || !problem.target.forms.includes('palette')) return undefined
+  const measured = measuredOf(history)
+  const whole = measured.find((t) => t.proposal.name === integer.name)
+  if (!whole || savedByFewBits(problem.model) < leastSaved * whole.bytes) return undefined
+  for (const form of [integer, fewBitInteger(4), fewBitInteger(6)]) {
+    if (!asked.has(form.name)) return form === integer ? undefined : form
+    const trial = measured.find((t) => t.proposal.name === form.name)
+    const isKept = trial !== undefined && !isLossy(problem, trial)
+    if (isKept !== (form === integer)) return undefined
+  }
+  return undefined
+}
+
+/** Share of the bytes of the int8 model that fewer bits must save to be tried. */
+const leastSaved = 0.1
+
+const isLossy = ({ metric, maxDrop }: Problem, trial: Measured): boolean =>
+  maxDrop !== undefined && (trial.drop[metric]?.value ?? 0) > maxDrop
 
 /** The next mixture that may win. Those before one that was asked for have had their turn. */
 function mixture(
@@ -103,13 +129,13 @@ const smallestOf = ({ objective, target, maxDrop }: Problem): Variant | undefine
   objective === 'size' ? fewestBits(target, maxDrop) : undefined
 
 /** How a form that loses too much, or that some layers make slow, is mixed with others layer by layer; `undefined` where nothing is wrong. */
-function mended({ metric, maxDrop }: Problem, trial: Measured): Variant | undefined {
-  const isLossy = maxDrop !== undefined && (trial.drop[metric]?.value ?? 0) > maxDrop
+function mended(problem: Problem, trial: Measured): Variant | undefined {
+  const { maxDrop } = problem
   if (isInteger(trial)) {
     const isSlow = (trial.timing?.ratio.median ?? 0) > slowInteger
-    return isLossy || isSlow ? partlyInteger(maxDrop) : undefined
+    return isLossy(problem, trial) || isSlow ? partlyInteger(maxDrop) : undefined
   }
-  return isLossy && isCoded(trial) ? partlyCoded(maxDrop) : undefined
+  return isLossy(problem, trial) && isCoded(trial) ? partlyCoded(maxDrop) : undefined
 }
 
 /** Integer models that gain less than this are slow in some of their layers. */

@@ -1,7 +1,9 @@
 /** What the ladder tries: forms that the target can run, and mixtures of them for when one does not suit every layer. */
+import { elementCount } from '../../ir/tensor.ts'
 import { inferShapes } from '../../ops/infer.ts'
 import { canFuse } from '../../passes/fuse/fuse-transformer.ts'
-import type { Recipe, Target } from '../../types.ts'
+import { weightUses } from '../../passes/quantize/common/uses.ts'
+import type { Model, Recipe, Target } from '../../types.ts'
 import type { Problem } from '../strategy.ts'
 import { madeOf } from './made-of.ts'
 
@@ -13,7 +15,8 @@ export interface Variant {
 
 const weights: Variant = { name: 'int8 weights', tail: [['quantize-weights', { form: 'foldable' }]] }
 const half: Variant = { name: '16-bit weights', tail: [['cast-float', {}]] }
-const integer: Variant = {
+/** Activations and weights of 8 bits, with ranges from calibration. */
+export const integer: Variant = {
   name: 'int8',
   tail: [
     ['quantize-static', {}],
@@ -25,6 +28,20 @@ const integer: Variant = {
 export function lastPasses({ model, target }: Problem): Recipe {
   return canFuse(inferShapes(model), target) ? [['fuse-transformer', {}]] : []
 }
+
+/** Integer kernels over weights that the file holds in few bits, rounded by what each layer gives on data. */
+export const fewBitInteger = (bits: 4 | 6): Variant => ({
+  name: `int8, weights of ${bits} bits`,
+  tail: [
+    ['quantize-static', { bits }],
+    ['round', {}],
+    ['quantize-weights', { form: 'foldable' }]
+  ]
+})
+
+/** Bytes that 4 bits instead of 8 save in a model's weights, about: what expands them takes some itself. */
+export const savedByFewBits = (model: Model): number =>
+  [...weightUses(model).values()].reduce((n, { data }) => n + Math.max(0, elementCount(data.shape) / 2 - 400), 0)
 
 /** Activations quantized at run time; what has no such form keeps float arithmetic over weights of 8 bits. */
 const dynamic = (include: readonly string[], microsoft: boolean): Variant => ({

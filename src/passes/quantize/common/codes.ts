@@ -5,6 +5,7 @@
  */
 import { part, toArray } from '../../../base/bytes.ts'
 import { assert, PareError } from '../../../base/errors.ts'
+import { greatest } from '../../../base/extremes.ts'
 import { fromFloat16, toFloat16 } from '../../../base/float.ts'
 import { bitsOf, elementCount, tensor, toFloats } from '../../../ir/tensor.ts'
 import type { Model, Tensor } from '../../../types.ts'
@@ -98,10 +99,12 @@ export function storedScale(s: number, dtype: 'float32' | 'float16'): number {
 }
 
 /** Where the best scale is looked for, as shares of the one that just holds the largest weight. */
-const searchFrom = 0.75
+const searchFrom = (levels: number): number => (levels > fewLevels ? 0.75 : 0.4)
+/** Codes of 6 bits and fewer: there clipping pays also in channels of many weights. */
+const fewLevels = 31
 const searchTo = 1.03
 const searchSteps = 57
-/** Beyond this many weights a channel has no scale that suits all of them much better. */
+/** Beyond this many weights in 8 bits, no scale suits all of a channel much better than the largest one does. */
 const searchElements = 1024
 
 /**
@@ -116,7 +119,8 @@ export function refineScales(
   least: ArrayLike<number> = []
 ): Float64Array {
   const n = elementCount(t.shape)
-  if (n > partElements || n > searchElements * channels.count) return scales
+  const most = typeof levels === 'number' ? levels : greatest(Array.from(levels))
+  if (n > partElements || (most > fewLevels && n > searchElements * channels.count)) return scales
   const values = toFloats(t)
   const { count, inner } = channels
   const members = new Float32Array(n / count)
@@ -137,8 +141,9 @@ export function refineScales(
 function bestScale(values: Float32Array, scale: number, top: number, least: number, dtype: Tensor['dtype']): number {
   let best = scale
   let lowest = squaredError(values, scale, top)
+  const from = searchFrom(top)
   for (let i = 0; i < searchSteps; i++) {
-    const share = searchFrom + ((searchTo - searchFrom) * i) / (searchSteps - 1)
+    const share = from + ((searchTo - from) * i) / (searchSteps - 1)
     const s = storedScale(scale * share, dtype === 'float16' ? 'float16' : 'float32')
     if (s < least) continue
     const e = squaredError(values, s, top)

@@ -211,7 +211,13 @@ function weightOf(s: State, w: WeightNumbers, node: Node, needsZeroPoint = false
     const codes = encodeWeight(data, channelsOf(data.shape, w.axis), scales, w.levels ?? fullLevels)
     const sparse = s.d.value(w.id)?.sparse
     const code = s.d.addConstant(codes, `${w.id}_q`)
-    if (sparse) s.d.set({ id: code, type: 'tensor', dtype: 'int8', shape: codes.shape, data: codes, sparse })
+    // Few distinct codes, or many zeros: the file holds them in the form of the fewest bytes.
+    const form = w.bits !== undefined || sparse ? ({ form: 'auto' } as const) : {}
+    s.d.set({
+      ...{ id: code, type: 'tensor', dtype: 'int8', shape: codes.shape, data: codes },
+      ...form,
+      ...(sparse ? { sparse } : {})
+    })
     const zero = needsZeroPoint ? zeros(s, w.axis === undefined ? [] : [scales.length]) : undefined
     const scale = scaleTensor(scales, w.axis !== undefined, 'float32')
     return dequantized(s, { code, scale, ...(zero === undefined ? {} : { zero }) }, w.id, w.axis)

@@ -9,7 +9,7 @@ import { assert, PareError } from '../../../base/errors.ts'
 import { greatest, least } from '../../../base/extremes.ts'
 import { constant, graphView, producer } from '../../../ir/graph.ts'
 import type { CodeType } from '../../../ir/rows.ts'
-import { tensor, toFloats } from '../../../ir/tensor.ts'
+import { elementCount, tensor, toFloats } from '../../../ir/tensor.ts'
 import type { Observed } from '../../../observe/calibrate.ts'
 import type { Histogram } from '../../../observe/histogram.ts'
 import {
@@ -79,6 +79,8 @@ export interface WeightNumbers {
   readonly scales: readonly number[]
   /** Largest code of each channel; absent where it is 127 for all. */
   readonly levels?: readonly number[]
+  /** Bits that the file holds of a code; absent: 8. */
+  readonly bits?: number
 }
 
 /** All that was decided, as plain data. */
@@ -95,6 +97,8 @@ export interface StaticPlan {
 export interface NumberOptions extends RangeOptions {
   readonly activations: CodeType
   readonly perChannel: boolean
+  /** Bits that the file holds of a weight's code, where that takes fewer bytes. */
+  readonly bits: number
   /** Weights of 7 bits: where pair sums can saturate, everywhere, nowhere. */
   readonly narrow: 'saturating' | 'all' | 'none'
   readonly correctBias: boolean
@@ -249,9 +253,11 @@ function planWeight(
     })
     return refineScales(data, channels, holding, levels, least)
   }
-  const levels = new Int8Array(channels.count).fill(o.narrow === 'all' ? safeLevels : fullLevels)
+  const bits = elementCount(data.shape) * (8 - o.bits) > 8 * expansionBytes ? o.bits : 8
+  const most = 2 ** (bits - 1) - 1
+  const levels = new Int8Array(channels.count).fill(o.narrow === 'all' ? Math.min(safeLevels, most) : most)
   let scales = scalesAt(levels)
-  if (o.narrow === 'saturating') {
+  if (o.narrow === 'saturating' && most > safeLevels) {
     const codes = encodeWeight(data, channels, scales, fullLevels)
     const risky = anyOf(users.map((n) => saturatingChannels(codes, weightLayer(model, n.node, data.shape))))
     for (const [c, is] of (w.axis === undefined ? [risky.some(Boolean)] : risky).entries())
@@ -262,11 +268,14 @@ function planWeight(
     id: w.id,
     ...(w.axis === undefined ? {} : { axis: w.axis }),
     scales: Array.from(scales),
-    ...(levels.some((l) => l !== fullLevels) ? { levels: Array.from(levels) } : {})
+    ...(levels.some((l) => l !== fullLevels) ? { levels: Array.from(levels) } : {}),
+    ...(bits === 8 ? {} : { bits })
   }
 }
 
 export const fullLevels = 127
+/** About what the nodes take that expand packed codes. */
+const expansionBytes = 400
 const largestBias = 2 ** 30
 
 /** A node's layer; a stack of matrices counts as groups of one. */

@@ -60,6 +60,12 @@ export const quantizeStatic = definePass({
           'leave it off: a zero point in the middle wastes half of the codes behind a Relu, and kernels take any zero point at the same speed'
       })
       .describe('zero point of activations in the middle of the codes: refused, with the reason'),
+    bits: z
+      .union([z.literal(3), z.literal(4), z.literal(5), z.literal(6), z.literal(8)])
+      .default(8)
+      .describe(
+        'bits of a stored weight; below 8 the codes are of 2^bits − 1 values, and kernels still compute in int8'
+      ),
     perChannel: z.boolean().default(true).describe('a scale per output channel of a weight instead of one'),
     correctBias: z.boolean().default(true).describe('take back in the bias what rounded weights add to the mean')
   },
@@ -92,6 +98,8 @@ export interface StaticOptions {
   readonly exclude: readonly string[]
   readonly reduceRange: 'auto' | 'always' | 'never'
   readonly activations: 'auto' | CodeType
+  /** 8 by default. */
+  readonly bits?: 3 | 4 | 5 | 6 | 8
   readonly perChannel: boolean
   readonly correctBias: boolean
 }
@@ -205,6 +213,7 @@ function numberOptions(o: StaticOptions, ctx: Pick<Context, 'target'>): NumberOp
     levels: 256,
     activations: typeOf(o, ctx),
     perChannel: o.perChannel,
+    bits: o.bits ?? 8,
     correctBias: o.correctBias,
     narrow: narrow[o.reduceRange],
     takesOver: ctx.target.takesOver
@@ -255,6 +264,6 @@ function stackText(model: Model, id: string): string {
 }
 
 function tell(plan: StaticPlan, ctx: Context): void {
-  const narrowed = plan.weights.filter((w) => w.levels)
+  const narrowed = plan.weights.filter((w) => w.levels && w.bits === undefined)
   if (narrowed.length > 0) ctx.note(`7-bit weights where pair sums can saturate: ${listed(narrowed.map((w) => w.id))}`)
 }
