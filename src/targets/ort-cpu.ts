@@ -11,6 +11,7 @@ export const ortCpu: Target = {
   endings: ['.onnx', '.txt'],
   fused: [
     ...fusedRows,
+    { op: 'com.microsoft:RotaryEmbedding' },
     // With keys and values of the past it has two more outputs: 0.6 to 1.1 times as long.
     { op: 'com.microsoft:MultiHeadAttention', when: [['outputs', '==', 3]] },
     { op: 'com.microsoft:MultiHeadAttention', kept: 'its kernel takes 0.9 to 1.4 times as long without a past' },

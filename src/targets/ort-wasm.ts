@@ -12,6 +12,7 @@ export const ortWasm: Target = {
   fusesLike: ['onnxruntime-node'],
   fused: [
     ...fusedRows,
+    { op: 'com.microsoft:RotaryEmbedding', kept: 'its kernel takes 1.2 to 1.6 times as long' },
     { op: 'com.microsoft:MultiHeadAttention', kept: 'its kernel is no faster, and for few keys far slower' },
     { op: 'com.microsoft:SkipLayerNormalization', joined: true },
     { op: 'com.microsoft:SkipSimplifiedLayerNormalization' }

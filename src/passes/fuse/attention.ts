@@ -10,10 +10,10 @@ import { addDims, sameDim } from '../../base/dim.ts'
 import { attrInt, attrInts, float } from '../../ir/attrs.ts'
 import { opName } from '../../ir/graph.ts'
 import { tensor } from '../../ir/tensor.ts'
-import type { Dim, Node, ValueType } from '../../types.ts'
+import type { Dim, Node } from '../../types.ts'
 import { type Bound, numberOf, pattern } from './pattern.ts'
 import type { Site } from './rule.ts'
-import { spelling, type Written } from './spelling.ts'
+import { existing, shared, spelling, type Written } from './spelling.ts'
 
 /** A value times a number, or over one, or itself. */
 const scaled = (x: string, name: string): string =>
@@ -139,16 +139,13 @@ function biasOf(found: Bound, sizes: Sizes, site: Site): string {
   const dtype = site.value(found.values['q'])?.dtype ?? 'float32'
   const chosen = seen ?? hidden
   if (chosen === undefined) return wide(mask as string, found, sizes, site)
-  const number = (name: string, value: number): string => {
-    const id = `${chosen}_${name}`
-    return site.constant(id) ? id : site.draft.addConstant(tensor(dtype, [], [value]), id)
-  }
+  const number = (name: string, value: number): string => shared(tensor(dtype, [], [value]), `${chosen}_${name}`, site)
   const [zero, floor] = [number('zero', 0), number('low', dtype === 'float16' ? -65504 : lowest)]
   const inputs = seen === undefined ? [chosen, floor, zero] : [chosen, zero, floor]
   const shape = site.value(chosen)?.shape
-  const picked = made('Where', inputs, `${chosen}_bias`, { dtype, ...(shape ? { shape } : {}) }, site)
+  const picked = existing('Where', inputs, `${chosen}_bias`, { dtype, ...(shape ? { shape } : {}) }, site)
   if (mask === undefined) return wide(picked, found, sizes, site)
-  return wide(made('Add', [picked, mask], `${chosen}_sum`, { dtype }, site), found, sizes, site)
+  return wide(existing('Add', [picked, mask], `${chosen}_sum`, { dtype }, site), found, sizes, site)
 }
 
 /** The value with as many rows and columns as there are queries and keys; layers of the same sizes share it. */
@@ -167,12 +164,5 @@ function wide(id: string, found: Bound, { queries, keys }: Sizes, site: Site): s
   const target = site.draft.add('Concat', [ones, axis(q, 1), length], { name: `${id}_shape`, attrs: { axis: 0 } })
   const dtype = site.value(id)?.dtype ?? 'float32'
   const all = [shape?.[0] ?? '?', shape?.[1] ?? '?', queries, keys]
-  return made('Expand', [id, target], `${id}_wide`, { dtype, shape: all }, site)
-}
-
-/** A node of these inputs, the one that is there already or a new one. */
-function made(op: string, inputs: readonly string[], hint: string, type: Omit<ValueType, 'type'>, site: Site): string {
-  const known = site.consumers(inputs[0] as string).find((n) => opName(n) === op && n.inputs.join() === inputs.join())
-  if (known) return known.outputs[0] as string
-  return site.draft.add(op, inputs, { name: hint, type: { ...type, type: 'tensor' } })
+  return existing('Expand', [id, target], `${id}_wide`, { dtype, shape: all }, site)
 }

@@ -143,6 +143,16 @@ describe('fuse-transformer', () => {
     ])
   })
 
+  it('leaves a sum that ONNX Runtime does not join', async () => {
+    const unknown = block
+      .replace(
+        'p = MatMul',
+        'u = Compress(x, pick: bool[3]{1,1,1}, axis=1)\nv = Reshape(u, free: i64[3]{0,-1,8})\np = MatMul'
+      )
+      .replace('(x, W', '(v, W')
+    expect((await made(`${unknown}\noutput z`)).ops).toBe('Compress Reshape MatMul Add Add LayerNormalization')
+  })
+
   it('writes what is slower where asked for, with the bias and with the sum where that is read', async () => {
     expect((await made(`${block}\noutput z`, true)).ops).toBe('MatMul com.microsoft:SkipLayerNormalization')
     const both = await made(`${block}\nr = Relu(s)\noutput z, r`, true)

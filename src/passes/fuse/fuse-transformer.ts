@@ -1,24 +1,28 @@
 import { z } from 'zod'
 import { editGraph, mapGraphs, takenIds } from '../../ir/edit.ts'
+import { allGraphs, opName } from '../../ir/graph.ts'
 import { fusedRowFor } from '../../ir/rows.ts'
-import type { Model, Node, Target } from '../../types.ts'
-
+import type { Context, Model, Node, Runner, Target } from '../../types.ts'
 import { definePass } from '../pass.ts'
 import { withTypes } from '../typed.ts'
 import { attention } from './attention.ts'
 import { gelu, geluByTanh, quickGelu } from './gelus.ts'
 import { layerNorm, layerNormPlain, layerNormScaled, rootMeanSquare } from './norms.ts'
+import { rotary } from './rotary.ts'
 import { type Rule, rewrite, siteOf } from './rule.ts'
 import { biasGelu, fastGelu, skipLayerNorm, skipLayerNormApart, skipRmsNorm } from './skips.ts'
 import type { WritingRule } from './spelling.ts'
 
 /** In this order: a stage reads what those before it wrote, and a longer spelling comes before what is a part of it. */
 const stages: readonly (readonly WritingRule[])[] = [
-  [layerNorm, gelu, geluByTanh, attention],
+  [layerNorm, gelu, geluByTanh, rotary, attention],
   [layerNormScaled, rootMeanSquare, quickGelu],
   [layerNormPlain],
-  [biasGelu, fastGelu, skipLayerNorm, skipRmsNorm, skipLayerNormApart]
+  [biasGelu, fastGelu, skipLayerNorm, skipRmsNorm]
 ]
+
+/** What keeps the runtime from joining what it would, seen in its optimised graph. */
+const preventing: readonly WritingRule[] = [skipLayerNormApart]
 
 const options = {
   all: z
@@ -43,13 +47,42 @@ export const fuseTransformer = definePass({
       )
       return model
     }
-    return withTypes(model, (typed) => fused(typed, rulesFor(ctx.target, all), ctx.refuse))
+    return withTypes(model, async (typed) => {
+      const made = fused(typed, rulesFor(stages, ctx.target, all), ctx.refuse)
+      return all ? made : apart(made, ctx)
+    })
   }
 })
 
+/** Spells anew what the runtime joins though its kernel is slower. */
+async function apart(typed: Model, ctx: Context): Promise<Model> {
+  const rules = rulesFor([preventing], ctx.target, false)
+  const teller = [ctx.measured, ctx.engine].find((r) => r?.name === ctx.target.runtime && r.can.kernels)
+  // Most models have nothing of the kind, and need not be opened.
+  if (!teller || fused(typed, rules, () => {}) === typed) return typed
+  const joined = await joinedBy(teller, typed)
+  const only = preventing.map((rule): WritingRule => {
+    const isJoined = (root: Node | undefined): boolean => joined.get(root?.outputs[0] ?? '') === rule.makes
+    return { ...rule, match: (chain, site) => (isJoined(chain.at(-1)) ? rule.match(chain, site) : undefined) }
+  })
+  return fused(typed, rulesFor([only], ctx.target, false), ctx.refuse)
+}
+
+/** Operators of the runtime's optimised graph, by first output. */
+async function joinedBy(runner: Runner, model: Model): Promise<ReadonlyMap<string, string>> {
+  const session = await runner.open(model, { keepOptimized: true, optimization: 'extended' })
+  try {
+    const optimized = await session.optimized?.()
+    const nodes = optimized ? allGraphs(optimized).flatMap((g) => g.nodes) : []
+    return new Map(nodes.map((n) => [n.outputs[0] ?? '', opName(n)]))
+  } finally {
+    await session.close()
+  }
+}
+
 /** Would the pass write something? */
 export const canFuse = (typed: Model, target: Target): boolean =>
-  target.fused !== undefined && fused(typed, rulesFor(target, false), () => {}) !== typed
+  target.fused !== undefined && fused(typed, rulesFor([...stages, preventing], target, false), () => {}) !== typed
 
 function fused(typed: Model, rules: readonly (readonly Rule[])[], refuse: (node: Node, reason: string) => void): Model {
   const taken = takenIds(typed)
@@ -65,8 +98,11 @@ function fused(typed: Model, rules: readonly (readonly Rule[])[], refuse: (node:
 }
 
 /** The stages as a target's rows want them. */
-const rulesFor = (target: Target, all: boolean): readonly (readonly Rule[])[] =>
-  stages.map((stage) => stage.map((rule) => byRows(rule, target, all) as Rule))
+const rulesFor = (
+  from: readonly (readonly WritingRule[])[],
+  target: Target,
+  all: boolean
+): readonly (readonly Rule[])[] => from.map((stage) => stage.map((rule) => byRows(rule, target, all) as Rule))
 
 /** The rule where a row of the target asks for it. A row that says why not gives the reason. */
 function byRows(rule: WritingRule, target: Target, all: boolean): WritingRule {

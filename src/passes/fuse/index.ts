@@ -5,6 +5,7 @@ import { withTypes } from '../typed.ts'
 import { absorbNext, absorbPrevious } from './absorb.ts'
 import { clampClamp, clipIsRelu } from './clamp.ts'
 import { matMulAdd } from './gemm.ts'
+import { sharedHeads } from './groups.ts'
 import { reshapeReshape, sliceSlice, transposeTranspose } from './movement.ts'
 import { padWindow } from './pad.ts'
 import { type Rule, rewrite, siteOf } from './rule.ts'
@@ -14,6 +15,7 @@ const rules: readonly Rule[] = [
   absorbPrevious,
   matMulAdd,
   padWindow,
+  sharedHeads,
   transposeTranspose,
   reshapeReshape,
   sliceSlice,
@@ -23,7 +25,8 @@ const rules: readonly Rule[] = [
 
 /**
  * Joins neighbouring nodes into one that computes the same up to rounding: normalisation, scales and shifts into weights,
- * padding into windows, chains of data movement and of clamps into one.
+ * padding into windows, chains of data movement and of clamps into one;
+ * heads that share keys and values read them where they are.
  */
 export const fuse = definePass({
   name: 'fuse',

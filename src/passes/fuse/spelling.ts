@@ -1,7 +1,8 @@
 /** Rules that write one operator for a pattern of several: what the pattern means is said once, as a formula. */
 
 import { attrs as makeAttrs } from '../../ir/attrs.ts'
-import type { AttrInput, Node, Tensor } from '../../types.ts'
+import { opName } from '../../ir/graph.ts'
+import type { AttrInput, Node, Tensor, ValueType } from '../../types.ts'
 import { type Bound, type Pattern, readOutside } from './pattern.ts'
 import type { Rule, Site } from './rule.ts'
 
@@ -79,3 +80,21 @@ export const spelling = ({ name, makes, prevents, pattern, write }: Spelling): W
     site.draft.sweep()
   }
 })
+
+/** The first output of a node of these inputs: one that is there already, or a new one. */
+export function existing(
+  op: string,
+  inputs: readonly string[],
+  hint: string,
+  type: Omit<ValueType, 'type'>,
+  site: Site,
+  attrs: Readonly<Record<string, AttrInput>> = {}
+): string {
+  const known = site.consumers(inputs[0] as string).find((n) => opName(n) === op && n.inputs.join() === inputs.join())
+  if (known) return known.outputs[0] as string
+  return site.draft.add(op, inputs, { name: hint, attrs, type: { ...type, type: 'tensor' } })
+}
+
+/** A constant under this name, which layers share. */
+export const shared = (data: Tensor, id: string, site: Site): string =>
+  site.constant(id) ? id : site.draft.addConstant(data, id)

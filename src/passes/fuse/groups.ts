@@ -1,0 +1,67 @@
+/**
+ * Heads of queries that share keys and values (grouped-query attention, Ainslie et al. 2023): exporters repeat the keys and
+ * values for every head. Instead the queries of a group become rows of one product, and nothing is copied:
+ *
+ *   [B, H, S, d] · repeat([B, K, d, T]) = reshape([B, K, H/K·S, d] · [B, K, d, T])
+ */
+import { attrInts } from '../../ir/attrs.ts'
+import { ints, tensor } from '../../ir/tensor.ts'
+import type { Dim, Node } from '../../types.ts'
+import { type Bound, pattern, readOutside } from './pattern.ts'
+import { defineRule, type Site } from './rule.ts'
+
+const repeated = 'repeat=Reshape(Expand|Tile(apart=Unsqueeze(shared, _), _), _)'
+
+const found = pattern(`MatMul(rows, {turned=Transpose(${repeated}); ${repeated}})`)
+
+interface Found {
+  readonly bound: Bound
+  readonly root: Node
+  /** Heads of the rows, and of what they share. */
+  readonly heads: number
+  readonly groups: number
+  readonly why: string | undefined
+}
+
+/** Products of many heads with keys or values that groups of them share. */
+export const sharedHeads = defineRule<Found>({
+  name: 'shared-heads',
+  chain: [found.roots],
+  match: ([root], site) => {
+    const bound = root && found.find(root, site)
+    if (!root || !bound) return undefined
+    const of = (id: string | undefined): readonly Dim[] | undefined => site.value(id)?.shape
+    const [rows, one, all] = [
+      of(bound.values['rows']),
+      of(bound.values['shared']),
+      of(bound.named['repeat']?.outputs[0])
+    ]
+    const [heads, groups] = [rows?.[1], one?.[1]]
+    if (rows?.length !== 4 || one?.length !== 4 || all?.length !== 4 || all[1] !== heads) return undefined
+    const axes = site.constant(bound.named['apart']?.inputs[1])
+    const turn = bound.named['turned']
+    if (!axes || ints(axes).join() !== '2' || (turn && attrInts(turn, 'perm')?.join() !== '0,1,3,2')) return undefined
+    if (typeof heads !== 'number' || typeof groups !== 'number' || heads % groups !== 0) return undefined
+    return { bound, root, heads, groups, why: readOutside(bound, [root], site) }
+  },
+  check: ({ why }) => why,
+  build: ({ bound, root, heads, groups }, site) => {
+    const { rows = '', shared = '' } = bound.values
+    const out = root.outputs[0] ?? ''
+    for (const node of bound.nodes) if (node !== root) site.draft.remove(node)
+    const grouped = reshaped(rows, groups, `${out}_grouped`, site)
+    const other = bound.named['turned']
+      ? site.draft.add('Transpose', [shared], { name: `${out}_turned`, attrs: { perm: [0, 1, 3, 2] } })
+      : shared
+    const product = site.draft.add('MatMul', [grouped, other], { name: root.name })
+    const shape = site.draft.addConstant(tensor('int64', [4], [0, heads, -1, 0]), `${out}_heads`)
+    const { domain: _, ...base } = root
+    site.draft.replace(root, { ...base, op: 'Reshape', name: `${out}_apart`, inputs: [product, shape], attrs: {} })
+    site.draft.sweep()
+  }
+})
+
+function reshaped(id: string, groups: number, hint: string, site: Site): string {
+  const shape = site.draft.addConstant(tensor('int64', [4], [0, groups, -1, 0]), `${hint}_shape`)
+  return site.draft.add('Reshape', [id, shape], { name: hint })
+}
