@@ -81,7 +81,7 @@ export async function applyRecipe(
     if (!isRounded(now)) reference = now
     before = after
   }
-  const left = todo.some(({ pass }) => pass.narrows) ? withLeft(now, distinct(refusals)) : distinct(refusals)
+  const left = todo.some(({ pass }) => pass.narrows) ? withLeft(now, distinct(refusals), model) : distinct(refusals)
   return { model: now, steps, refusals: left, notes: [...new Set(notes)], recipe: replayed }
 }
 

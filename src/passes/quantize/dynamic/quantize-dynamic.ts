@@ -4,6 +4,7 @@ import { definePass } from '../../pass.ts'
 import { withTypes } from '../../typed.ts'
 import { noteWholeTables } from '../common/advice.ts'
 import { noteUnmatched } from '../common/select.ts'
+import { noteTwice } from '../common/twice.ts'
 import { applyDynamic } from './apply.ts'
 import { planDynamic } from './plan.ts'
 import { encodeWeights, meanShifts } from './weights.ts'
@@ -54,6 +55,12 @@ export const quantizeDynamic = definePass({
         ctx.note('quantize-dynamic: no calibration data, so biases were not corrected')
       const shifts =
         options.correctBias && calibration ? await meanShifts(model, plan, weights, calibration, ctx) : new Map()
-      return applyDynamic(model, plan, weights, shifts)
+      const made = applyDynamic(model, plan, weights, shifts)
+      noteTwice(
+        made,
+        plan.weights.map((w) => w.id),
+        ctx
+      )
+      return made
     })
 })

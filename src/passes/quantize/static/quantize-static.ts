@@ -22,6 +22,7 @@ import { raiseFirst } from '../cast/raise.ts'
 import { inputsText, needBins, noteFewSamples } from '../common/advice.ts'
 import { channelsOf, needScalesPerChannel, peaksOf } from '../common/codes.ts'
 import { matcher, noteUnmatched } from '../common/select.ts'
+import { noteTwice } from '../common/twice.ts'
 import { applyStatic } from './apply.ts'
 import type { IntegerNode } from './groups.ts'
 import { type Layout, layout, stacksLeft } from './layout.ts'
@@ -147,6 +148,11 @@ export async function planStatic(
     for (const { node, id } of stacksLeft(model, made)) ctx.refuse(node, stackText(model, id))
     ctx.note(kernels)
     tell(plan, ctx)
+    noteTwice(
+      quantized,
+      plan.weights.map((w) => w.id),
+      ctx
+    )
     return { plan, model: quantized }
   }
   return undefined
