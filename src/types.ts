@@ -81,7 +81,7 @@ export interface Value extends ValueType {
   readonly data?: Tensor
   readonly form?: Form
   /** The zeros of this constant are meant: passes keep them. */
-  readonly sparse?: 'any' | '2:4' | '1x4' | '1x16' | '4x4'
+  readonly sparse?: 'any' | '2:4' | '4:8' | '1x4' | '4x1' | '1x16' | '4x4'
   /** Kept of inputs and outputs of graphs. */
   readonly remarks?: Remarks
 }

@@ -5,6 +5,7 @@ import { fuseTransformer } from './fuse/fuse-transformer.ts'
 import { fuse } from './fuse/index.ts'
 import type { AnyPass } from './pass.ts'
 import { pruneChannels } from './prune/prune-channels.ts'
+import { pruneWeights } from './prune/prune-weights.ts'
 import { correctBias } from './quantize/bias/correct-bias.ts'
 import { castFloat } from './quantize/cast/cast-float.ts'
 import { quantizeDynamic } from './quantize/dynamic/quantize-dynamic.ts'
@@ -28,6 +29,7 @@ export const passes: readonly AnyPass[] = [
   fuse,
   train,
   pruneChannels,
+  pruneWeights,
   distill,
   finetune,
   equalize,

@@ -46,6 +46,12 @@ const variants: Readonly<Record<string, readonly Variant[]>> = {
     [{ ratio: 0.5, align: 2, criterion: 'activation' }, 'any'],
     [{ parameters: 0.6, align: 1, criterion: 'fpgm', repair: 'statistics' }, 'any']
   ],
+  'prune-weights': [
+    [{ ratio: 0.5, minElements: 1 }, 'any'],
+    [{ threshold: 0.1, pattern: '1x4', minElements: 1 }, 'any'],
+    [{ ratio: 0.5, pattern: '2:4', criterion: 'wanda', scope: 'layer', minElements: 1 }, 'any'],
+    [{ ratio: 0.7, criterion: 'sparsegpt', minElements: 1 }, 'any']
+  ],
   'quantize-static': [
     [{}, 'int8'],
     [{ calibrator: 'minmax' }, 'int8'],
@@ -111,6 +117,9 @@ const variants: Readonly<Record<string, readonly Variant[]>> = {
 const slow = new Set(['train', 'distill', 'finetune', 'train-quantized', 'mix-precision'])
 const targets = ['ort-cpu', 'ort-cpu', 'ort-cpu', 'ort-cpu', 'ort-cpu-avx2', 'ort-wasm']
 
+/** Passes that draw by themselves, so that those before them draw what they drew without them. */
+const apart = new Set(['prune-channels', 'prune-weights'])
+
 const pick = <T>(random: Rng, all: readonly T[]): T => all[random.below(all.length)] as T
 const worse = (a: Kind, b: Kind): Kind => (kinds.indexOf(a) > kinds.indexOf(b) ? a : b)
 
@@ -132,17 +141,22 @@ export function trialsFor(seed: number, known: readonly string[]): Trial[] {
     return known.includes(name) && name !== 'ort-cpu' ? { target: name } : {}
   }
   for (const { name } of passes) {
+    if (apart.has(name)) continue
     if (slow.has(name) && random.below(3) > 0) continue
     const [made, kind] = step(random, (n) => n === name)
     trials.push({ recipe: [made], kind, ...target() })
   }
   for (let i = 0; i < 2; i++) trials.push({ recipe: [], write: { opset: 13 + random.below(13) }, kind: 'lossless' })
-  const quick = (name: string): boolean => !slow.has(name)
+  const quick = (name: string): boolean => !slow.has(name) && !apart.has(name)
   for (let i = 0; i < 8; i++) {
     const [first, a] = step(random, quick)
     const [second, b] = step(random, i === 0 ? (name) => slow.has(name) : quick)
     const write = random.below(5) === 0 ? { write: { opset: 13 + random.below(13) } } : {}
     trials.push({ recipe: [first, second], kind: worse(a, b), ...write, ...target() })
+  }
+  for (const name of apart) {
+    const [made, kind] = step(random.fork(name), (n) => n === name)
+    trials.push({ recipe: [made], kind })
   }
   return trials
 }

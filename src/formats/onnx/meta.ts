@@ -56,7 +56,7 @@ const base64 = (bytes: Uint8Array): string => btoa(Array.from(bytes, (b) => Stri
 const marks = {
   'pare.sparse': {
     of: (v: Value): string | undefined => v.sparse,
-    allowed: ['any', '2:4', '1x4', '1x16', '4x4'],
+    allowed: ['any', '2:4', '4:8', '1x4', '4x1', '1x16', '4x4'],
     set: (v: Value, mark: string): Value => ({ ...v, sparse: mark as NonNullable<Value['sparse']> })
   },
   'pare.form': {

@@ -8,7 +8,7 @@ import { type Task, taskOf } from './task.ts'
 /** Throws `E_USAGE` for a model whose weights are codes already. */
 export function refuseRounded(model: Model, pass: string): void {
   if (!isRounded(model)) return
-  throw new PareError('E_USAGE', `${pass} trains float weights, and those of this model are rounded to codes`, {
+  throw new PareError('E_USAGE', `${pass} changes float weights, and those of this model are rounded to codes`, {
     where: pass,
     hint: `start from the float model: train first, quantize then, or use train-quantized`
   })

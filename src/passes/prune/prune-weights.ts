@@ -1,0 +1,317 @@
+/**
+ * Single weights, or blocks of them, become zero and stay so. What tells the least important, by weight w of output o and
+ * input j of a layer (a convolution's kernel belongs to its inputs):
+ * - magnitude: |w|.
+ * - wanda: |w|·√E[x_j²] on samples (Sun et al., 2024); with scope layer compared in each row of outputs, otherwise after
+ *   dividing by the layer's root of the sum of squares.
+ * - sparsegpt: w²/[H⁻¹]_jj with H = E[xxᵀ]; the weights that stay then make up for the others, column by column
+ *   (Frantar and Alistarh, 2023, here with the pattern chosen before, by the weights as they were).
+ * - taylor: E[(w·∂L/∂w)²] over batches (Molchanov et al., 2019).
+ */
+import { z } from 'zod'
+import { PareError } from '../../base/errors.ts'
+import { edit } from '../../ir/edit.ts'
+import { tensor, toFloats } from '../../ir/tensor.ts'
+import { type Gram, grams, type LayerInput, layerInput } from '../../observe/gram.ts'
+import { heldSamples } from '../../observe/held.ts'
+import { opFor } from '../../ops/index.ts'
+import { inferShapes } from '../../ops/infer.ts'
+import type { Context, Model, Tensor } from '../../types.ts'
+import { definePass } from '../pass.ts'
+import { matcher } from '../quantize/common/select.ts'
+import { gptq, gptqDefaults, inverseRoot } from '../quantize/weights/gptq.ts'
+import { refuseRounded } from '../train/loss.ts'
+import { eachGradient } from './gradients.ts'
+import { fewOfMany, lowest, type PatternName, patternOf, patterns, smaller, unitsOf } from './masks.ts'
+
+const pass = 'prune-weights'
+
+const options = {
+  ratio: z
+    .number()
+    .gt(0)
+    .lt(1)
+    .optional()
+    .describe('Share of the weights that become zero; 2:4 and 4:8 are half by themselves'),
+  threshold: z
+    .number()
+    .gt(0)
+    .optional()
+    .describe('Instead: weights of a smaller magnitude, or blocks of a smaller root mean square'),
+  pattern: z
+    .enum(patterns)
+    .default('any')
+    .describe('any: single weights; N:M: N of M neighbours along the inputs stay; RxC: blocks of outputs × inputs'),
+  criterion: z
+    .enum(['magnitude', 'wanda', 'sparsegpt', 'taylor'])
+    .default('magnitude')
+    .describe('What tells the least important weights; all but magnitude look at samples, taylor at a loss'),
+  scope: z
+    .enum(['global', 'layer'])
+    .default('global')
+    .describe('global: the lowest of all layers; layer: the same share of each'),
+  samples: z.int().min(1).default(256).describe('Samples that are looked at, at most'),
+  form: z
+    .enum(['auto', 'plain'])
+    .default('auto')
+    .describe('How the file holds pruned weights; auto: the smallest of gap, bitmap, blocks, palette and plain'),
+  include: z.array(z.string()).default([]).describe('Only these nodes: operator types or name patterns with *'),
+  exclude: z.array(z.string()).default([]).describe('Not these nodes: operator types or name patterns with *'),
+  minElements: z.int().min(1).default(128).describe('Smaller weights stay as they are')
+} as const
+
+type Options = z.output<z.ZodObject<typeof options>>
+
+/** Makes weights zero. */
+export const pruneWeights = definePass({
+  name: pass,
+  summary: 'Makes the weights that matter least zero, single ones or in blocks, and stores them in fewer bytes',
+  uses: ['calibration', 'train'],
+  after: ['simplify', 'fuse'],
+  lossy: true,
+  options,
+  run: async (model, o, ctx) => {
+    refuseRounded(model, pass)
+    checkAsked(o)
+    const typed = inferShapes(model)
+    const layers = layersOf(typed, o, ctx)
+    if (layers.length === 0) return model
+    const made =
+      o.criterion === 'sparsegpt' ? await compensated(typed, layers, o, ctx) : await masked(typed, layers, o, ctx)
+    tell(layers, made, o, ctx)
+    return edit(model, (d) => {
+      for (const [id, data] of made) {
+        const v = d.value(id)
+        const form = v?.form ?? (o.form === 'auto' ? 'auto' : undefined)
+        if (v) d.set({ ...v, data, sparse: o.pattern, ...(form === undefined ? {} : { form }) })
+      }
+    })
+  }
+})
+
+function checkAsked({ ratio, threshold, pattern, criterion }: Options): void {
+  const bad = (message: string, hint: string): PareError => new PareError('E_OPTION', message, { where: pass, hint })
+  if (pattern.includes(':')) {
+    if (ratio === undefined || ratio === 0.5) if (threshold === undefined) return
+    throw bad(
+      `${pattern} leaves half of the weights, whatever the ratio or threshold`,
+      'leave both away, or take --pattern any'
+    )
+  }
+  if ((ratio === undefined) === (threshold === undefined))
+    throw bad(`${pass} needs a ratio or a threshold`, 'such as --ratio 0.8, or --threshold 0.1')
+  if (threshold !== undefined && criterion !== 'magnitude')
+    throw bad(`a threshold is of magnitudes, not of ${criterion}`, 'give a ratio instead, or --criterion magnitude')
+}
+
+/** Linear layers with a float32 weight that is not small, each weight once; what is left out is told. */
+function layersOf(typed: Model, o: Options, ctx: Context): LayerInput[] {
+  const isIncluded = o.include.length > 0 ? matcher(o.include) : () => true
+  const isExcluded = matcher(o.exclude)
+  const seen = new Set<string>()
+  return typed.graph.nodes.flatMap((node) => {
+    if (!opFor(node)?.weights || isExcluded(node) || !isIncluded(node)) return []
+    const layer = layerInput(typed, node)
+    const why =
+      typeof layer === 'string' ? layer : layer.dtype === 'float32' ? undefined : `its weight is ${layer.dtype}`
+    if (typeof layer === 'string' || why !== undefined) {
+      ctx.refuse(node, `its weights stay: ${why}`)
+      return []
+    }
+    if (seen.has(layer.weight)) return []
+    seen.add(layer.weight)
+    if (layer.outputs * layer.k >= o.minElements) return [layer]
+    ctx.refuse(node, `its ${layer.outputs * layer.k} weights stay: fewer than ${o.minElements}`)
+    return []
+  })
+}
+
+// ---------------------------------------------------------------- as matrices
+
+/** A weight [outputs of all groups × K]. */
+function rowsOf({ outputs, k, outStride, inStride }: LayerInput, t: Tensor): Float64Array {
+  const values = toFloats(t)
+  const out = new Float64Array(outputs * k)
+  for (let o = 0; o < outputs; o++)
+    for (let i = 0; i < k; i++) out[o * k + i] = values[o * outStride + i * inStride] as number
+  return out
+}
+
+function fromRows({ outputs, k, outStride, inStride }: LayerInput, t: Tensor, rows: Float64Array): Tensor {
+  const values = new Float32Array(toFloats(t).length)
+  for (let o = 0; o < outputs; o++)
+    for (let i = 0; i < k; i++) values[o * outStride + i * inStride] = rows[o * k + i] as number
+  return tensor('float32', t.shape, values)
+}
+
+const weightOf = (typed: Model, { weight }: LayerInput): Tensor => typed.graph.values.get(weight)?.data as Tensor
+
+const matrixOf = ({ outputs, k }: LayerInput): { rows: number; columns: number } => ({ rows: outputs, columns: k })
+
+// ---------------------------------------------------------------- masks
+
+async function masked(
+  typed: Model,
+  layers: readonly LayerInput[],
+  o: Options,
+  ctx: Context
+): Promise<Map<string, Tensor>> {
+  const weights = layers.map((l) => rowsOf(l, weightOf(typed, l)))
+  const scores = await scoresOf(typed, layers, weights, o, ctx)
+  const gone = goneOf(layers, weights, scores, o)
+  return new Map(
+    layers.map((l, i) => {
+      const left = (weights[i] as Float64Array).map((w, at) => (gone[i]?.[at] ? 0 : w))
+      return [l.weight, fromRows(l, weightOf(typed, l), left)]
+    })
+  )
+}
+
+/** Which weights go, by the scores of each layer. */
+function goneOf(
+  layers: readonly LayerInput[],
+  weights: readonly Float64Array[],
+  scores: readonly Float64Array[],
+  o: Options
+): readonly Uint8Array[] {
+  const pattern = patternOf(o.pattern as PatternName)
+  if (pattern.kind === 'n:m')
+    return layers.map((l, i) => fewOfMany(scores[i] as Float64Array, matrixOf(l), pattern.keep, pattern.of))
+  const parts = layers.map((l, i) => ({ scores: scores[i] as Float64Array, units: unitsOf(matrixOf(l), pattern) }))
+  if (o.threshold !== undefined)
+    return parts.map(({ units }, i) => smaller(weights[i] as Float64Array, units, o.threshold as number))
+  const ratio = o.ratio as number
+  if (o.scope === 'global') return lowest(parts, ratio)
+  if (o.criterion !== 'wanda' || pattern.kind !== 'any')
+    return parts.map((part) => lowest([part], ratio)[0] as Uint8Array)
+  return layers.map((l, i) => byRow(scores[i] as Float64Array, l, ratio))
+}
+
+function byRow(scores: Float64Array, { outputs, k }: LayerInput, ratio: number): Uint8Array {
+  const gone = new Uint8Array(scores.length)
+  const units = unitsOf({ rows: 1, columns: k }, { kind: 'any' })
+  for (let r = 0; r < outputs; r++)
+    gone.set(lowest([{ scores: scores.subarray(r * k, (r + 1) * k), units }], ratio)[0] as Uint8Array, r * k)
+  return gone
+}
+
+async function scoresOf(
+  typed: Model,
+  layers: readonly LayerInput[],
+  weights: readonly Float64Array[],
+  o: Options,
+  ctx: Context
+): Promise<readonly Float64Array[]> {
+  if (o.criterion === 'magnitude') return weights.map((w) => w.map(Math.abs))
+  if (o.criterion === 'taylor') return taylor(typed, layers, weights, o, ctx)
+  const out = new Map<LayerInput, Float64Array>()
+  for await (const [layer, gram] of grams(typed, layers, await samplesFor(o, ctx), ctx)) {
+    const w = weights[layers.indexOf(layer)] as Float64Array
+    const perGroup = layer.outputs / layer.groups
+    const powers = w.map((x, at) => {
+      const [row, column] = [Math.floor(at / layer.k), at % layer.k]
+      return x * x * power(gram, Math.floor(row / perGroup), column)
+    })
+    const total = powers.reduce((a, b) => a + b, 0)
+    out.set(
+      layer,
+      powers.map((p) => Math.sqrt(total > 0 ? p / total : 0))
+    )
+  }
+  return layers.map((l) => out.get(l) as Float64Array)
+}
+
+const power = ({ h, k }: Gram, group: number, column: number): number =>
+  Math.max(0, h[group * k * k + column * k + column] as number)
+
+async function samplesFor(o: Options, ctx: Context): ReturnType<typeof heldSamples> {
+  const data = ctx.data.calibration ?? ctx.data.train
+  if (data) return heldSamples(data, o.samples)
+  throw new PareError('E_DATA', `${o.criterion} needs samples`, {
+    where: `${pass}, criterion`,
+    hint: 'give --data, or take --criterion magnitude'
+  })
+}
+
+async function taylor(
+  typed: Model,
+  layers: readonly LayerInput[],
+  weights: readonly Float64Array[],
+  { samples }: Options,
+  ctx: Context
+): Promise<readonly Float64Array[]> {
+  const out = layers.map((_, i) => new Float64Array((weights[i] as Float64Array).length))
+  await eachGradient(typed, new Set(layers.map((l) => l.weight)), { samples, pass }, ctx, (gradients) => {
+    for (const [i, l] of layers.entries()) {
+      const found = gradients.get(l.weight)
+      if (!found) continue
+      const [g, w, sums] = [rowsOf(l, found), weights[i] as Float64Array, out[i] as Float64Array]
+      for (let at = 0; at < g.length; at++)
+        sums[at] = (sums[at] as number) + ((w[at] as number) * (g[at] as number)) ** 2
+    }
+  })
+  return out
+}
+
+// ---------------------------------------------------------------- with what stays making up for it
+
+async function compensated(
+  typed: Model,
+  layers: readonly LayerInput[],
+  o: Options,
+  ctx: Context
+): Promise<Map<string, Tensor>> {
+  const weights = layers.map((l) => rowsOf(l, weightOf(typed, l)))
+  const data = await samplesFor(o, ctx)
+  const scores: Float64Array[] = []
+  for await (const [layer, gram] of grams(typed, layers, data, ctx)) {
+    const i = layers.indexOf(layer)
+    scores[i] = obsScores(layer, weights[i] as Float64Array, gram)
+  }
+  const gone = goneOf(layers, weights, scores, o)
+  const out = new Map<string, Tensor>()
+  for await (const [layer, gram] of grams(typed, layers, data, ctx)) {
+    const i = layers.indexOf(layer)
+    const [w, mask] = [Float64Array.from(weights[i] as Float64Array), gone[i] as Uint8Array]
+    const size = (layer.outputs / layer.groups) * layer.k
+    for (let g = 0; g < layer.groups; g++) {
+      const part = w.subarray(g * size, (g + 1) * size)
+      gptq(part, layer.k, hOf(gram, g), (r, c, v) => (mask[g * size + r * layer.k + c] ? 0 : v), gptqDefaults)
+    }
+    out.set(layer.weight, fromRows(layer, weightOf(typed, layer), w))
+  }
+  return out
+}
+
+const hOf = ({ h, k }: Gram, group: number): Float64Array => h.subarray(group * k * k, (group + 1) * k * k)
+
+/** w²/[H⁻¹]_jj, as a share of the layer’s sum. */
+function obsScores({ k, groups, outputs }: LayerInput, w: Float64Array, gram: Gram): Float64Array {
+  const out = new Float64Array(w.length)
+  const perGroup = outputs / groups
+  const order = Int32Array.from({ length: k }, (_, i) => i)
+  for (let g = 0; g < groups; g++) {
+    const u = inverseRoot(hOf(gram, g), k, order, gptqDefaults.damp)
+    const inverse = new Float64Array(k)
+    for (let i = 0; i < k; i++)
+      for (let j = i; j < k; j++) inverse[j] = (inverse[j] as number) + (u[i * k + j] as number) ** 2
+    for (let at = g * perGroup * k; at < (g + 1) * perGroup * k; at++)
+      out[at] = (w[at] as number) ** 2 / (inverse[at % k] as number)
+  }
+  const total = out.reduce((a, b) => a + b, 0)
+  return total > 0 ? out.map((s) => s / total) : out
+}
+
+// ---------------------------------------------------------------- what is said
+
+function tell(layers: readonly LayerInput[], made: ReadonlyMap<string, Tensor>, o: Options, ctx: Context): void {
+  const told = layers.map((l) => {
+    const values = toFloats(made.get(l.weight) as Tensor)
+    return { node: l.node.name, weights: values.length, zeros: values.reduce((n, x) => n + Number(x === 0), 0) }
+  })
+  const [weights, zeros] = [told.reduce((n, l) => n + l.weights, 0), told.reduce((n, l) => n + l.zeros, 0)]
+  ctx.plan({ criterion: o.criterion, pattern: o.pattern, weights, zeros, layers: told })
+  ctx.note(
+    `${pass}: ${((100 * zeros) / weights).toFixed(1)} % of ${weights} weights in ${layers.length} layers are zero`
+  )
+}
