@@ -63,6 +63,40 @@ describe('measurer', () => {
     expect(off.drop.value).toBe(0)
     expect(off.latency).toBeUndefined()
   })
+  it('runs the whole model where a value at the border does not hold the samples in front', async () => {
+    const folded = model`
+      input x: f32[N,3,8]
+      f = Reshape(x, s: i64[2]{-1,8})
+      a = Gemm(f, A: f32[8,8])
+      g = Reshape(a, t: i64[3]{-1,3,8})
+      m = ReduceMean(g, axes: i64[1]{0}, keepdims=0)
+      h = MatMul(m, B: f32[8,8])
+      c = Add(g, h)
+      output c`
+    const x = tensor(
+      'float32',
+      [12, 3, 8],
+      Float32Array.from({ length: 288 }, (_, i) => Math.sin(i))
+    )
+    const look = measure([arrayDataset({ inputs: { x } })])
+    for (const id of ['A', 'B']) {
+      const made = edit(folded, (d) => {
+        const v = d.value(id)
+        if (v?.data)
+          d.set({
+            ...v,
+            data: tensor(
+              'float32',
+              [8, 8],
+              toFloats(v.data).map((w) => 1.5 * w)
+            )
+          })
+      })
+      const whole = await look(made, { beside: folded })
+      expect(whole.error).toBeGreaterThan(1e-4)
+      expect(await look(made, { beside: folded, changed: [id] })).toEqual(whole)
+    }
+  })
   it('reads the samples once for each model beside', async () => {
     const [first, second] = [data(10, 1), data(10, 2)]
     const look = measure([first, second])

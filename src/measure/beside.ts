@@ -2,7 +2,7 @@
  * `Context.measure`: compares a model with the one it came from, on the samples that choices are made by. These samples are
  * read once, and the original runs on them once, where both fit into memory.
  */
-import { evaluateDim } from '../base/dim.ts'
+import { evaluateDim, unknownDim } from '../base/dim.ts'
 import { PareError, stopIfAborted } from '../base/errors.ts'
 import type { Rng } from '../base/random.ts'
 import { metricFor } from '../data/metrics.ts'
@@ -14,6 +14,8 @@ import type {
   Batch,
   Context,
   Dataset,
+  Dim,
+  Graph,
   MeasureOptions,
   Metric,
   Model,
@@ -127,7 +129,16 @@ const open = (o: BesideOptions, model: Model, plansMemory: boolean): Promise<Ses
 /** The cut-out that tells all; `undefined` where the whole model has to run. */
 function suffixIn(model: Model, { beside, changed, seconds, kernels }: MeasureOptions): Suffix | undefined {
   if (!changed || seconds !== undefined || kernels || prescribed(fedOf(beside)) !== undefined) return undefined
-  return suffixOf(model, changed, inferShapes(beside).graph)
+  const { graph } = inferShapes(beside)
+  const suffix = suffixOf(model, changed, graph)
+  return suffix && [...suffix.border, ...graph.outputs].every(isBySample(graph)) ? suffix : undefined
+}
+
+/** Does a value hold the samples along its first axis, as the inputs do? What does not is handed on in another shape. */
+function isBySample(graph: Graph): (id: string) => boolean {
+  const first = (id: string): Dim | undefined => graph.values.get(id)?.shape?.[0]
+  const symbol = graph.inputs.map(first).find((d) => typeof d === 'string' && d !== unknownDim)
+  return (id) => symbol !== undefined && first(id) === symbol
 }
 
 /** Batches with the outputs of `beside`, kept for the next time where they fit. */
