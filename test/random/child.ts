@@ -4,6 +4,7 @@
  *
  *   node child.mjs graphs SEED FROM COUNT        graphs FROM … FROM + COUNT − 1 of a seed
  *   node child.mjs one                           one text, spelling and trial, from standard input
+ *   node child.mjs shrink                        the same with the fault: smaller texts that have it
  */
 import { writeSync } from 'node:fs'
 import fc from 'fast-check'
@@ -13,6 +14,7 @@ import { targets } from '../../src/targets/index.ts'
 import { grow, type Plan, plans } from './grow.ts'
 import { type Outcome, outcomeOf } from './judge.ts'
 import { type Trial, trialsFor } from './recipes.ts'
+import { shrunk } from './shrink.ts'
 import { type Spelling, type Subject, subjectOf } from './subject.ts'
 
 const say = (line: unknown): void => void writeSync(1, `${JSON.stringify(line)}\n`)
@@ -73,18 +75,50 @@ async function safely(s: Subject, trial: Trial): Promise<Outcome> {
   }
 }
 
-async function one(): Promise<void> {
+interface Asked {
+  readonly text: string
+  readonly spelling: Spelling
+  readonly trial: Trial
+  readonly why?: string
+}
+
+async function asked(): Promise<Asked> {
   const chunks: Buffer[] = []
   for await (const chunk of process.stdin) chunks.push(chunk as Buffer)
-  const { text, spelling, trial } = JSON.parse(Buffer.concat(chunks).toString('utf8')) as {
-    text: string
-    spelling: Spelling
-    trial: Trial
-  }
+  return JSON.parse(Buffer.concat(chunks).toString('utf8')) as Asked
+}
+
+async function whyOf({ spelling, trial }: Asked, text: string): Promise<string | undefined> {
   const s = await subjectOf(text, spelling)
-  say('unfit' in s ? s : await safely(s, trial))
+  const told = 'unfit' in s ? undefined : await safely(s, trial)
+  return told?.is === 'bad' ? told.why : undefined
+}
+
+async function one(): Promise<void> {
+  const a = await asked()
+  const why = await whyOf(a, a.text)
+  say(why === undefined ? { is: 'good' } : { is: 'bad', why })
+}
+
+/** Says each smaller graph that fails in the same way. */
+async function shrink(): Promise<void> {
+  const a = await asked()
+  const begins = (why: string): string =>
+    why
+      .split(' ')
+      .slice(0, 4)
+      .join(' ')
+      .replaceAll(/[\w~]*\d[\w~]*/g, '#')
+  const wanted = begins(a.why ?? '')
+  await shrunk(a.text, async (text) => {
+    const why = await whyOf(a, text)
+    const is = why !== undefined && begins(why) === wanted
+    if (is) say({ smaller: text })
+    return is
+  })
 }
 
 const [mode, ...numbers] = process.argv.slice(2)
 if (mode === 'one') await one()
+else if (mode === 'shrink') await shrink()
 else await graphs(...(numbers.map(Number) as [number, number, number]))

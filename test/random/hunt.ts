@@ -155,7 +155,7 @@ async function batchOf(child: string, o: HuntOptions, found: Found): Promise<rea
   else if (open?.begins) {
     found.runs++
     found.counts.bad++
-    faults.push(faultOf(open, `takes the process down: ${status} ${said}`))
+    faults.push(faultOf(open, `${crash}: ${status} ${said}`))
   }
   return faults
 }
@@ -192,17 +192,32 @@ const faultOf = (line: Line, why: string): Fault => ({
 
 // ---------------------------------------------------------------- smaller
 
+/** A fault with its graph made small: in one process, unless the graph takes the process down. */
 export async function smaller(child: string, fault: Fault): Promise<Fault> {
-  const sort = sortOf(fault)
-  const again = (text: string): string | undefined => whyOf(child, { ...fault, text })
-  const why = again(fault.text)
-  if (why === undefined || sortOf({ ...fault, why }) !== sort) return fault
-  const beginning = why.split(' ').slice(0, 3).join(' ').replaceAll(/\d/g, '#')
-  const text = await shrunk(fault.text, async (t) => {
-    const now = again(t)
-    return now?.replaceAll(/\d/g, '#').startsWith(beginning) ?? false
+  const isCrash = fault.why.startsWith(crash)
+  const text = isCrash
+    ? await shrunk(fault.text, async (t) => whyOf(child, { ...fault, text: t })?.startsWith(crash) ?? false)
+    : lastText(child, fault)
+  return { ...fault, text, why: whyOf(child, { ...fault, text }) ?? fault.why }
+}
+
+const crash = 'takes the process down'
+
+/** The last text that a process which shrinks has said. */
+function lastText(child: string, { text, spelling, trial, why }: Fault): string {
+  const { stdout } = spawnSync(process.execPath, [child, 'shrink'], {
+    input: JSON.stringify({ text, spelling, trial, why }),
+    encoding: 'utf8',
+    timeout: patienceMs
   })
-  return { ...fault, text, why: again(text) ?? fault.why }
+  const lines = (stdout ?? '').split('\n').flatMap((line) => {
+    try {
+      return [JSON.parse(line) as { readonly smaller?: string }]
+    } catch {
+      return [] // cut off
+    }
+  })
+  return lines.findLast((l) => l.smaller !== undefined)?.smaller ?? text
 }
 
 /** Why a graph fails; `undefined` where it does not. */
@@ -212,7 +227,7 @@ export function whyOf(child: string, { text, spelling, trial }: Omit<Fault, 'why
     encoding: 'utf8',
     timeout: patienceMs
   })
-  if (status !== 0) return `takes the process down: ${signal ?? status} `
+  if (status !== 0) return `${crash}: ${signal ?? status}`
   const { is, why } = JSON.parse(stdout.trim().split('\n').at(-1) ?? '{}') as { is?: string; why?: string }
   return is === 'bad' ? why : undefined
 }

@@ -6,7 +6,7 @@ import { inferShapes } from '../../src/ops/infer.ts'
 import type { Model, Node } from '../../src/types.ts'
 
 /** The smallest text found; `fails` is asked at most `most` times. */
-export async function shrunk(text: string, fails: (text: string) => Promise<boolean>, most = 60): Promise<string> {
+export async function shrunk(text: string, fails: (text: string) => Promise<boolean>, most = 150): Promise<string> {
   let best = text
   let asked = 0
   for (let isSmaller = true; isSmaller && asked < most; ) {

@@ -250,4 +250,27 @@ y = MatMul(x, W: f32[2,1]{1,2})
 output y`
     await expect(run(odd, {})).rejects.toMatchObject({ code: 'E_UNSUPPORTED' })
   })
+  it('says which outputs and inputs hold no batch of samples, before a step runs', async () => {
+    const x = {
+      train: arrayDataset({ inputs: { x: tensor('float32', [4, 3], new Float32Array(12)) }, labels: [0, 1, 0, 1] })
+    }
+    const mean = model`
+input x: f32[N,3]
+m = ReduceMean(x, a: i64[1]{0})
+y = MatMul(m, W: f32[3,2])
+output y`
+    await expect(run(mean, {}, { data: x })).rejects.toMatchObject({ code: 'E_UNSUPPORTED' })
+    const whole = model`
+input x: f32[N,3]
+input s: f32[]
+m = Mul(x, s)
+y = MatMul(m, W: f32[3,2])
+output y`
+    const s = tensor('float32', [4], [1, 1, 1, 1])
+    const both = arrayDataset({
+      inputs: { x: tensor('float32', [4, 3], new Float32Array(12)), s },
+      labels: [0, 1, 0, 1]
+    })
+    await expect(run(whole, {}, { data: { train: both } })).rejects.toMatchObject({ code: 'E_UNSUPPORTED', where: 's' })
+  })
 })

@@ -3,6 +3,7 @@ import { quickHash, toArray } from '../../base/bytes.ts'
 import { PareError } from '../../base/errors.ts'
 import { elementCount, isFloat } from '../../ir/tensor.ts'
 import type { Report } from '../../report/types.ts'
+import { fedOf, wholeInputs } from '../../runtime/batches.ts'
 import { type Checkpoint, decodeCheckpoint, encodeCheckpoint } from '../../train/checkpoint.ts'
 import {
   type Best,
@@ -71,6 +72,7 @@ interface Prepared {
 
 /** Trains as asked. Throws what `differentiate` and `train` throw; a divergence is a note, and the best so far is kept. */
 export async function learn(f: Fit, ctx: Context): Promise<Fitted> {
+  refuseWhole(f)
   const made = prepare(f, ctx)
   const from = await startOf(made, ctx)
   const { training, seed, rate } = made
@@ -271,4 +273,18 @@ export function parameterCount(model: Model): number {
   for (const v of model.graph.values.values())
     if (v.data && isFloat(v.data.dtype) && v.data.shape.length > 0) n += elementCount(v.data.shape)
   return n
+}
+
+/** A step takes a batch of samples at once. Throws `E_UNSUPPORTED` for inputs that take one sample as it is. */
+function refuseWhole({ pass, model }: Fit): void {
+  const [whole] = wholeInputs(fedOf(model))
+  if (whole === undefined) return
+  throw new PareError(
+    'E_UNSUPPORTED',
+    `${pass} feeds batches of samples, and the input ${whole} takes one sample as it is`,
+    {
+      where: whole,
+      hint: 'export the model with the batch along the first axis of every input'
+    }
+  )
 }

@@ -1,5 +1,6 @@
 /** What a model is for, as far as its loss is concerned, and the samples to train and to choose by. */
 
+import { unknownDim } from '../../base/dim.ts'
 import { PareError, stopIfAborted } from '../../base/errors.ts'
 import type { LabelledDataset } from '../../data/arrays.ts'
 import { noLabel } from '../../data/labels.ts'
@@ -10,7 +11,8 @@ import { producer } from '../../ir/graph.ts'
 import { isFloat } from '../../ir/tensor.ts'
 import { opFor } from '../../ops/index.ts'
 import { inferShapes } from '../../ops/infer.ts'
-import type { Context, Dataset, Metric, Model, Value } from '../../types.ts'
+import { fedOf, wholeInputs } from '../../runtime/batches.ts'
+import type { Context, Dataset, Dim, Metric, Model, Value } from '../../types.ts'
 
 /** Class scores, or an output that is to be an input again. */
 export type Task =
@@ -26,8 +28,17 @@ export function taskOf(given: Model): Task | undefined {
     const same = outputs.find((y) => y.shape && x?.shape && !x.data && y.shape.join() === x.shape.join())
     if (same) return { kind: 'reconstruction', output: same.id, input: id }
   }
-  const scores = outputs.find(isScores)
+  const samples = samplesOf(given)
+  const scores = outputs.find((y) => isScores(y) && (samples === undefined || y.shape?.[0] === samples))
   return scores && { kind: 'classes', output: scores.id, logits: logitsBehind(given, scores.id) }
+}
+
+/** The size along which the inputs hold their samples; `undefined` where they do not tell it. */
+function samplesOf(model: Model): Dim | undefined {
+  const fed = fedOf(model)
+  const whole = wholeInputs(fed)
+  const first = fed.inputs.find(({ name }) => !whole.has(name))?.shape?.[0]
+  return first === unknownDim ? undefined : first
 }
 
 const isScores = ({ dtype, shape }: Value): boolean =>
