@@ -21,7 +21,7 @@ import {
   withGrads
 } from './op.ts'
 import { resizeGrads } from './resize.grad.ts'
-import type { Known, Link, NodeView, Op } from './types.ts'
+import type { Known, Link, NodeFacts, NodeView, Op } from './types.ts'
 import { floorDiv } from './window.ts'
 
 function inferResize(n: NodeView): readonly (Known | undefined)[] {
@@ -113,11 +113,36 @@ function resizeChannels(n: NodeView): readonly Link[] {
   })
 }
 
+/** ONNX Runtime computes with the factor out / in, rounded to float32, where sizes are given. */
+function resizeEveryAxis({ node, inputs, outputs }: NodeFacts): ReturnType<NonNullable<Op['everyAxis']>> {
+  const [x, y] = [inputs[0]?.shape, outputs[0]?.shape]
+  const { axes: _, ...attrs } = node.attrs
+  const given = attrInts(node, 'axes')
+  const isPlain =
+    attrString(node, 'keep_aspect_ratio_policy', 'stretch') === 'stretch' &&
+    attrString(node, 'coordinate_transformation_mode', 'half_pixel') !== 'tf_crop_and_resize'
+  if (!given || !x || !y || !isPlain) return undefined
+  const named = given.map((a) => (a < 0 ? a + x.length : a))
+  const scales = inputs[2]?.data
+  const stated = scales && scales.shape[0] === named.length ? toFloats(scales) : undefined
+  const factors = x.map((d, a) => {
+    const i = named.indexOf(a)
+    if (i < 0) return 1
+    const [from, to] = [d, y[a]]
+    if (stated) return stated[i] as number
+    if (typeof from !== 'number' || typeof to !== 'number') return Number.NaN
+    const factor = Math.fround(to / from)
+    return scaleDim(from, factor) === to ? factor : Number.NaN
+  })
+  return factors.some(Number.isNaN) ? undefined : { input: 2, factors, attrs }
+}
+
 /** Resampling. */
 export const resizeOps: readonly Op[] = withGrads(resizeGrads, [
   freeOp('Resize', {
     infer: inferResize,
     channels: resizeChannels,
+    everyAxis: resizeEveryAxis,
     quant: { inputs: [0], output: 'same' },
     ...single
   }),

@@ -1,5 +1,5 @@
 /** What Pare knows of operators: the record of one, its facets, and what a facet is given. Types only. */
-import type { AttrInput, Dim, DType, Graph, Node, Tensor, ValueType } from '../types.ts'
+import type { AttrInput, Attrs, Dim, DType, Graph, Node, Tensor, ValueType } from '../types.ts'
 
 /** A type as inference sees it: with the value where it is constant, or symbolic where it is a small integer vector. */
 export interface Known extends ValueType {
@@ -234,6 +234,13 @@ export interface Op {
    * or the precision. Absent: operators of the default domain have a float16 form, others are not known to; `half` says so.
    */
   readonly precision?: 'single' | 'half'
+  /**
+   * The same with a factor for every axis, where the node names only some of its axes; `undefined` where it names none, or
+   * where no factors give the same sizes. `input`: where the factors are read; `attrs`: without the axes.
+   */
+  everyAxis?(
+    n: NodeFacts
+  ): { readonly input: number; readonly factors: readonly number[]; readonly attrs: Attrs } | undefined
   /** Results are drawn or carried from outside: never folded, never merged. */
   readonly impure?: true
 }

@@ -14,6 +14,7 @@ import { isDequantize } from '../../../ops/quantized.ts'
 import type { Attrs, Model, Node, Tensor } from '../../../types.ts'
 import { channelsOf, encodeWeight, scaleTensor } from '../common/codes.ts'
 import { once } from '../common/once.ts'
+import { nameEveryAxis } from './every-axis.ts'
 import { putOnCodes } from './on-codes.ts'
 import {
   type BiasPlan,
@@ -32,6 +33,7 @@ import {
 export function applyStatic(model: Model, plan: StaticPlan): Model {
   return edit(model, (d) => {
     const s: State = { model, plan, d, made: new Map() }
+    if (plan.nodes.length > 0) nameEveryAxis(d, model)
     const renamed = removeClamps(d, plan.clamps)
     const outputs = plan.nodes.map((n) => renamed.get(n.output) ?? n.output)
     for (const [i, n] of plan.nodes.entries()) quantizeConstants(s, n, outputs[i] as string)

@@ -1,10 +1,11 @@
 /** What stays float for its values: infinite by constants, or too few codes under a scale it would share. */
 import { describe, expect, it } from 'vitest'
-import { firstOutputs, noise, normalData, testContext } from '../../../../test/compare.ts'
+import { firstOutputs, noise, normalData, outputsOf, testContext } from '../../../../test/compare.ts'
 import { reads } from '../../../ir/graph.ts'
 import { tensor, toFloats } from '../../../ir/tensor.ts'
-import { model } from '../../../ir/text.ts'
-import type { Dataset, Model, Node } from '../../../types.ts'
+import { model, parse } from '../../../ir/text.ts'
+import { nodeRunner } from '../../../node/runner.ts'
+import type { Dataset, Model, Node, Tensor } from '../../../types.ts'
 import { parseOptions } from '../../pass.ts'
 import { quantizeStatic } from './quantize-static.ts'
 
@@ -182,6 +183,38 @@ describe('stacks of weights', () => {
     const m = experts('h = Gather(W: f32[4,6,128], t, axis=0)\n    g = Reshape(h, sh)')
     const { ctx } = await run(m, normalData(m, 48))
     expect(ctx.refusals.map((r) => r.reason).join()).toContain('W (12.3 kB)')
+  })
+})
+
+describe('resampling of some axes', () => {
+  it.each([
+    ['sizes', 'x: f32[2,3,6,5]', 'r = Resize(c, _, _, s, axes=[2,3])\n  const s: i64[2] = 3, 9'],
+    [
+      'sizes of an open batch',
+      'x: f32[N,3,6,5]',
+      'r = Resize(c, _, _, s, axes=[-1,-2], mode="linear")\n  const s: i64[2] = 9, 3'
+    ],
+    ['scales', 'x: f32[N,3,6,5]', 'r = Resize(c, _, s, axes=[2,3])\n  const s: f32[2] = 0.5, 2'],
+    ['scales of floats', 'x: f32[N,3,6,5]', 'e = Sin(c)\n  r = Resize(e, _, s, axes=[2,3])\n  const s: f32[2] = 0.5, 2']
+  ])('between convolutions opens and keeps its numbers: %s', async (_, x, resize) => {
+    const m = parse(`
+  input ${x}
+  c = Conv(x, A: f32[4,3,3,3], pads=[1,1,1,1])
+  ${resize}
+  y = Conv(r, B: f32[4,4,1,1])
+  output y`)
+    const data = normalData(m, 2)
+    const { made } = await run(m, data)
+    expect(made).not.toBe(m)
+    let feeds: Readonly<Record<string, Tensor>> = {}
+    for await (const { inputs } of data.batches({ batch: 2 })) feeds = inputs
+    // Only a model that is optimised to the end has its transpositions moved.
+    const session = await nodeRunner().open(made)
+    const y = toFloats((await session.run(feeds))['y'] as Tensor)
+    await session.close()
+    const was = toFloats((await outputsOf(m, feeds))['y'] as Tensor)
+    const error = Math.hypot(...was.map((v, i) => v - (y[i] ?? Number.NaN))) / Math.hypot(...was)
+    expect(error).toBeLessThan(0.05)
   })
 })
 
