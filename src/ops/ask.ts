@@ -2,7 +2,7 @@
 import { factsOf, type GraphView } from '../ir/graph.ts'
 import type { Node } from '../types.ts'
 import { opFor } from './index.ts'
-import type { Linear, QuantRule } from './types.ts'
+import type { Linear, Precision, QuantRule } from './types.ts'
 
 /** A node as a linear layer; `undefined` where it is none. */
 export const linearOf = (g: GraphView, node: Node): Linear | undefined => opFor(node)?.linear?.(factsOf(g, node))
@@ -24,4 +24,10 @@ export function factorSets(g: GraphView, node: Node): readonly (readonly number[
   const isFixed = (set: readonly number[]): boolean =>
     set.every((i) => node.inputs[i] == null || g.constant(node.inputs[i]))
   return [...sets.filter(isFixed), ...sets.filter((set) => !isFixed(set))]
+}
+
+/** Whether a node keeps float32, or has a float16 form outside the default domain; `undefined`: as its domain's operators do. */
+export function precisionOf(node: Node): Precision | undefined {
+  const told = opFor(node)?.precision
+  return typeof told === 'function' ? told(node) : told
 }

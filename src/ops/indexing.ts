@@ -1,7 +1,7 @@
 /** Operators that pick or place elements by index, and those whose output size depends on the data. */
 import { productDims, unknownDim } from '../base/dim.ts'
-import { attrInt, hasAttr } from '../ir/attrs.ts'
-import type { Dim } from '../types.ts'
+import { attrInt, attrString, hasAttr } from '../ir/attrs.ts'
+import type { Dim, Node } from '../types.ts'
 import { axesOfData, into, link, out } from './channels.ts'
 import { pickAlong } from './content.ts'
 import { indexingGrads } from './indexing.grad.ts'
@@ -55,6 +55,10 @@ function inferGatherND(n: NodeView): readonly Known[] {
 }
 
 const inferGatherElements = (n: NodeView): readonly Known[] => [tensorType(dtypeOf(n, 0), shapeOf(n, 1))]
+
+/** ONNX Runtime's kernels for processors reduce no float16. */
+const reduced = (node: Node): 'single' | undefined =>
+  attrString(node, 'reduction', 'none') === 'none' ? undefined : 'single'
 
 /** The data's own type; the content too where single elements of a small vector are replaced. */
 function inferScatter(n: NodeView): readonly Known[] {
@@ -125,8 +129,8 @@ export const indexingOps: readonly Op[] = withGrads(indexingGrads, [
   freeOp('GatherElements', { infer: inferGatherElements, quant: moves }),
   freeOp('GatherND', { infer: inferGatherND }),
   freeOp('Scatter', { infer: inferScatter }),
-  freeOp('ScatterElements', { infer: inferScatter }),
-  freeOp('ScatterND', { infer: inferScatter }),
+  freeOp('ScatterElements', { infer: inferScatter, precision: reduced }),
+  freeOp('ScatterND', { infer: inferScatter, precision: reduced }),
   freeOp('TopK', { infer: inferTopK, ranks: true, ...single }),
   freeOp('NonZero', { infer: inferNonZero }),
   freeOp('Compress', { infer: inferCompress }),

@@ -185,6 +185,8 @@ export interface Link {
 /** A number for all elements, or the standard deviation of normal ones. */
 export type Start = number | { deviation(shape: readonly number[], node: Node): number }
 
+export type Precision = 'single' | 'half'
+
 /** Everything Pare knows about an operator. An absent facet means unknown, and is reported as such. */
 export interface Op {
   readonly name: string
@@ -233,7 +235,7 @@ export interface Op {
    * `single`: in a model that computes in float16 it keeps float32, for want of a float16 form or because it needs the range
    * or the precision. Absent: operators of the default domain have a float16 form, others are not known to; `half` says so.
    */
-  readonly precision?: 'single' | 'half'
+  readonly precision?: Precision | ((node: Node) => Precision | undefined)
   /**
    * The same with a factor for every axis, where the node names only some of its axes; `undefined` where it names none, or
    * where no factors give the same sizes. `input`: where the factors are read; `attrs`: without the axes.

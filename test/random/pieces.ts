@@ -18,13 +18,19 @@ export interface Piece {
 
 export type Real = 'f32' | 'f16' | 'f64'
 
+/**
+ * ONNX Runtime infers other sizes for these than it computes, so that a model with them opens or not by what is optimised
+ * around them.
+ */
+const contradictory = ['shapes: max pool ceil last window in padding 2', 'shapes: max pool same dilated']
+
 /** All pieces, in a stable order: a new operator joins by its cases. */
 export const pieces: readonly Piece[] = [
   ...Object.entries(shapeCases).map(([name, text]) => ({ name: `shapes: ${name}`, text, values: undefined })),
   ...Object.entries(gradCases).map(([name, c]) => ({ name: `grad: ${name}`, text: c.model, values: c.values })),
   ...Object.entries(channelCases).map(([name, c]) => ({ name: `channels: ${name}`, text: c.model, values: undefined })),
   ...Object.entries(blocks).map(([name, text]) => ({ name: `block: ${name}`, text, values: undefined }))
-]
+].filter(({ name }) => !contradictory.includes(name))
 
 const known = new Map<string, Model | undefined>()
 

@@ -53,9 +53,12 @@ export async function subjectOf(text: string, spelling: Spelling = {}): Promise<
     throw error
   }
   const model = readModel(bytes)
-  const feeds = feedsOf(model)
+  const feeds = feedsOf(model, batchSize)
   const plain = await runOf(bytes, feeds, { optimization: 'disabled' })
   if (typeof plain === 'string') return { unfit: plain }
+  // A batch that is called open may still have to be of one size.
+  const others = await runOf(bytes, feedsOf(model, batchSize + 1), { optimization: 'disabled' })
+  if (typeof others === 'string') return { unfit: others }
   const full = await runOf(bytes, feeds)
   if (typeof full === 'string') return { unfit: full }
   const impure = allGraphs(model).some((g) => g.nodes.some((n) => opFor(n)?.impure))
@@ -117,10 +120,10 @@ function drawn(random: Rng, dtype: DType, shape: readonly number[]): Tensor {
   return tensor(dtype, shape, values)
 }
 
-function feedsOf(model: Model): Outputs {
+function feedsOf(model: Model, samples: number): Outputs {
   const random = rng('feeds')
   const fed = fedOf(model)
-  const batch = wholeInputs(fed).size > 0 ? 1 : batchSize
+  const batch = wholeInputs(fed).size > 0 ? 1 : samples
   const sizeOf = (d: Dim): number => (typeof d === 'number' ? d : d === 'N' ? batch : (otherSizes[d] ?? 3))
   return Object.fromEntries(
     fed.inputs.map(({ name, dtype, shape }) => [name, drawn(random, dtype ?? 'float32', (shape ?? []).map(sizeOf))])

@@ -9,7 +9,7 @@ import { codeOfDtype } from '../../../ir/dtype-code.ts'
 import { editGraph, mapGraphs, takenIds } from '../../../ir/edit.ts'
 import { allGraphs, constants, consumers } from '../../../ir/graph.ts'
 import { elementCount, tensor, toFloats } from '../../../ir/tensor.ts'
-import { opFor } from '../../../ops/index.ts'
+import { precisionOf } from '../../../ops/ask.ts'
 import { inferShapes } from '../../../ops/infer.ts'
 import type { Context, Graph, Model, Node, Tensor } from '../../../types.ts'
 import { definePass } from '../../pass.ts'
@@ -90,9 +90,7 @@ function castGraph(graph: Graph, how: How): Graph {
         const readers = consumers(graph, v.id)
         if (v.data.dtype !== 'float32' || elementCount(v.data.shape) < how.minElements || readers.length === 0) continue
         if (
-          readers.some(
-            (n) => opFor(n)?.precision === 'single' || isCast(n) || n.domain !== undefined || how.isExcluded(n)
-          )
+          readers.some((n) => precisionOf(n) === 'single' || isCast(n) || n.domain !== undefined || how.isExcluded(n))
         )
           continue
         const reason = reasonNotNarrow(v.data, how.type)

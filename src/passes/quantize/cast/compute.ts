@@ -11,7 +11,7 @@ import { codeOfDtype } from '../../../ir/dtype-code.ts'
 import { type Draft, editGraph, mapGraphs, takenIds } from '../../../ir/edit.ts'
 import { allGraphs, constant, isInput, opName, producer } from '../../../ir/graph.ts'
 import { elementCount, tensor, toFloats } from '../../../ir/tensor.ts'
-import { opFor } from '../../../ops/index.ts'
+import { precisionOf } from '../../../ops/ask.ts'
 import { viewOf } from '../../../ops/infer.ts'
 import type { Known } from '../../../ops/types.ts'
 import type { Graph, Model, Node, Tensor, Value } from '../../../types.ts'
@@ -59,7 +59,7 @@ function reasonToKeep(model: Model, graph: Graph, node: Node, o: ComputeOptions)
   const known = [...view.inputs, ...view.outputs]
   if (!known.some((v) => isSingle(v)) && known.every((v, i) => !values[i] || v?.dtype !== undefined)) return undefined
   if (o.isExcluded(node)) return 'it is excluded'
-  const { precision } = opFor(node) ?? {}
+  const precision = precisionOf(node)
   if (precision === 'single' || (node.domain !== undefined && precision !== 'half')) return `${name} keeps float32`
   if (values.some((id, i) => id && (known[i]?.type !== 'tensor' || known[i]?.dtype === undefined)))
     return 'types around it are not known'
@@ -261,7 +261,7 @@ function storeConstant(h: Here, v: Value): void {
     return
   }
   const readers = d.consumers(v.id)
-  const isExact = readers.some((n) => opFor(n)?.precision === 'single' || o.isExcluded(n)) || d.isOutput(v.id)
+  const isExact = readers.some((n) => precisionOf(n) === 'single' || o.isExcluded(n)) || d.isOutput(v.id)
   if (!isLarge || isExact || !readers.length || reasonNotNarrow(data, 'float16')) return
   const id = d.addConstant(tensor('float16', data.shape, toFloats(data)), halfName(v.id))
   castBack(h, v, id)

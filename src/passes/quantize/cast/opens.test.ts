@@ -137,3 +137,13 @@ describe('cast-float, numbers below the least of float16', () => {
     expect(ctx.notes.join()).toContain('weight w: 1 of 8 channels on axis 0')
   })
 })
+
+describe('scatter with a reduction', () => {
+  it.each([
+    ['ScatterElements', 'y = ScatterElements(h, i, u, axis=0, reduction="add"); const i: i64[2,3] = 1, 0, 2, 1, 2, 2'],
+    ['ScatterND', 'y = ScatterND(h, i, u, reduction="mul"); const i: i64[2,1] = 3, 1']
+  ])('keeps float32: kernels for processors reduce no halves (%s)', async (_, scatter) => {
+    const text = `input x: f32[4,3]; const u: f32[2,3] = 1, 2, 3, 4, 5, 6; h = MatMul(x, w: f32[3,3]); ${scatter}; output y`
+    expect(await opened(text.replaceAll('; ', '\n'), { compute: true, minElements: 1 })).toBeLessThan(2e-3)
+  })
+})
