@@ -29,6 +29,7 @@ export {
   type Outputs,
   type Scores
 } from './measure/evaluate.ts'
+export { type GateBounds, gateOf } from './measure/gate.ts'
 export { pairedDrop, wilson } from './measure/intervals.ts'
 export { type Judging, type JudgingInput, judgingOf } from './measure/judging.ts'
 export { type InterleaveOptions, interleave, type Timed } from './measure/latency.ts'
@@ -41,6 +42,7 @@ export type * from './ops/types.ts'
 export { passes, passFor } from './passes/index.ts'
 export { type AnyPass, definePass, type PassDefinition, parseOptions } from './passes/pass.ts'
 export { type Applied, applyRecipe, type RecipeOptions, type Surroundings } from './passes/recipe.ts'
+export { printGate, summaryOf } from './report/gate.ts'
 export { printPage } from './report/html.ts'
 export type { Inspection, Saving, Share } from './report/inspection.ts'
 export { noStyle, type Style } from './report/table.ts'

@@ -97,7 +97,8 @@ const inputFlags = [
   'tokenizer',
   'recipe',
   'reference',
-  'metric'
+  'metric',
+  'baseline'
 ] as const
 
 /** Throws `E_USAGE` where a file that is to be written is one that is read. */

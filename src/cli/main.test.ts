@@ -125,6 +125,24 @@ describe.skipIf(!existsSync(program))('the program (needs npm run build)', () =>
     expect(readFileSync(join(folder, 'q.onnx'))).toEqual(readFileSync(join(folder, 'j.onnx')))
   })
 
+  it('tells what got worse since a baseline, and ends with 3 beyond a bound', async () => {
+    await pare(['quantize-weights', 'net.onnx', '-o', 'int8.onnx', '--min-elements', '16', '--quiet'])
+    const data = ['--data', 'x.npy', '--seconds', '0.2', '--quiet']
+    const verify = ['verify', 'net.onnx', 'int8.onnx', ...data]
+    expect((await pare([...verify, '--report', 'base.json'])).status).toBe(0)
+    const gate = [...verify.with(2, 'net.onnx'), '--baseline', 'base.json', '--max-bytes', '1%', '--summary', 'sum.md']
+    const failed = await pare([...gate, '--report', 'now.json'])
+    expect(failed).toMatchObject({ status: 3, err: '' })
+    expect(readFileSync(join(folder, 'sum.md'), 'utf8')).toContain('### ❌ file: beyond the bound')
+    const now = JSON.parse(readFileSync(join(folder, 'now.json'), 'utf8')) as Report
+    expect(now.gate?.rows.find((r) => r.what === 'bytes')).toMatchObject({ verdict: 'worse', failed: true })
+    const back = await pare(['compare', 'now.json', 'base.json', '--max-bytes', '1%', '--json'])
+    expect(back.status).toBe(0)
+    expect(JSON.parse(back.out)).toMatchObject({ baseline: 'now.json', failed: false })
+    expect((await pare([...verify, '--max-bytes', '1%'])).err).toContain('--baseline')
+    expect((await pare(['compare', 'net.onnx', 'base.json'])).status).toBe(2)
+  })
+
   it('leaves an existing output alone without --force', async () => {
     writeFileSync(join(folder, 'net.pare.onnx'), 'mine')
     const refused = await pare(['simplify', 'net.onnx'])

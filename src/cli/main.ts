@@ -37,6 +37,11 @@ const groups: readonly { readonly title: string; readonly commands: readonly Ent
         'compare a compressed model with its original: metrics, layers, speed, load time, memory',
         () => import('./verify.ts')
       ),
+      entry(
+        'compare',
+        'compare two reports: what got worse since, with intervals; nothing is run',
+        () => import('./compare.ts')
+      ),
       entry('bench', 'measure the latency of a model, or of two in one interleaved run', () => import('./bench.ts'))
     ]
   },

@@ -1,10 +1,11 @@
 /** Runs a job in its thread, shows its progress and prints what came out. */
 import type { Job, JobResult } from '../node/job.ts'
 import { printFamily } from '../report/family.ts'
+import { printGate } from '../report/gate.ts'
 import { printGroups } from '../report/groups.ts'
 import { printInspection } from '../report/inspection.ts'
 import { printOpening, printReport } from '../report/text.ts'
-import type { Report } from '../report/types.ts'
+import type { Gate, Report } from '../report/types.ts'
 import { isOn, type Surroundings } from './command.ts'
 import type { Parsed } from './flags.ts'
 import { display, silence } from './progress.ts'
@@ -17,6 +18,8 @@ export interface Outcome {
   /** A command worth running next. */
   next?(report: Report): string | undefined
   readonly wrote?: boolean
+  /** What got worse since a baseline: it joins the report and decides the status. */
+  gate?(report: Report): Gate
   /** Print the table of layers. */
   readonly layers?: boolean
   /** The command that does it again from the report's recipe; by default the command itself. */
@@ -52,7 +55,9 @@ export async function runInWorker(job: Job, given: Parsed, at: Surroundings, out
   } finally {
     shown.clear()
   }
-  const { report, unmet, inspection, text, groups } = result
+  const { unmet, inspection, text, groups } = result
+  const gate = outcome.gate?.(result.report)
+  const report = gate ? { ...result.report, gate } : result.report
   if (outcome.report !== undefined) await writeReport(outcome.report, report, job, outcome.replay)
   if (isJson) at.out.write(`${JSON.stringify(report, null, 2)}\n`)
   else if (!isQuiet && inspection)
@@ -71,7 +76,8 @@ export async function runInWorker(job: Job, given: Parsed, at: Surroundings, out
       })
     )
   }
-  return unmet ? 3 : 0
+  if (gate && !isQuiet) at.out.write(printGate(gate, style))
+  return unmet || gate?.failed ? 3 : 0
 }
 
 async function writeReport(path: string, report: Report, job: Job, replay: string | undefined): Promise<void> {

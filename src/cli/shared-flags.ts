@@ -154,18 +154,17 @@ export const judgedFlag: Flag = {
   about: 'outputs that metrics look at, by name (default: all but inputs that the model hands on)'
 }
 
+/** What may be lost. */
+export const maxDropFlag: Flag = {
+  name: 'max-drop',
+  kind: 'share',
+  hint: '1%',
+  group: 'accuracy',
+  about: 'the loss that is allowed; 1% and 0.01 are one percentage point'
+}
+
 /** What is judged, and what may be lost. */
-export const metricFlags: readonly Flag[] = [
-  metricFlag,
-  judgedFlag,
-  {
-    name: 'max-drop',
-    kind: 'share',
-    hint: '1%',
-    group: 'accuracy',
-    about: 'the loss that is allowed; 1% and 0.01 are one percentage point'
-  }
-]
+export const metricFlags: readonly Flag[] = [metricFlag, judgedFlag, maxDropFlag]
 
 /** Passes to apply instead of a search. */
 export const recipeFlag: Flag = {

@@ -1,6 +1,8 @@
+import type { Report } from '../report/types.ts'
 import { common, dataOf, judgedOf, readable, reportOf } from './check.ts'
 import { type Command, isOn, number, text } from './command.ts'
 import type { Flag } from './flags.ts'
+import { baselineOf, gated, gateFlags, refuseGateFlags, summaryPath } from './gate.ts'
 import { runInWorker } from './run.ts'
 import {
   dataFlag,
@@ -41,6 +43,14 @@ export const command: Command = {
     layersFlag,
     enginesFlag,
     secondsFlag,
+    {
+      name: 'baseline',
+      kind: 'text',
+      hint: 'report.json',
+      group: 'gate',
+      about: 'tell what got worse since this report; --max-drop is then the loss since it'
+    },
+    ...gateFlags,
     forceFlag,
     ...reportFlags
   ],
@@ -48,12 +58,16 @@ export const command: Command = {
     'pare verify model.onnx model.pare.onnx --data photos/ --preprocess imagenet --max-drop 1%',
     'pare verify model.onnx model.pare.onnx --data test.npz --layers --report layers.html'
   ],
-  more: 'All samples are used. Status 3: more than --max-drop is lost.',
+  more: 'All samples are used. Status 3: more than --max-drop is lost, or since --baseline more than a bound got worse.',
   run: async (given, at) => {
     const [model = '', other = ''] = given.positionals
     readable(model)
     readable(other)
     const report = reportOf(given)
+    const baseline = text(given, 'baseline')
+    const was = baseline === undefined ? undefined : baselineOf(baseline)
+    if (was) summaryPath(given)
+    else refuseGateFlags(given)
     const [metric, maxDrop, seconds] = [text(given, 'metric'), number(given, 'max-drop'), number(given, 'seconds')]
     const job = {
       command: 'verify' as const,
@@ -61,11 +75,12 @@ export const command: Command = {
       ...{ model, other, data: dataOf(given) },
       ...(metric === undefined ? {} : { metric }),
       ...judgedOf(given),
-      ...(maxDrop === undefined ? {} : { maxDrop }),
+      ...(maxDrop === undefined || was ? {} : { maxDrop }),
       ...(seconds === undefined ? {} : { seconds }),
       ...(isOn(given, 'layers') ? { layers: true } : {}),
       ...(given.values.has('engines') ? { engines: isOn(given, 'engines') } : {})
     }
-    return runInWorker(job, given, at, { report, layers: isOn(given, 'layers') })
+    const gate = was && ((is: Report) => gated(baseline ?? '', was, is, given))
+    return runInWorker(job, given, at, { report, layers: isOn(given, 'layers'), ...(gate ? { gate } : {}) })
   }
 }

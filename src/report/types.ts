@@ -133,6 +133,43 @@ export interface RuntimeVersion {
   readonly version: string
 }
 
+/** One score a sample, in base64: a bit each, lowest first, where they are 0 or 1, else float32, little-endian. */
+export interface SampleScores {
+  readonly scale: 'binary' | 'real'
+  readonly better: 'higher' | 'lower'
+  readonly n: number
+  readonly data: string
+}
+
+/** One quantity of the compressed model against the one of an earlier report. */
+export interface GateRow {
+  /** A metric's name, `bytes` or `latency`. */
+  readonly what: string
+  /** `ratio`: before and after are ratios to the original. */
+  readonly kind: 'metric' | 'bytes' | 'ratio'
+  readonly before?: number
+  readonly after?: number
+  /** How much worse, positive is worse: of a metric the drop, else the growth as a fraction. `paired`: by sample. */
+  readonly change?: { readonly value: number; readonly low: number; readonly high: number; readonly paired?: boolean }
+  /** The most that `change` may be, where something was asked. */
+  readonly bound?: number
+  /** `same`: the interval of the change holds none at all. */
+  readonly verdict: 'worse' | 'better' | 'same' | 'unknown'
+  /** Beyond the bound, or bound and unknown. */
+  readonly failed: boolean
+  /** Why it is unknown. */
+  readonly why?: string
+}
+
+/** What got worse since an earlier report. */
+export interface Gate {
+  /** What the earlier report is called. */
+  readonly baseline: string
+  readonly rows: readonly GateRow[]
+  readonly failed: boolean
+  readonly notes: readonly string[]
+}
+
 export interface Report {
   readonly pare: string
   readonly reportVersion: 1
@@ -156,6 +193,9 @@ export interface Report {
   readonly ratios?: Ratios
   /** On the test part: how much worse, positive is worse; paired. */
   readonly drop?: Readonly<Record<string, Interval>>
+  /** `verify`: scores of the compressed model by metric, for later reports to be compared with by sample. */
+  readonly scores?: Readonly<Record<string, SampleScores>>
+  readonly gate?: Gate
   readonly agreement?: { readonly value: number; readonly n: number }
   readonly constraint?: { readonly metric: string; readonly maxDrop: number; readonly met: boolean }
   readonly candidates: readonly Candidate[]

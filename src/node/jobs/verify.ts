@@ -2,6 +2,7 @@
 import { PareError } from '../../base/errors.ts'
 import { agreementBeside } from '../../data/metrics.ts'
 import { evaluate, metricDrops, metricIntervals } from '../../measure/evaluate.ts'
+import { packScores } from '../../measure/gate.ts'
 import { type Judging, worstPart } from '../../measure/judging.ts'
 import type { Report } from '../../report/types.ts'
 import { runsSingly, singly, singlyNote } from '../../runtime/batches.ts'
@@ -56,6 +57,7 @@ export async function verifyJob(job: Job, hooks: JobHooks, catalog: Catalog): Pr
         before: { ...pair.before, metrics: judged.before },
         after: { ...pair.after, metrics: judged.after },
         drop: judged.drop,
+        ...(described.synthetic ? {} : { scores: judged.scores }),
         layers,
         ...(engines ? { engines } : {}),
         ...(judged.agreement ? { agreement: judged.agreement } : {}),
@@ -179,6 +181,8 @@ interface Judged {
   readonly before: Measurement['metrics']
   readonly after: Measurement['metrics']
   readonly drop: NonNullable<Report['drop']>
+  /** Of the second model. */
+  readonly scores: NonNullable<Report['scores']>
   readonly agreement?: NonNullable<Report['agreement']>
   /** The worst part of the outputs. */
   readonly notes: readonly string[]
@@ -204,6 +208,7 @@ async function judge(
     before: metricIntervals(was, metrics),
     after: metricIntervals(is, metrics),
     drop: metricDrops(was, is, metrics),
+    scores: Object.fromEntries(metrics.map((m) => [m.name, packScores(is[m.name] ?? [], m)])),
     notes: worstPart(metrics[0], metricDrops(was, is, parts)),
     ...(same ? { agreement: { value: same.value, n: same.n } } : {})
   }
