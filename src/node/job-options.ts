@@ -43,7 +43,8 @@ const shared = {
   write: z.record(z.string(), z.unknown()).optional()
 }
 
-const jobSchema = z.strictObject({
+/** Every field of a job: one that is missing here does not compile. */
+const jobFields = {
   ...shared,
   command: z.enum(jobCommands),
   line: z.string(),
@@ -59,11 +60,14 @@ const jobSchema = z.strictObject({
     .optional(),
   reference: path.optional(),
   only: z.array(z.string()).optional(),
+  reports: z.boolean().optional(),
   graph: z.boolean().optional(),
+  groups: z.boolean().optional(),
   layers: z.boolean().optional(),
   engines: z.boolean().optional(),
   seconds: z.number().positive().optional()
-})
+} satisfies Record<keyof Job, z.ZodType>
+const jobSchema = z.strictObject(jobFields)
 
 const fromProgram = z
   .custom<string | DataSource>()
