@@ -301,6 +301,8 @@ export interface Abilities {
   readonly profile: boolean
   /** It opens files by path with the weights beside them, and so models larger than its memory has room for twice. */
   readonly external: boolean
+  /** Threads that it computes with at most, however many are asked for; absent: as many as are asked for. */
+  readonly threads?: number
   /** Names of the formats whose files it opens as they are; models read from others are handed over in memory. */
   readonly formats: readonly string[]
 }

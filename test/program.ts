@@ -18,6 +18,8 @@ export interface Running {
   readonly cwd: string
   readonly env?: Readonly<Record<string, string>>
   readonly uid?: number
+  /** The program that runs; the built one of this folder by default. */
+  readonly program?: string
   /** Words before the program's own, such as a shell that sets limits. */
   readonly through?: readonly string[]
   /** Called once it runs; may end it. */
@@ -27,7 +29,7 @@ export interface Running {
 /** Runs `pare` to its end. */
 export function pare(args: readonly string[], o: Running): Promise<Ended> {
   const { NODE_OPTIONS: _, FORCE_COLOR: _colour, ...env } = process.env
-  const [first = '', ...rest] = [...(o.through ?? []), process.execPath, program, ...args]
+  const [first = '', ...rest] = [...(o.through ?? []), process.execPath, o.program ?? program, ...args]
   return new Promise((resolve, reject) => {
     const child = spawn(first, rest, {
       cwd: o.cwd,

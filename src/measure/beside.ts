@@ -96,6 +96,7 @@ export function measurer(o: BesideOptions): NonNullable<Context['measure']> {
     const sums = { before: [] as number[], after: [] as number[], errors: [] as number[] }
     const seen = seenBy(o, held, what.beside, most)
     const suffix = suffixIn(model, what)
+    if (!what.changed) border.forget()
     const session = await open(o, suffix?.model ?? model, what.seconds !== undefined)
     try {
       for await (const { batch, reference, values } of suffix ? border.of(what.beside, suffix.border, seen) : seen) {

@@ -14,10 +14,13 @@ interface Held {
   readonly all: readonly Values[]
 }
 
-/** Gives batches with the model's values at a border. The values at the border that was asked for last are kept. */
+/** Gives batches with the model's values at a border. The values at the border that was asked for last are kept until `forget`. */
 export function borderValues(open: (model: Model) => Promise<Session>) {
   let held: Held | undefined
-  return { of }
+  const forget = (): void => {
+    held = undefined
+  }
+  return { of, forget }
 
   async function* of<B extends { readonly batch: Batch }>(
     model: Model,

@@ -40,6 +40,19 @@ export const sourceOf = (runner: Runner, { path, model }: ModelFile): Source =>
 export const opensFiles = (runner: Runner, format: string | undefined): boolean =>
   format !== undefined && runner.can.formats.includes(format)
 
+/** Threads that what is measured runs on. */
+export const threadsOf = ({ measured }: Pick<Runners, 'measured'>, asked: number): number =>
+  Math.min(asked, measured?.can.threads ?? asked)
+
+/** What is to be said where fewer threads run than were asked for. */
+export function threadNotes(runners: Pick<Runners, 'measured'>, asked: number): string[] {
+  const ran = threadsOf(runners, asked)
+  const { measured } = runners
+  if (ran === asked || !measured) return []
+  const threads = ran === 1 ? '1 thread' : `${ran} threads`
+  return [`${asked} threads were asked for; ${measured.name} computes on ${threads}, and that is what was measured`]
+}
+
 /** What is to be said where the target's runtime is not here. */
 export function runtimeNotes({ engine, measured }: Runners, target: Pick<Target, 'name' | 'runtime'>): string[] {
   if (measured) return []

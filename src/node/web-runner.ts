@@ -8,6 +8,9 @@ import { fileBytes, load } from './files.ts'
 /** What to do where the package is absent. */
 export const webHint = 'npm install onnxruntime-web, of the same version as onnxruntime-node'
 
+/** As in a page without cross-origin isolation, which most are: there WebAssembly has no threads. */
+const webThreads = 1
+
 /** A WebAssembly engine addresses 4 GB, and holds the file and the weights made of it. */
 const mostBytes = 1e9
 
@@ -23,11 +26,11 @@ export async function webRunner(name = 'onnxruntime-web'): Promise<Runner | unde
   try {
     // By a variable, so that no bundler takes the package in: it finds its WebAssembly files beside itself.
     const ort = (await import(name)) as typeof import('onnxruntime-web')
-    ort.env.wasm.numThreads = 1
+    ort.env.wasm.numThreads = webThreads
     const runner = ortRunner(ort)
     return {
       ...runner,
-      can: { ...runner.can, external: true },
+      can: { ...runner.can, external: true, threads: webThreads },
       open: async (source, o) => runner.open('path' in source ? await inMemory(source.path) : source, o)
     }
   } catch (cause) {

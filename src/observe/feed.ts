@@ -1,6 +1,7 @@
 /** Feeding samples to a model for what it gives on them: one pass over the data, a run at a time in memory. */
 import { evaluateDim } from '../base/dim.ts'
 import { PareError } from '../base/errors.ts'
+import { greatest } from '../base/extremes.ts'
 import { batching, fedOf, runs, stepwise } from '../runtime/batches.ts'
 import type { Context, Dataset, Model, OpenOptions, Session, Tensor } from '../types.ts'
 
@@ -71,6 +72,10 @@ export const asFloat = { quantization: 'asFloat' } as const
 
 /** Samples of a run: what a model prescribes, or else `wanted`. */
 export const samplesPerRun = (model: Model, wanted: number): number => batching([fedOf(model)], wanted).size
+
+/** Bytes of the largest value that is no constant, for one sample, as float32; symbols count as 1. */
+export const largestSampleBytes = (model: Model): number =>
+  greatest([...model.graph.values.values()].map((v) => (v.data ? 0 : sampleBytes(model, v.id))))
 
 /** Bytes of a value for one sample, as float32; symbols count as 1. */
 export function sampleBytes(model: Model, id: string): number {

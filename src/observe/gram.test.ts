@@ -114,13 +114,15 @@ describe('grams', () => {
     const [first, second] = await collect(m)
     expect(first?.[1]).toBe(second?.[1])
   })
-  it('are gathered apart where the rows of two layers take too much memory together, with the same results', async () => {
+  it('are gathered apart where the rows of three layers take too much memory together, with the same results', async () => {
     const m = model`
       input x: f32[N,8192,16]
       input z: f32[N,8192,16]
+      input w: f32[N,8192,16]
       a = MatMul(x, A: f32[16,2])
       b = MatMul(z, B: f32[16,2])
-      output a, b`
+      c = MatMul(w, C: f32[16,2])
+      output a, b, c`
     const [ctx, data, opened] = [testContext(), normalData(m, 2, { mean: 0.3 }), [] as number[]]
     const open: typeof ctx.engine.open = (source, o) => {
       if ('graph' in source) opened.push(source.graph.outputs.length)
@@ -133,7 +135,7 @@ describe('grams', () => {
     }
     const layers = layersOf(m)
     const together = await gathered(layers)
-    expect(opened).toEqual([3, 3])
+    expect(opened).toEqual([6, 3])
     expect(together).toEqual((await Promise.all(layers.map((l) => gathered([l])))).flat())
   })
   it('hold the difference to a reference: E[x x̂ᵀ] is H + D', async () => {

@@ -17,7 +17,7 @@ import { opFor } from '../ops/index.ts'
 import type { Linear, Patch } from '../ops/types.ts'
 import { samplesWithin } from '../runtime/batches.ts'
 import type { Dataset, Graph, Model, Node, Tensor, Value } from '../types.ts'
-import { asFloat, type Feed, type Surroundings, sampleBytes, watch } from './feed.ts'
+import { asFloat, type Feed, largestSampleBytes, type Surroundings, sampleBytes, watch } from './feed.ts'
 
 /** One spatial axis of a convolution's kernel. */
 interface Window {
@@ -113,6 +113,9 @@ const keyOf = (l: LayerInput): string => JSON.stringify([l.x, l.groups, l.k, l.p
 
 /** Bytes, at most: of the matrices that are gathered in one run over the data; of the rows of one layer in one batch. */
 const memoryBytes = 64 * 1024 * 1024
+/** Bytes, at most, of the values that lead to the layers in one run: of each model about so many at once, of the largest size. */
+const pathBytes = 32 * 1024 * 1024
+const valuesAtOnce = 4
 
 /**
  * Moments of the inputs of layers. Layers are taken in parts whose matrices fit into memory, and the data runs once for
@@ -128,8 +131,9 @@ export async function* grams(
 ): AsyncGenerator<readonly [LayerInput, Gram]> {
   const byKey = new Map<string, LayerInput[]>()
   for (const l of layers) byKey.set(keyOf(l), [...(byKey.get(keyOf(l)) ?? []), l])
+  const most = samplesWithin(pathBytes, (reference ? 2 : 1) * valuesAtOnce * largestSampleBytes(model), 32)
   for (const part of inParts([...byKey.values()])) {
-    const batch = samplesWithin(memoryBytes, greatest(part.map(([l]) => rowBytes(model, l as LayerInput))), 32)
+    const batch = samplesWithin(memoryBytes, greatest(part.map(([l]) => rowBytes(model, l as LayerInput))), most)
     for (const few of inRooms(part, ([l]) => batch * rowBytes(model, l as LayerInput))) {
       const found = await gather(
         model,
@@ -213,11 +217,12 @@ function addTo(sums: Sums, tap: Tap, outputs: Readonly<Record<string, Tensor>>):
   }
 }
 
+/** In place of the sums. */
 function averaged(s: Sums, l: LayerInput): Gram {
-  const divided = (m: { h: Float64Array; mean: Float64Array }): { h: Float64Array; mean: Float64Array } => ({
-    h: m.h.map((x) => x / s.rows),
-    mean: m.mean.map((x) => x / s.rows)
-  })
+  const divided = (m: { h: Float64Array; mean: Float64Array }): { h: Float64Array; mean: Float64Array } => {
+    for (const all of [m.h, m.mean]) for (const [i, x] of all.entries()) all[i] = x / s.rows
+    return { h: m.h, mean: m.mean }
+  }
   return { groups: l.groups, k: l.k, rows: s.rows, ...divided(s), ...(s.off ? { off: divided(s.off) } : {}) }
 }
 

@@ -7,8 +7,12 @@ import type { Bytes, Dataset, Tensor } from '../types.ts'
 /** Samples that take more bytes than this are read again each time. */
 const mostBytes = 256 * 1024 * 1024
 
-/** The first `most` samples, in memory where they fit. */
+/** Datasets that `heldSamples` made. */
+const inMemory = new WeakSet<Dataset>()
+
+/** The first `most` samples, in memory where they fit; the very same data where all of it is held already. */
 export async function heldSamples(data: Dataset, most: number): Promise<Dataset> {
+  if (inMemory.has(data) && data.size <= most) return data
   const size = Math.min(most, data.size)
   const indices = Array.from({ length: size }, (_, i) => i)
   const first: Dataset = {
@@ -32,7 +36,9 @@ export async function heldSamples(data: Dataset, most: number): Promise<Dataset>
     if (bytes > mostBytes) return first
   }
   const inputs = Object.fromEntries([...parts].map(([name, all]) => [name, joined(all, size)]))
-  return arrayDataset({ inputs, stepped })
+  const held = arrayDataset({ inputs, stepped })
+  inMemory.add(held)
+  return held
 }
 
 function joined(all: readonly Tensor[], size: number): Tensor {

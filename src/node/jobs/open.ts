@@ -15,7 +15,7 @@ import { fileBytes, loadNoted, sha256File } from '../files.ts'
 import type { DataSource, Job } from '../job.ts'
 import { machineOf } from '../machine.ts'
 import { checkedDataset, checkedMetric, loadMetric } from '../modules.ts'
-import { type ModelFile, type Runners, runnersFor, scorer, sourceOf } from '../runtimes.ts'
+import { type ModelFile, type Runners, runnersFor, scorer, sourceOf, threadNotes, threadsOf } from '../runtimes.ts'
 import { version } from '../version.ts'
 
 /** A model out of a file. */
@@ -78,9 +78,11 @@ export async function openJob(job: Job, catalog: Catalog): Promise<Opened> {
   const seed = job.seed ?? 0
   const threads = job.threads ?? 1
   const runners = await runnersFor(target)
+  const notes = [...opened.notes, ...threadNotes(runners, threads)]
   return {
     ...opened,
     ...runners,
+    notes,
     target,
     catalog,
     threads,
@@ -92,11 +94,11 @@ export async function openJob(job: Job, catalog: Catalog): Promise<Opened> {
       model: { path: job.model, sha256: await sha256File(job.model), ...formatOfModel(opened.model) },
       target: target.name,
       seed,
-      threads,
+      threads: threadsOf(runners, threads),
       candidates: [],
       steps: [],
       refusals: [],
-      notes: opened.notes,
+      notes,
       curves: {},
       layers: [],
       recipe: [],

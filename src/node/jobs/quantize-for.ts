@@ -31,7 +31,7 @@ import {
   type Staging,
   stagingIn
 } from '../presets/folder.ts'
-import { type Runners, runnersFor } from '../runtimes.ts'
+import { type Runners, runnersFor, threadNotes } from '../runtimes.ts'
 import { version } from '../version.ts'
 import { webHint } from '../web-runner.ts'
 
@@ -74,7 +74,7 @@ export async function quantizeForJob(job: Job, hooks: JobHooks): Promise<JobResu
   const notes: string[] = []
   const data = await dataFor(job, models, notes)
   const runners = await runnersFor(target)
-  const engines = enginesOf(runners, notes)
+  const engines = enginesOf(runners, job.threads ?? 1, notes)
   const report = await reportOf(job, models, runners)
   hooks.opened?.(report, `${models.length} model${models.length === 1 ? '' : 's'} · ${bytesText(report.before.bytes)}`)
   const staging = stagingIn(into)
@@ -110,8 +110,10 @@ async function loaded(m: FolderModel): Promise<Loaded> {
   return { ...m, model: inferShapes(model), bytes: own + beside, isExternal: beside > 0 }
 }
 
-function enginesOf({ engine, measured }: Runners, notes: string[]): readonly Engine[] {
+function enginesOf(runners: Runners, threads: number, notes: string[]): readonly Engine[] {
+  const { engine, measured } = runners
   const named = (runner: Runner): Engine => ({ name: runner.name, runner })
+  notes.push(...threadNotes(runners, threads))
   if (measured) return [named(engine), named(measured)]
   notes.push(`${target.runtime} is not installed, so the files were not run in it: ${webHint}`)
   return [named(engine)]

@@ -76,6 +76,15 @@ describe('verify', () => {
     expect(await otherEngine({ engines: false }, runners)).toEqual({ notes: [] })
   }, 120_000)
 
+  it('of a web target says how many threads ran where more were asked for', async () => {
+    const job = { command: 'bench' as const, line: '', model: digits, seconds: 0.05, target: 'ort-web', threads: 4 }
+    const { report } = await runJob(job)
+    expect(report.threads).toBe(1)
+    const said = '4 threads were asked for; onnxruntime-web computes on 1 thread, and that is what was measured'
+    expect(report.notes).toContain(said)
+    expect((await runJob({ ...job, target: 'ort-cpu' })).report).toMatchObject({ threads: 4, notes: [] })
+  }, 60_000)
+
   it('times nothing where the runtime of the target is not here, and says so', async () => {
     const engine = nodeRunner()
     const target = { name: 'elsewhere', runtime: 'another-runtime' }

@@ -109,7 +109,9 @@ async function mixSize(model: Model, o: MixOptions, ctx: Context): Promise<Model
     parts.map((p, l) => p.ways.map((w, t) => ({ cost: w.bytes, harm: errors[l]?.[t] as number })))
   )
   const table: Table = { parts, made, errors, front }
-  const { point, result, measured, seen } = await decide(model, table, o, ctx)
+  // Rounding by data looks at the same samples again.
+  const again = o.method === 'gptq' && calibration ? { ...ctx, data: { ...ctx.data, calibration } } : ctx
+  const { point, result, measured, seen } = await decide(model, table, o, again)
   if (result === model) ctx.note('mix-precision: no weight can be stored in fewer bits within the bound')
   explain({ parts, errors, front, point, measured, seen }, ctx)
   ctx.replay?.([

@@ -116,16 +116,10 @@ export function partsOf(model: Model, o: PartOptions, ctx: Pick<Context, 'target
       const sized = new Map(own.map((w) => [w.id, plannedBytes(w, data.get(w.id) as Tensor)]))
       return own.length > 0 ? [way(type, own, (id) => sized.get(id))] : []
     })
-    const half = ids.some((id) => asHalf(data.get(id) as Tensor) !== undefined)
-    const halved = (id: string): number | undefined => {
-      const t = data.get(id) as Tensor
-      return asHalf(t) ? tensorBytes(t) / 2 + nodeBytes(16) : undefined
-    }
-    const all = [
-      way('float', [], () => undefined),
-      ...(o.types.includes('float16') && half ? [way('float16', [], halved)] : []),
-      ...ways
-    ]
+    const fitting = new Set(ids.filter((id) => o.types.includes('float16') && fitsHalf(data.get(id) as Tensor)))
+    const halved = (id: string): number | undefined =>
+      fitting.has(id) ? tensorBytes(data.get(id) as Tensor) / 2 + nodeBytes(16) : undefined
+    const all = [way('float', [], () => undefined), ...(fitting.size > 0 ? [way('float16', [], halved)] : []), ...ways]
     return {
       ids,
       nodes,
@@ -163,10 +157,10 @@ function plannedBytes(w: WeightPlan, data: Tensor): number {
   return (w.elements * w.bits) / 8 + 2 ** w.bits * (w.axis === undefined ? 4 : 2 * channels) + nodeBytes(w.bits)
 }
 
+/** Has a float32 weight a float16 for each of its values? */
+const fitsHalf = (t: Tensor): boolean => t.dtype === 'float32' && toFloats(t).every((x) => Math.abs(x) < 65520)
+
 /** A float32 weight rounded to float16; `undefined` where that has no place for a value, or it is of 16 bits already. */
 export function asHalf(t: Tensor): Tensor | undefined {
-  if (t.dtype !== 'float32') return undefined
-  const values = toFloats(t)
-  if (values.some((x) => !(Math.abs(x) < 65520))) return undefined
-  return tensor('float32', t.shape, toFloats(tensor('float16', t.shape, values)))
+  return fitsHalf(t) ? tensor('float32', t.shape, toFloats(tensor('float16', t.shape, toFloats(t)))) : undefined
 }
