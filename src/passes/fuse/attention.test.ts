@@ -1,6 +1,6 @@
 /** Attention of small transformers as one operator, before and behind quantization: operators counted, numbers compared. */
 import { describe, expect, it } from 'vitest'
-import { difference, optimizedOf, outputsOf, testContext } from '../../../test/compare.ts'
+import { difference, optimizedOf, outputsOf, randomFeeds, testContext } from '../../../test/compare.ts'
 import { bertFeeds, gptFeeds, llamaFeeds, smallBert, smallGpt, smallLlama } from '../../../test/transformer-models.ts'
 import { bind } from '../../ir/bind.ts'
 import { opName } from '../../ir/graph.ts'
@@ -107,6 +107,44 @@ describe('attention of Llama', () => {
     for (const gone of ['Tile', 'Neg', 'ReduceMean', 'Pow']) expect(Object.keys(ops)).not.toContain(gone)
     expect(reasons.join()).toContain('SkipSimplifiedLayerNormalization')
     expect((await optimized(model))['com.microsoft:FusedMatMul']).toBe(2)
+  })
+})
+
+describe('rotary positions', () => {
+  const text = (angles: string, cut = 2): string => `
+    input x: f32[B,2,S,4]
+    input at: f32[B,1,S,2]
+    input other: f32[B,1,S,2]
+    const zero: i64[1] = 0
+    const mid: i64[1] = ${cut}
+    const end: i64[1] = 4
+    const ax: i64[1] = 3
+    angles = Concat(${angles}, axis=-1)
+    cos = Cos(angles)
+    sin = Sin(angles)
+    c = Mul(x, cos)
+    lo = Slice(x, zero, mid, ax)
+    hi = Slice(x, mid, end, ax)
+    ng = Neg(hi)
+    t = Concat(ng, lo, axis=-1)
+    q = Mul(t, sin)
+    y = Add(c, q)
+    output y`
+  it('are written by rows of each text’s own angles', async () => {
+    const m = parse(text('at, at'))
+    const { model } = await fused(m, randomFeeds(m, 3, 3))
+    expect(count(model)['com.microsoft:RotaryEmbedding']).toBe(1)
+  })
+
+  it('stay where the halves have other angles, or are no halves', async () => {
+    for (const [m, reason] of [
+      [parse(text('at, other')), 'its angles are not known to be the same in both halves'],
+      [parse(text('at, at', 1)), 'what it turns are not the halves of the last axis']
+    ] as const) {
+      const { model, reasons } = await fused(m, randomFeeds(m, 3, 3))
+      expect(count(model)['com.microsoft:RotaryEmbedding']).toBeUndefined()
+      expect(reasons).toEqual([reason])
+    }
   })
 })
 

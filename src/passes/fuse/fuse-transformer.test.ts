@@ -143,6 +143,14 @@ describe('fuse-transformer', () => {
     ])
   })
 
+  it('keeps a sum with a constant apart too', async () => {
+    const text = `input x: f32[1,3,8]
+      s = Add(x, P: f32[1,3,8])
+      z = LayerNormalization(s, G: f32[8], B: f32[8], axis=-1)
+      output z`
+    expect((await made(text)).ops).toBe('Sum LayerNormalization')
+  })
+
   it('leaves a sum that ONNX Runtime does not join', async () => {
     const unknown = block
       .replace(

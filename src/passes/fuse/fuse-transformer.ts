@@ -117,9 +117,8 @@ function byRows(rule: WritingRule, target: Target, all: boolean): WritingRule {
       return row.joined && !all ? undefined : found
     },
     check: (found, site) => {
-      const reason = rule.check(found, site)
       const row = rowOf(found)
-      if (reason !== undefined || rule.prevents || all || row?.kept === undefined) return reason
+      if (rule.prevents || all || row?.kept === undefined) return rule.check(found, site)
       return `not written as ${rule.makes.split(':').at(-1)}: ${row.kept} on ${target.name}`
     }
   }

@@ -28,10 +28,10 @@ export const skipRmsNorm = spelling({
 })
 
 /** The sum is written as Sum, which the runtime does not join to the node behind it. */
-const apart = (found: Bound, _root: Node, site: Site): Written | undefined => {
+const apart = (found: Bound): Written | undefined => {
   const sum = found.named['s']
   const { x = null, y = null } = found.values
-  if (sum?.op !== 'Add' || isFixed(found, site)) return undefined
+  if (sum?.op !== 'Add') return undefined
   return { op: 'Sum', inputs: [x, y], at: sum }
 }
 
