@@ -547,7 +547,7 @@ export interface Comparison {
 export type DataPart = 'calibration' | 'train' | 'selection'
 
 /** What a pass changes: the graph, what is computed on integers, how constants are stored, the error of rounding, the weights. */
-export type PassGroup = 'graph' | 'integers' | 'storage' | 'accuracy' | 'training'
+export type PassGroup = 'graph' | 'pruning' | 'integers' | 'storage' | 'accuracy' | 'training'
 
 /** A named, pure Model → Model. Returns the very same object when there was nothing to do. */
 export interface Pass<O = never> {

@@ -38,22 +38,22 @@ const pass = 'prune-channels'
 const share = (about: string) => z.number().gt(0).lt(1).optional().describe(about)
 
 const options = {
-  ratio: share('Channels to take out, as a share of those that can go'),
-  macs: share('Instead: multiply-adds that may be left, after / before'),
-  parameters: share('Instead: parameters that may be left, after / before'),
-  latency: share('Instead: latency that may be left, after / before; each try is measured'),
+  ratio: share('channels to take out, as a share of those that can go'),
+  macs: share('instead: multiply-adds that may be left, after / before'),
+  parameters: share('instead: parameters that may be left, after / before'),
+  latency: share('instead: latency that may be left, after / before; each try is measured'),
   maxDrop: z
     .number()
     .gt(0)
     .lt(1)
     .optional()
     .meta({ format: 'share' })
-    .describe('Instead: as many channels as the metric can do without, with this drop on the samples that choose'),
+    .describe('instead: as many channels as the metric can do without, with this drop on the samples that choose'),
   criterion: z
     .enum(['auto', ...criteria])
     .default('auto')
     .describe(
-      'What tells the least important channels; auto: taylor where samples have labels, activation where there are samples, else l2'
+      'what tells the least important channels; auto: taylor where samples have labels, activation where there are samples, else l2'
     ),
   scope: z
     .enum(['global', 'layer'])
@@ -64,16 +64,16 @@ const options = {
     .min(1)
     .max(4096)
     .optional()
-    .describe('Widths become multiples of this; by default what the target is fastest at'),
-  leastKept: z.number().gt(0).max(1).default(0.1).describe('Share of its channels that every group keeps at least'),
+    .describe('widths become multiples of this; by default what the target is fastest at'),
+  leastKept: z.number().gt(0).max(1).default(0.1).describe('share of its channels that every group keeps at least'),
   repair: z
     .enum(['auto', 'none', 'statistics', 'weights'])
     .default('auto')
     .describe(
-      'On samples, without labels: weights behind a removed channel by least squares (weights), or means and deviations of layers and normalizations (statistics); auto: weights where there are samples'
+      'on samples, without labels: weights behind a removed channel by least squares (weights), or means and deviations of layers and normalizations (statistics); auto: weights where there are samples'
     ),
-  samples: z.int().min(1).default(256).describe('Samples that importance and repair look at, at most'),
-  exclude: z.array(z.string()).default([]).describe('Groups to leave whole: names that `pare inspect --groups` gives')
+  samples: z.int().min(1).default(256).describe('samples that importance and repair look at, at most'),
+  exclude: z.array(z.string()).default([]).describe('groups to leave whole: names that `pare inspect --groups` gives')
 } as const
 
 type Options = z.output<z.ZodObject<typeof options>>
@@ -81,7 +81,8 @@ type Options = z.output<z.ZodObject<typeof options>>
 /** Makes a model narrower. */
 export const pruneChannels = definePass({
   name: pass,
-  summary: 'Takes out the channels, heads and units that matter least, so that shapes shrink; repairs what reads them',
+  summary: 'take out the channels, heads and units that matter least, so that shapes shrink; repair what reads them',
+  group: 'pruning',
   uses: ['calibration', 'selection', 'train'],
   lossy: true,
   options,

@@ -32,12 +32,12 @@ const options = {
     .gt(0)
     .lt(1)
     .optional()
-    .describe('Share of the weights that become zero; 2:4 and 4:8 are half by themselves'),
+    .describe('share of the weights that become zero; 2:4 and 4:8 are half by themselves'),
   threshold: z
     .number()
     .gt(0)
     .optional()
-    .describe('Instead: weights of a smaller magnitude, or blocks of a smaller root mean square'),
+    .describe('instead: weights of a smaller magnitude, or blocks of a smaller root mean square'),
   pattern: z
     .enum(patterns)
     .default('any')
@@ -45,19 +45,19 @@ const options = {
   criterion: z
     .enum(['magnitude', 'wanda', 'sparsegpt', 'taylor'])
     .default('magnitude')
-    .describe('What tells the least important weights; all but magnitude look at samples, taylor at a loss'),
+    .describe('what tells the least important weights; all but magnitude look at samples, taylor at a loss'),
   scope: z
     .enum(['global', 'layer'])
     .default('global')
     .describe('global: the lowest of all layers; layer: the same share of each'),
-  samples: z.int().min(1).default(256).describe('Samples that are looked at, at most'),
+  samples: z.int().min(1).default(256).describe('samples that are looked at, at most'),
   form: z
     .enum(['auto', 'plain'])
     .default('auto')
-    .describe('How the file holds pruned weights; auto: the smallest of gap, bitmap, blocks, palette and plain'),
-  include: z.array(z.string()).default([]).describe('Only these nodes: operator types or name patterns with *'),
-  exclude: z.array(z.string()).default([]).describe('Not these nodes: operator types or name patterns with *'),
-  minElements: z.int().min(1).default(128).describe('Smaller weights stay as they are')
+    .describe('how the file holds pruned weights; auto: the smallest of gap, bitmap, blocks, palette and plain'),
+  include: z.array(z.string()).default([]).describe('only these nodes: operator types or name patterns with *'),
+  exclude: z.array(z.string()).default([]).describe('not these nodes: operator types or name patterns with *'),
+  minElements: z.int().min(1).default(128).describe('smaller weights stay as they are')
 } as const
 
 type Options = z.output<z.ZodObject<typeof options>>
@@ -65,7 +65,8 @@ type Options = z.output<z.ZodObject<typeof options>>
 /** Makes weights zero. */
 export const pruneWeights = definePass({
   name: pass,
-  summary: 'Makes the weights that matter least zero, single ones or in blocks, and stores them in fewer bytes',
+  summary: 'make the weights that matter least zero, single ones or in blocks, and store them in fewer bytes',
+  group: 'pruning',
   uses: ['calibration', 'train'],
   after: ['simplify', 'fuse'],
   lossy: true,

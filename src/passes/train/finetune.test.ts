@@ -9,6 +9,7 @@ import { decodeCheckpoint } from '../../train/checkpoint.ts'
 import type { Checkpoints, Context, Dataset, Model } from '../../types.ts'
 import { parseOptions } from '../pass.ts'
 import { finetune } from './finetune.ts'
+import { roundsOf } from './gradual.ts'
 import { estimateBatches } from './learn.ts'
 
 interface Told {
@@ -127,6 +128,59 @@ describe('finetune', () => {
     expect(rest.told.curves['finetune loss']).toEqual(whole.told.curves['finetune loss'])
     const other = await run(network('c'), { ...options, epochs: 1, batch: 50 }, { checkpoints })
     expect(other.notes.join('\n')).not.toMatch(/went on/)
+  })
+
+  describe('while it prunes', () => {
+    const options = { ...quick, epochs: 4, prune: { to: 0.8, step: 0.4, every: 2 } }
+    const zeros = (m: Model): number => {
+      const all = ['W2', 'W3', 'W4', 'W5'].flatMap((id) => [...toFloats(m.graph.values.get(id)?.data as never)])
+      return all.filter((x) => x === 0).length / all.length
+    }
+
+    it('comes to the share that was asked for, and learns in between', async () => {
+      const begun = (await run(network('p'), { ...quick, epochs: 6 })).model
+      const { model: made, told } = await run(begun, options)
+      expect(zeros(made)).toBeCloseTo(0.8, 2)
+      expect(told.curves['finetune loss']?.map(([x]) => x)).toEqual([1, 2, 3, 4])
+      expect(told.score?.after).toBeGreaterThan((told.score?.before ?? 1) + 0.02)
+    })
+
+    it('goes on in the round where it was stopped, to the same bits', async () => {
+      const whole = await run(network('p'), options)
+      const second = place()
+      const controller = new AbortController()
+      let written = 0
+      const checkpoints = {
+        read: second.read,
+        write: async (key: string, bytes: Uint8Array) => {
+          await second.write(key, bytes)
+          if (++written === 3) controller.abort()
+        }
+      }
+      const stopped = run(network('p'), options, { checkpoints, signal: controller.signal })
+      await expect(stopped).rejects.toMatchObject({ code: 'E_ABORTED' })
+      const rest = await run(network('p'), options, { checkpoints: second })
+      expect(sameWeights(rest.model, whole.model)).toBe(true)
+      expect(rest.told).toEqual(whole.told)
+    })
+
+    it.each([
+      [{ to: 0.9, step: 0.3 }, 6, [0.3, 0.6, 0.9], [1, 1, 4]],
+      [{ to: 0.8, step: 0.4, every: 3, schedule: 'cubic' }, 6, [0.7, 0.8], [3, 3]],
+      [{ to: 0.5, schedule: 'once' }, 3, [0.5], [3]],
+      [{}, 3, [], []]
+    ] as const)('%j in %i epochs', (asked, epochs, ratios, each) => {
+      const rounds = roundsOf(asked, epochs)
+      expect(rounds.map((r) => Number(r.ratio.toFixed(6)))).toEqual(ratios)
+      expect(rounds.map((r) => r.epochs)).toEqual(each)
+    })
+
+    it.each([
+      [{ to: 0.9, every: 5 }, '9 rounds of pruning need 41 epochs, and there are 4'],
+      [{ every: 5 }, 'pruning needs the share of the weights that are zero in the end']
+    ])('%j is refused', async (asked, message) => {
+      await expect(run(network('p'), { ...quick, prune: asked })).rejects.toMatchObject({ code: 'E_OPTION', message })
+    })
   })
 
   it('stops a divergence with advice, and returns the very same model where nothing was better', async () => {

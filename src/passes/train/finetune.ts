@@ -2,7 +2,8 @@
 import { z } from 'zod'
 import type { Context, Model } from '../../types.ts'
 import { definePass } from '../pass.ts'
-import { learn } from './learn.ts'
+import { gradualFields, inRounds, roundsOf } from './gradual.ts'
+import { type Fitted, learn } from './learn.ts'
 import { inputTargets, neededTask, refuseRounded, taskLoss } from './loss.ts'
 import { trainingFields } from './options.ts'
 import { samplesFor } from './task.ts'
@@ -18,23 +19,35 @@ type FitOptions = z.output<z.ZodObject<typeof fitFields>>
 /** Trains a float model further; zeros that are meant stay zeros. */
 export const finetune = definePass({
   name: 'finetune',
-  summary: 'train the weights further on your data; pruned weights stay zero',
+  summary:
+    'train the weights further on your data, also while more and more of them are pruned; pruned weights stay zero',
   group: 'training',
   needs: ['train'],
   uses: ['selection'],
-  options: fitFields,
-  run: async (model, options, ctx) => {
+  options: { ...fitFields, prune: gradualFields },
+  run: async (model, { prune, ...options }, ctx) => {
     refuseRounded(model, 'finetune')
-    return fitTask(model, 'finetune', options, ctx)
+    const rounds = roundsOf(prune, options.epochs)
+    if (rounds.length === 0) return fitTask(model, 'finetune', options, ctx)
+    const trained = (m: Model, epochs: number): Promise<Fitted> => fitOnce(m, 'finetune', { ...options, epochs }, ctx)
+    const { model: pruned, ...told } = await inRounds(model, rounds, prune, trained, ctx)
+    ctx.plan(told)
+    return pruned
   }
 })
 
 /** Trains a float model for its task, from the weights that it has. */
 export async function fitTask(model: Model, pass: string, options: FitOptions, ctx: Context): Promise<Model> {
+  const { model: trained, ...told } = await fitOnce(model, pass, options, ctx)
+  ctx.plan(told)
+  return trained
+}
+
+async function fitOnce(model: Model, pass: string, options: FitOptions, ctx: Context): Promise<Fitted> {
   const task = neededTask(model, pass, ctx.data.train)
   const samples = await samplesFor(pass, task, ctx, options)
   const { smoothing, ...common } = options
-  const made = await learn(
+  return learn(
     {
       ...{ pass, model, samples, options: common, identity: smoothing },
       loss: [taskLoss(task, smoothing)],
@@ -42,7 +55,4 @@ export async function fitTask(model: Model, pass: string, options: FitOptions, c
     },
     ctx
   )
-  const { model: trained, ...told } = made
-  ctx.plan(told)
-  return trained
 }
