@@ -139,7 +139,7 @@ describe.skipIf(!isBuilt)('the documents (needs npm run build)', () => {
     const snippets = documents.flatMap((d) => blocks(d, ['js', 'mjs']))
     expect(snippets.length).toBeGreaterThan(0)
     for (const code of snippets) expect(await runCode(code)).toEqual({ status: 0, err: '' })
-  }, 120_000)
+  }, 300_000)
 })
 
 const has = (help: string, option: string): boolean =>
