@@ -19,8 +19,7 @@ type FitOptions = z.output<z.ZodObject<typeof fitFields>>
 /** Trains a float model further; zeros that are meant stay zeros. */
 export const finetune = definePass({
   name: 'finetune',
-  summary:
-    'train the weights further on your data, also while more and more of them are pruned; pruned weights stay zero',
+  summary: 'train the weights further on your data, or while they are pruned; pruned weights stay zero',
   group: 'training',
   needs: ['train'],
   uses: ['selection'],
