@@ -220,7 +220,7 @@ function addTo(sums: Sums, tap: Tap, outputs: Readonly<Record<string, Tensor>>):
 /** In place of the sums. */
 function averaged(s: Sums, l: LayerInput): Gram {
   const divided = (m: { h: Float64Array; mean: Float64Array }): { h: Float64Array; mean: Float64Array } => {
-    for (const all of [m.h, m.mean]) for (const [i, x] of all.entries()) all[i] = x / s.rows
+    for (const all of [m.h, m.mean]) for (let i = 0; i < all.length; i++) all[i] = (all[i] as number) / s.rows
     return { h: m.h, mean: m.mean }
   }
   return { groups: l.groups, k: l.k, rows: s.rows, ...divided(s), ...(s.off ? { off: divided(s.off) } : {}) }
