@@ -6,7 +6,8 @@ import { describe, expect, it } from 'vitest'
 import { PareError } from '../src/base/errors.ts'
 import { arrayDataset } from '../src/data/arrays.ts'
 import { readModel, writeModel } from '../src/formats/index.ts'
-import { toFloats } from '../src/ir/tensor.ts'
+import { edit } from '../src/ir/edit.ts'
+import { elementCount, tensor, toFloats } from '../src/ir/tensor.ts'
 import { parse } from '../src/ir/text.ts'
 import { nodeRunner } from '../src/node/runner.ts'
 import { inferShapes } from '../src/ops/infer.ts'
@@ -24,6 +25,8 @@ interface Relative {
   /** Bytes of the result over those of the original, at most. */
   readonly most?: number
   readonly target?: string
+  /** By how much rows of the weight W differ; 0: it is times 1e-9. */
+  readonly factor?: number
 }
 
 async function run(model: Model, feeds: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>> {
@@ -45,8 +48,8 @@ function decibels(was: Tensor, is: Tensor): number {
   return noise === 0 ? Number.POSITIVE_INFINITY : 10 * Math.log10(signal / noise)
 }
 
-async function check({ model: text, recipe, least, most, target }: Relative): Promise<void> {
-  const model = inferShapes(readModel(writeModel(parse(text)).bytes))
+async function check({ model: text, recipe, least, most, target, factor }: Relative): Promise<void> {
+  const model = inferShapes(readModel(writeModel(factor === undefined ? parse(text) : scaled(text, factor)).bytes))
   const data = arrayDataset({ inputs: randomFeeds(model, 1, 64) })
   const ctx = { ...testContext(), data: { calibration: data, selection: data, train: data } }
   const made = await applyRecipe(model, recipe, target === undefined ? ctx : { ...ctx, target: targetFor(target) })
@@ -223,6 +226,95 @@ const small = {
     output y`
 }
 
+const scopes = {
+  'If that reads weights around it': `input x: f32[N,16]
+    const half: f32[] = 0.5
+    m = ReduceMean(x, keepdims=0)
+    c = Less(m, half)
+    const W: f32[16,16]
+    a = MatMul(x, W)
+    y = If(c, then_branch={ t = MatMul(a, W)
+ output t }, else_branch={ r = Tanh(a)
+ e = MatMul(r, W)
+ output e })
+    output y`,
+  'If inside, weights of its own': `input x: f32[N,16]
+    const half: f32[] = 0.5
+    m = ReduceMean(x, keepdims=0)
+    c = Less(m, half)
+    y = If(c, then_branch={ t = MatMul(x, A: f32[16,16])
+ u = Add(t, B: f32[16])
+ output u }, else_branch={ e = MatMul(x, C: f32[16,16])
+ output e })
+    z = MatMul(y, D: f32[16,8])
+    output z`,
+  'Scan over rows': `input x: f32[5,16]
+    const W: f32[16,16]
+    const h: f32[16]
+    f, y = Scan(h, x, num_scan_inputs=1, body={ input s: f32[16]
+ input r: f32[16]
+ a = MatMul(r, W)
+ n = Add(a, s)
+ t = Tanh(n)
+ u = Identity(t)
+ output t, u })
+    z = MatMul(y, W)
+    output z`
+}
+
+const pasts = {
+  'rank 4': `input x: f32[N,2,5,16]
+    input past: f32[N,2,0,16]
+    k = MatMul(x, W: f32[16,16])
+    p = Concat(past, k, axis=2)
+    y = MatMul(p, V: f32[16,8])
+    output y, p`,
+  'time in front': `input x: f32[N,5,16]
+    input past: f32[N,0,16]
+    k = MatMul(x, W: f32[16,16])
+    p = Concat(past, k, axis=1)
+    t = Tanh(p)
+    y = MatMul(t, V: f32[16,8])
+    output y, p`,
+  'behind the new': `input x: f32[N,5,16]
+    input past: f32[N,0,16]
+    p = Concat(x, past, axis=1)
+    y = MatMul(p, V: f32[16,8])
+    output y`
+}
+
+/** Weights of 1e-9, which float16 has no numbers for, and the sizes that go with them. */
+const tiny = {
+  MatMul: 'input x: f32[N,16]\na = MatMul(x, W: f32[16,32])\nb = Mul(a, k)\ny = MatMul(b, V: f32[32,8])\noutput y',
+  Conv: 'input x: f32[N,4,6,6]\na = Conv(x, W: f32[8,4,3,3])\nb = Mul(a, k)\ny = Conv(b, V: f32[8,8,1,1])\noutput y',
+  Gather: 'input i: i64[N,4]\na = Gather(W: f32[32,32], i)\nb = Mul(a, k)\ny = MatMul(b, V: f32[32,8])\noutput y'
+}
+const shrunk = Object.fromEntries(
+  Object.entries(tiny).map(([name, text]) => [name, `const k: f32[] = 1000000000\n${text}`])
+)
+
+const palettes = {
+  'a table of rows': 'input i: i64[N,4]\ny = Gather(W: f32[64,24], i)\noutput y',
+  ConvTranspose: 'input x: f32[N,8,5,5]\ny = ConvTranspose(x, W: f32[8,16,3,3])\noutput y',
+  'a depthwise Conv': 'input x: f32[N,32,6,6]\ny = Conv(x, W: f32[32,1,3,3], group=32)\noutput y',
+  'Gemm in two branches': `input x: f32[N,24]
+    a = Gemm(x, W: f32[24,32], B: f32[32])
+    b = Gemm(a, V: f32[20,32], transB=1)
+    output a, b`
+}
+
+/** The weight W with channels along an axis that differ by up to `factor`; 0: all times 1e-9. */
+function scaled(text: string, factor: number): Model {
+  return edit(parse(text), (d) => {
+    const v = d.value('W')
+    if (!v?.data) throw new Error('no weight W')
+    const [rows = 1] = v.data.shape
+    const row = elementCount(v.data.shape) / rows
+    const values = toFloats(v.data).map((w, i) => w * (factor === 0 ? 1e-9 : factor ** ((Math.floor(i / row) % 4) / 3)))
+    d.set({ ...v, data: tensor('float32', v.data.shape, values) })
+  })
+}
+
 const relatives: readonly Relative[] = [
   ...of('two layouts, quantize-static', fixed, 20, { most: 1.2 }, twoLayouts),
   ...of('two layouts, quantize-weights', [['quantize-weights', { minElements: 1 }]], 30, { most: 1.01 }, twoLayouts),
@@ -243,6 +335,28 @@ const relatives: readonly Relative[] = [
     shared
   ),
   ...of('stacks', fixed, 20, { most: 1.05 }, stacks),
+  ...of('cast-float --compute, scopes', compute, 45, {}, scopes),
+  ...of('cast-float, scopes', [['cast-float', {}]], 45, {}, scopes),
+  ...of('quantize-dynamic, scopes', [['quantize-dynamic', {}]], 25, {}, scopes),
+  ...of('quantize-static, scopes', fixed, 20, {}, scopes),
+  ...of('quantize-static, an empty past', fixed, 20, {}, pasts),
+  ...of('quantize-dynamic, an empty past', [['quantize-dynamic', {}]], 25, {}, pasts),
+  ...of('cast-float, tiny weights', [['cast-float', { minElements: 1 }]], 45, { factor: 0 }, shrunk),
+  ...of('cast-float --compute, tiny weights', compute, 45, { factor: 0 }, shrunk),
+  ...of(
+    'palette',
+    [['quantize-weights', { bits: 5, form: 'palette', minElements: 1 }]],
+    15,
+    { factor: 1000 },
+    palettes
+  ),
+  ...of(
+    'int4 in blocks',
+    [['quantize-weights', { bits: 4, blockSize: 16, minElements: 1 }]],
+    12,
+    { factor: 1000 },
+    palettes
+  ),
   ...of('simplify does not grow', [['simplify', {}]], 100, { most: 1.5 }, small)
 ]
 

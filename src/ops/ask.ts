@@ -14,9 +14,9 @@ export const clampOf = (g: GraphView, node: Node): ReturnType<NonNullable<QuantR
 /** Does a node only clamp, whatever its bounds? */
 export const isClamp = (node: Node): boolean => opFor(node)?.quant?.clamp !== undefined
 
-/** Does a positive factor of the first input alone come out again? */
-export const passesFactor = (node: Node): boolean =>
-  opFor(node)?.homogeneous?.some((set) => set.length === 1 && set[0] === 0) ?? false
+/** Does a positive factor of one input alone, by default the first, come out again? */
+export const passesFactor = (node: Node, input = 0): boolean =>
+  opFor(node)?.homogeneous?.some((set) => set.length === 1 && set[0] === input) ?? false
 
 /** Sets of inputs that the output is a multiple of, those of constants alone first. */
 export function factorSets(g: GraphView, node: Node): readonly (readonly number[])[] {

@@ -15,7 +15,7 @@ import type { Context, Graph, Model, Node, Tensor } from '../../../types.ts'
 import { definePass } from '../../pass.ts'
 import { matcher } from '../common/select.ts'
 import { computeInHalf, guardedConstants, isCast, keptNodes } from './compute.ts'
-import { largestHalf, type Narrow, reasonNotNarrow, vanishing } from './narrow.ts'
+import { largestHalf, leastNormal, type Narrow, reasonNotNarrow, vanishing } from './narrow.ts'
 import { valuesBeyond } from './overflow.ts'
 import { raised } from './raise.ts'
 
@@ -59,8 +59,11 @@ async function castCompute(
   const guards = guardedConstants(typed, o)
   if (guards.size > 0) ctx.note(`constants outside the range of float16 were clamped: ${[...guards.keys()].join(', ')}`)
   const { calibration } = ctx.data
-  if (!calibration) ctx.note('cast-float: no calibration data, so values were not checked for overflow of float16')
-  const overflow = calibration ? await valuesBeyond(typed, largestHalf, calibration, guards, ctx) : new Map()
+  if (!calibration)
+    ctx.note('cast-float: no calibration data, so values were not checked for being too large or too small for float16')
+  const overflow = calibration
+    ? await valuesBeyond(typed, { least: leastNormal, limit: largestHalf }, calibration, guards, ctx)
+    : new Map()
   const how = { ...o, overflow }
   const kept = keptNodes(typed, how)
   const made = computeInHalf(typed, kept, how)

@@ -3,7 +3,8 @@
  * and make float32, with one Cast per value where the two meet. Inputs and outputs of the model keep their type.
  *
  * float16: 11 significant bits, largest 65504, least 2⁻²⁴. Small constants outside are bounds and guards (−3.4e38 of a
- * mask, 1e-12 under a root): they become ±65504 and ±2⁻²³. Weights outside keep the nodes that read them in float32.
+ * mask, 1e-12 under a root): they become ±65504 and ±2⁻²³. Weights and factors outside keep the nodes that read them in
+ * float32.
  */
 
 import { attrInt, subgraphs, tensorAttr } from '../../../ir/attrs.ts'
@@ -11,20 +12,20 @@ import { codeOfDtype } from '../../../ir/dtype-code.ts'
 import { type Draft, editGraph, mapGraphs, takenIds } from '../../../ir/edit.ts'
 import { allGraphs, constant, isInput, opName, producer } from '../../../ir/graph.ts'
 import { elementCount, tensor, toFloats } from '../../../ir/tensor.ts'
-import { precisionOf } from '../../../ops/ask.ts'
+import { passesFactor, precisionOf } from '../../../ops/ask.ts'
 import { viewOf } from '../../../ops/infer.ts'
 import type { Known } from '../../../ops/types.ts'
 import type { Graph, Model, Node, Tensor, Value } from '../../../types.ts'
 import { once } from '../common/once.ts'
 import { keptForJoins } from './joins.ts'
-import { largestHalf, reasonNotNarrow } from './narrow.ts'
+import { largestHalf, leastNormal, reasonNotNarrow } from './narrow.ts'
 
 const leastGuard = 2 ** -23
 
 export interface ComputeOptions {
   readonly minElements: number
   readonly isExcluded: (node: Node) => boolean
-  /** Values that go beyond float16 on the data, with their largest magnitude. */
+  /** Values that go beyond float16 on the data, or stay below its normal numbers, with their largest magnitude. */
   readonly overflow: ReadonlyMap<string, number>
 }
 
@@ -66,16 +67,26 @@ function reasonToKeep(model: Model, graph: Graph, node: Node, o: ComputeOptions)
   if (node.op === 'LayerNormalization' && node.outputs.some((id, i) => i > 0 && id))
     return 'its mean or deviation is read'
   const beyond = values.find((id) => id && o.overflow.has(id))
-  if (beyond)
-    return `${beyond} reaches ${o.overflow.get(beyond)?.toPrecision(3)} on the data, beyond float16 (${largestHalf})`
+  if (beyond) {
+    const peak = o.overflow.get(beyond) ?? 0
+    const [only, why] =
+      peak < leastNormal ? ['only ', 'too small for float16'] : ['', `beyond float16 (${largestHalf})`]
+    return `${beyond} reaches ${only}${peak.toPrecision(3)} on the data, ${why}`
+  }
   for (const [i, v] of view.inputs.entries()) {
     const lost = v?.data && isSingle(v) && isWeight(v.data, o) ? reasonNotNarrow(v.data, 'float16') : undefined
     if (lost) return `weight ${node.inputs[i]} ${lost}`
+    if (v?.data && isSingle(v) && passesFactor(node, i) && isVanishing(v.data))
+      return `factor ${node.inputs[i]} is too small for float16`
   }
   return undefined
 }
 
 const isSingle = (v: Known | undefined): boolean => v?.type === 'tensor' && v.dtype === 'float32'
+/** A factor that small is no guard, for which another small number would do as well. */
+const isVanishing = (t: Tensor): boolean =>
+  elementCount(t.shape) === 1 && toFloats(t).every((x) => x !== 0 && Math.abs(x) < leastNormal)
+
 /** Single numbers are bounds and guards, never weights. */
 const isWeight = (t: Tensor, o: Pick<ComputeOptions, 'minElements'>): boolean =>
   elementCount(t.shape) >= Math.max(2, o.minElements)

@@ -9,6 +9,8 @@ export type Narrow = 'float16' | 'bfloat16'
 
 /** Largest finite float16. */
 export const largestHalf = 65504
+/** Least float16 of 11 significant bits. */
+export const leastNormal = 2 ** -14
 
 /** ‖w − ŵ‖² / ‖w‖² above which a weight keeps float32: 50 dB. bfloat16 itself is at about 53 dB. */
 const most = 1e-5

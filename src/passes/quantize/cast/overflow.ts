@@ -1,4 +1,4 @@
-/** Values that go beyond the range of a type on data. */
+/** Values that go beyond the range of a type on data, or stay below it. */
 import { edit } from '../../../ir/edit.ts'
 import { toFloats } from '../../../ir/tensor.ts'
 import { watch } from '../../../observe/feed.ts'
@@ -9,12 +9,12 @@ import type { Context, Dataset, Model, Tensor } from '../../../types.ts'
 const samplesPerRun = 8
 
 /**
- * Values of the outermost graph whose largest finite magnitude on the data is above the limit, with it. `constants`
- * stand in for the model's own. The model's types must have been inferred.
+ * Values of the outermost graph whose largest finite magnitude on the data is above `limit`, or below `least` though not 0,
+ * with it. `constants` stand in for the model's own. The model's types must have been inferred.
  */
 export async function valuesBeyond(
   model: Model,
-  limit: number,
+  { least, limit }: { readonly least: number; readonly limit: number },
   dataset: Dataset,
   constants: ReadonlyMap<string, Tensor>,
   ctx: Pick<Context, 'engine' | 'signal' | 'progress'>
@@ -33,10 +33,10 @@ export async function valuesBeyond(
   await watch(watched, { outputs: [...peaks.values()] }, feed, ctx, (outputs) => {
     for (const [id, peak] of peaks) {
       const x = toFloats(outputs[peak] as Tensor)[0] as number
-      if (Number.isFinite(x) && x > Math.max(limit, out.get(id) ?? 0)) out.set(id, x)
+      if (Number.isFinite(x) && x > (out.get(id) ?? 0)) out.set(id, x)
     }
   })
-  return out
+  return new Map([...out].filter(([, peak]) => peak > limit || peak < least))
 }
 
 function isFloatTensor(model: Model, id: string): boolean {
