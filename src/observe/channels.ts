@@ -2,7 +2,7 @@
 import { edit } from '../ir/edit.ts'
 import { samplesWithin } from '../runtime/batches.ts'
 import type { Dataset, Model, Tensor } from '../types.ts'
-import { asFloat, type Surroundings, sampleBytes, watch } from './feed.ts'
+import { asFloat, type Surroundings, sampleBytes, watch, watchedOutputs } from './feed.ts'
 import { type ChannelMean, type ChannelReduction, type Joined, joining, reduceChannels } from './reductions.ts'
 
 /** Numbers of one value, one per channel, by what was asked. */
@@ -31,7 +31,7 @@ export async function observeChannels(
         joined.get(w.id)?.set(r, all)
         taps.set(reduceChannels(d, w, r), all)
       }
-    d.setOutputs([...taps.keys()])
+    d.setOutputs(watchedOutputs(model, [...taps.keys()]))
     d.sweep()
   })
   const perSample = wanted.reduce((n, w) => n + sampleBytes(model, w.id), 0)

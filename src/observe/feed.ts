@@ -2,8 +2,9 @@
 import { evaluateDim } from '../base/dim.ts'
 import { PareError } from '../base/errors.ts'
 import { greatest } from '../base/extremes.ts'
+import { statePairs } from '../ir/states.ts'
 import { batching, fedOf, runs, stepwise } from '../runtime/batches.ts'
-import type { Context, Dataset, Model, OpenOptions, Session, Tensor } from '../types.ts'
+import type { Context, Dataset, Model, OpenOptions, Session, Tensor, Value } from '../types.ts'
 
 export type Surroundings = Pick<Context, 'engine' | 'signal' | 'progress'>
 
@@ -47,6 +48,18 @@ export async function* outputsOn(
       ...(how.isFixed ? { hint: 'the model prescribes its batch: give at least as many samples' } : {})
     })
 }
+
+/** Outputs of a model of which only some are watched: with those that hold states, which are fed back over sequences. */
+export function watchedOutputs({ graph }: Model, taps: readonly string[]): readonly string[] {
+  const ports = (ids: readonly string[]) => ids.map((id) => ({ name: id, ...typeOf(graph.values.get(id)) }))
+  const states = statePairs({ inputs: ports(graph.inputs), outputs: ports(graph.outputs) }).map((p) => p.output)
+  return [...new Set([...taps, ...states])]
+}
+
+const typeOf = (v: Value | undefined): Pick<Value, 'dtype' | 'shape'> => ({
+  ...(v?.dtype ? { dtype: v.dtype } : {}),
+  ...(v?.shape ? { shape: v.shape } : {})
+})
 
 /** Opens a model, runs the data through it and closes it again. */
 export async function watch(

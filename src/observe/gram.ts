@@ -17,7 +17,15 @@ import { opFor } from '../ops/index.ts'
 import type { Linear, Patch } from '../ops/types.ts'
 import { samplesWithin } from '../runtime/batches.ts'
 import type { Dataset, Graph, Model, Node, Tensor, Value } from '../types.ts'
-import { asFloat, type Feed, largestSampleBytes, type Surroundings, sampleBytes, watch } from './feed.ts'
+import {
+  asFloat,
+  type Feed,
+  largestSampleBytes,
+  type Surroundings,
+  sampleBytes,
+  watch,
+  watchedOutputs
+} from './feed.ts'
 
 /** One spatial axis of a convolution's kernel. */
 interface Window {
@@ -255,7 +263,8 @@ function withMoments(
       const off = twin ? d.add('Sub', [addRows(d, l, twin(l.x)), rows]) : undefined
       taps.push({ ...moments(rows), size: d.add('Size', [rows]), off: off === undefined ? undefined : moments(off) })
     }
-    d.setOutputs(taps.flatMap((t) => [t.h, t.sum, t.size, ...(t.off ? [t.off.h, t.off.sum] : [])]))
+    const all = taps.flatMap((t) => [t.h, t.sum, t.size, ...(t.off ? [t.off.h, t.off.sum] : [])])
+    d.setOutputs(watchedOutputs(model, all))
     d.sweep()
   })
   return { reduced, taps }

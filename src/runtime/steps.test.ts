@@ -6,6 +6,7 @@ import { tensor, toNumbers } from '../ir/tensor.ts'
 import { model } from '../ir/text.ts'
 import { judgingOf } from '../measure/judging.ts'
 import { nodeRunner } from '../node/runner.ts'
+import { observeChannels } from '../observe/channels.ts'
 import { heldSamples } from '../observe/held.ts'
 import type { Dataset, Model, Session, Tensor } from '../types.ts'
 import { batching, fedOf, feedsOf, firstRun, runOn, runs, stepwise, wholeInputs } from './batches.ts'
@@ -87,6 +88,21 @@ describe('a model with states', () => {
     expect(seen).toEqual([0, 2])
     await session.close()
   })
+})
+
+it('states are fed back while channels are observed', async () => {
+  const m = model`
+    input x: f32[1,2]
+    input state: f32[1,2]
+    stateN = Add(state, x)
+    y: f32[1,2] = Relu(stateN)
+    output y
+    output stateN`
+  const x = tensor('float32', [1, 2, 2], [1, 2, 1, 2])
+  const ctx = { engine: nodeRunner(), signal: new AbortController().signal, progress: () => {} }
+  const seen = await observeChannels(m, [{ id: 'y', axis: 1 }], ['mean'], dataFor(m, { x }), ctx)
+  // 1 and 2 at the first step, 2 and 4 at the second.
+  expect([...(seen.get('y')?.mean ?? [])]).toEqual([1.5, 3])
 })
 
 it('states that are fed back are not judged by themselves', async () => {

@@ -3,11 +3,13 @@ import { meanError, normalData, optimizedOf, testContext } from '../../../../tes
 import { constant, producer } from '../../../ir/graph.ts'
 import { model } from '../../../ir/text.ts'
 import { nodeRunner } from '../../../node/runner.ts'
+import { opFor } from '../../../ops/index.ts'
 import { countIntegerKernels } from '../../../runtime/kernels.ts'
-import type { Dataset, Model, Recipe } from '../../../types.ts'
+import type { Dataset, Model, Node, Recipe, Tensor } from '../../../types.ts'
 import { parseOptions } from '../../pass.ts'
 import { type Applied, applyRecipe } from '../../recipe.ts'
 import { correctBias } from './correct-bias.ts'
+import { neededMean } from './numbers.ts'
 
 const samples = 48
 
@@ -71,5 +73,36 @@ describe('correct-bias', () => {
     expect(await correctBias.run(net, options, ctx)).toBe(net)
     const { model: rounded } = await apply(net, weights)
     await expect(correctBias.run(rounded, options, ctx)).rejects.toMatchObject({ code: 'E_USAGE' })
+  })
+})
+
+describe('padding', () => {
+  /** One position of data: the outer positions of the kernel multiply zeros. */
+  const short = model`
+    input x: f32[N,16,1]
+    y: f32[N,8,1] = Conv(x, W: f32[8,16,3], B: f32[8], pads=[1,1])
+    output y`
+  it('counts kernel positions by how often they read data', async () => {
+    const recipe = (correctBias: boolean): Recipe => [
+      ['quantize-weights', { bits: 4, form: 'qdq', minElements: 1, balance: false, correctBias }]
+    ]
+    const plain = await apply(short, recipe(false))
+    const made = await apply(short, recipe(true))
+    expect(await errorOf(short, made.model)).toBeLessThan(0.01 * (await errorOf(short, plain.model)))
+  })
+  it('on a longer axis too, with strides', async () => {
+    const long = model`
+      input x: f32[N,4,5]
+      y: f32[N,8,3] = Conv(x, W: f32[8,4,3], B: f32[8], pads=[1,1], strides=[2])
+      output y`
+    const { seen } =
+      neededMean(
+        long,
+        long.graph.nodes[0] as Node,
+        opFor(long.graph.nodes[0] as Node)?.quant,
+        constant(long.graph, 'W') as Tensor
+      ) ?? {}
+    // Outputs read positions −1 0 1, 1 2 3 and 3 4 5 of 0 … 4.
+    expect([...(seen ?? [])]).toEqual([2 / 3, 1, 2 / 3])
   })
 })

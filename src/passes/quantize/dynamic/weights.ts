@@ -6,11 +6,10 @@ import { takenIds } from '../../../ir/edit.ts'
 import { allGraphs, constant, graphView } from '../../../ir/graph.ts'
 import { elementCount } from '../../../ir/tensor.ts'
 import { calibrate } from '../../../observe/calibrate.ts'
-import type { ChannelMean } from '../../../observe/reductions.ts'
 import { linearOf } from '../../../ops/ask.ts'
 import { opFor } from '../../../ops/index.ts'
 import type { Context, Dataset, Model, Node, Tensor } from '../../../types.ts'
-import { meanShift, neededMean } from '../bias/numbers.ts'
+import { meanShift, type NeededMean, neededMean } from '../bias/numbers.ts'
 import { channelsOf, encodeWeight, peaksOf, refineScales, scalesOf } from '../common/codes.ts'
 import type { DynamicPlan, DynamicWeight } from './plan.ts'
 
@@ -70,7 +69,7 @@ interface Wanted {
   readonly node: Node
   readonly weight: Encoded
   readonly axis: number
-  readonly mean: ChannelMean
+  readonly mean: NeededMean
 }
 
 /**
@@ -98,7 +97,7 @@ export async function meanShifts(
       const data = weightData(model, w.id)
       const codes = w.type === 'int8' ? w.codes : flipped(w.codes, 'int8')
       const rounded = { weight: data, axis, codes, channels: channelsOf(data.shape, w.axis), scales: w.scales }
-      return [[node.outputs[0] as string, meanShift(node, rounded, found)] as const]
+      return [[node.outputs[0] as string, meanShift(node, rounded, found, mean.seen)] as const]
     })
   )
 }

@@ -189,7 +189,7 @@ function planBias(
   if (!means || axis === undefined || n.rule.bias === undefined || n.row.bias !== 'int32') return n.bias
   const channels = channelsOf(weight.shape, w.axis)
   const codes = encodeWeight(weight, channels, Float64Array.from(w.scales), w.levels ?? fullLevels)
-  const shift = meanShift(n.node, { weight, axis, codes, channels, scales: w.scales }, means)
+  const shift = meanShift(n.node, { weight, axis, codes, channels, scales: w.scales }, means, needed?.seen)
   return { ...(n.bias ?? { input: n.rule.bias }), shift: Array.from(shift) }
 }
 

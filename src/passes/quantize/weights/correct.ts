@@ -4,14 +4,13 @@ import { attrInt } from '../../../ir/attrs.ts'
 import { edit } from '../../../ir/edit.ts'
 import { constant, producer } from '../../../ir/graph.ts'
 import { calibrate } from '../../../observe/calibrate.ts'
-import type { ChannelMean } from '../../../observe/reductions.ts'
 import { opFor } from '../../../ops/index.ts'
 import { inferShapes } from '../../../ops/infer.ts'
 import { dequantizer } from '../../../ops/quantized.ts'
 import type { QuantRule } from '../../../ops/types.ts'
 import type { Context, Dataset, Model, Node, Tensor } from '../../../types.ts'
 import { type BiasPlace, biasPlace, shiftBias } from '../../biases.ts'
-import { meanShift, neededMean } from '../bias/numbers.ts'
+import { meanShift, type NeededMean, neededMean } from '../bias/numbers.ts'
 import { channelsOf } from '../common/codes.ts'
 import { expanded } from './apply.ts'
 
@@ -19,7 +18,7 @@ interface Correction {
   readonly node: Node
   readonly rule: QuantRule
   readonly weight: string
-  readonly needed: ChannelMean
+  readonly needed: NeededMean
   readonly place: BiasPlace
 }
 
@@ -74,7 +73,8 @@ function shiftOf(model: Model, made: Model, c: Correction, means: Float64Array):
   return meanShift(
     c.node,
     { weight, axis: axisOf(c.rule, c.node, weight), codes: rounded, channels, scales: [1] },
-    means
+    means,
+    c.needed.seen
   )
 }
 
