@@ -189,8 +189,9 @@ function makeGather(s: State, node: Node, plan: DynamicNode): void {
   const centred = w.type === 'int8' ? real : d.add('Sub', [real, d.addConstant(tensor('float32', [], [middle]), 'z')])
   const column = (): string => {
     const shape = [w.scales.length, ...new Array<number>(w.codes.shape.length - 1).fill(1)]
-    const all = d.addConstant(tensor('float32', shape, w.scales), w.scaleId)
-    return d.add('Gather', [all, indices], { attrs: { axis: 0 } })
+    const all = d.addConstant(tensor(w.scaleType, shape, w.scales), w.scaleId)
+    const own = d.add('Gather', [all, indices], { attrs: { axis: 0 } })
+    return w.scaleType === 'float32' ? own : d.add('Cast', [own], { attrs: { to: 1 } })
   }
   const scale = w.axis === undefined ? scaleOf(s, w, 1) : column()
   d.add('Mul', [centred, scale], { outputs: [node.outputs[0] as string] })

@@ -9,6 +9,7 @@ import type { NodeView } from '../../../ops/types.ts'
 import type { Context, DynamicRow, Graph, Model, Node, Target } from '../../../types.ts'
 import { channelsOf, needScalesPerChannel } from '../common/codes.ts'
 import { matcher } from '../common/select.ts'
+import { smallTable, smallTables } from '../common/tables.ts'
 import { type UsedWeight, weightPlaces, weightUses } from '../common/uses.ts'
 
 export interface DynamicOptions {
@@ -20,9 +21,10 @@ export interface DynamicOptions {
   readonly minElements: number
 }
 
-/** A weight to be stored as integers. `axis` absent: one scale. */
+/** A weight to be stored as integers. `axis` absent: one scale. `isTable`: nodes only look up its rows. */
 export interface DynamicWeight {
   readonly id: string
+  readonly isTable: boolean
   readonly type: 'int8' | 'uint8'
   readonly axis?: number
 }
@@ -99,12 +101,13 @@ export function planDynamic(
       if (typeof found === 'string') ctx.refuse(node, `${found}: stays in float`)
       else if (found) nodes.push({ node, roots: found })
     }
-  const small = smallTables(nodes, uses)
-  for (const { node } of small) ctx.refuse(node, smallTable)
+  const small = smallTables(model, uses)
+  const isSmall = ({ roots }: Rooted): boolean => Object.values(roots).every((id) => small.has(id))
+  for (const { node } of nodes.filter(isSmall)) ctx.refuse(node, smallTable)
   for (const [op, n] of Object.entries(left))
     ctx.note(`${n} ${op} stay in float: name ${op} in include to quantize them too`)
   const weights = new Map<string, Node[]>()
-  const taken = nodes.filter((n) => !small.has(n))
+  const taken = nodes.filter((n) => !isSmall(n))
   for (const { node, roots } of taken)
     for (const id of Object.values(roots)) weights.set(id, [...(weights.get(id) ?? []), node])
   return {
@@ -122,22 +125,6 @@ export function planDynamic(
 interface Rooted {
   readonly node: Node
   readonly roots: Readonly<Record<number, string>>
-}
-
-/** A table below this share of all weights saves nothing worth its rounding. */
-const leastTable = 1 / 1000
-const smallTable =
-  'a table of less than 0.1 % of the weights: stays in float, as every position that reads a row is moved by the same rounding'
-
-/** Nodes that read rows of a table which holds next to nothing of the weights: segments, kinds, distances. */
-function smallTables(nodes: readonly Rooted[], uses: ReadonlyMap<string, UsedWeight>): ReadonlySet<Rooted> {
-  const sizeOf = (id: string): number => elementCount(uses.get(id)?.data.shape ?? [])
-  const all = new Set(nodes.flatMap((n) => Object.values(n.roots)))
-  const total = [...all].reduce((n, id) => n + sizeOf(id), 0)
-  const isRead = ({ node }: Rooted): boolean => kinds[opName(node)]?.data === undefined
-  const multiplied = new Set(nodes.flatMap((n) => (isRead(n) ? [] : Object.values(n.roots))))
-  const isSmall = (id: string): boolean => !multiplied.has(id) && sizeOf(id) < total * leastTable
-  return new Set(nodes.filter((n) => isRead(n) && Object.values(n.roots).every(isSmall)))
 }
 
 interface Where {
@@ -215,5 +202,6 @@ function weightFor(
     ctx.note(`weight ${id}: pair sums of int8 can saturate on ${ctx.target.name}; uint8 does not`)
   // A channel along an axis that reordering splits has no vector of scales.
   const fits = axis !== undefined && channelsOf(data.shape, axis).count > 1
-  return { id, type, ...(fits ? { axis } : {}) }
+  const isTable = uses.every((u) => readers.includes(u.node) && kinds[opName(u.node)]?.data === undefined)
+  return { id, type, isTable, ...(fits ? { axis } : {}) }
 }

@@ -231,6 +231,24 @@ describe('quantize-dynamic', () => {
     expect([made.graph.values.has('E'), made.graph.values.has('S')]).toEqual([false, true])
     expect(ctx.refusals).toEqual([expect.objectContaining({ op: 'Gather', reason: expect.stringContaining('0.1 %') })])
   })
+  it('keeps a scale of two bytes for each row of a table, where float16 holds them all', async () => {
+    const table = (factor: number) => model`
+      input i: i64[N]
+      const F: f32[32,64] = ${Array.from({ length: 2048 }, (_, i) => Math.sin(i) * factor).join(', ')}
+      e = Gather(F, i)
+      output e`
+    const scales = (m: Model) => constants(m.graph).filter((v) => v.data.shape.join() === '32,1')
+    const feeds = { i: tensor('int64', [4], [0, 5, 17, 31]) }
+    for (const [factor, dtype] of [
+      [0.3, 'float16'],
+      [1e-4, 'float32']
+    ] as const) {
+      const m = table(factor)
+      const made = await run(m)
+      expect(scales(made).map((v) => v.dtype)).toEqual([dtype])
+      expect(await loss(m, made, feeds)).toBeLessThan(INT8)
+    }
+  })
   it('clips no weight of a long row: the largest keeps its value', async () => {
     const m = model`
       input x: f32[N,128]

@@ -17,6 +17,8 @@ import type { DynamicPlan, DynamicWeight } from './plan.ts'
 export interface Encoded extends DynamicWeight {
   readonly codes: Tensor
   readonly scales: Float64Array
+  /** The type that the scales are stored in. */
+  readonly scaleType: 'float32' | 'float16'
   readonly codesId: string
   readonly scaleId: string
   readonly zeroId: string
@@ -38,9 +40,11 @@ export function encodeWeights(model: Model, plan: DynamicPlan): ReadonlyMap<stri
 function encoded(model: Model, w: DynamicWeight, taken: Set<string>): Encoded {
   const data = weightData(model, w.id)
   const channels = channelsOf(data.shape, w.axis)
-  const holding = scalesOf(peaksOf(data, channels, w.id), levels, 'float32')
+  const peaks = peaksOf(data, channels, w.id)
+  const scaleType = w.isTable && w.axis === 0 && peaks.every(isFineAsHalf) ? ('float16' as const) : ('float32' as const)
+  const holding = scalesOf(peaks, levels, scaleType)
   const isFew = elementCount(data.shape) <= fewToClip * channels.count
-  const scales = isFew ? refineScales(data, channels, holding, levels) : holding
+  const scales = isFew && scaleType === 'float32' ? refineScales(data, channels, holding, levels) : holding
   const signed = encodeWeight(data, channels, scales, levels)
   const id = (what: string): string => {
     let at = `${w.id}_${what}`
@@ -49,8 +53,14 @@ function encoded(model: Model, w: DynamicWeight, taken: Set<string>): Encoded {
     return at
   }
   const codes = w.type === 'int8' ? signed : flipped(signed, 'uint8')
-  return { ...w, codes, scales, codesId: id('q'), scaleId: id('s'), zeroId: id('z') }
+  return { ...w, codes, scales, scaleType, codesId: id('q'), scaleId: id('s'), zeroId: id('z') }
 }
+
+/** Scales that float16 holds with all its bits: a table has one for each of its many rows, of half the bytes then. */
+const isFineAsHalf = (peak: number): boolean =>
+  peak === 0 || (peak / levels >= smallestHalf && peak / levels <= largestHalf)
+const smallestHalf = 2 ** -14
+const largestHalf = 65504
 
 /** int8 codes as uint8 ones with zero point 128, or back. */
 const flipped = (codes: Tensor, dtype: 'int8' | 'uint8'): Tensor => ({

@@ -7,6 +7,7 @@ import type { Context, Model, Node, Tensor } from '../../../types.ts'
 import { type Division, encodedBytes, scaleTypeOf } from '../common/cells.ts'
 import { bookCodes, type Codes, codesOf } from '../common/fit.ts'
 import { matcher } from '../common/select.ts'
+import { smallTable, smallTables } from '../common/tables.ts'
 import { type UsedWeight, type WeightUse, weightUses } from '../common/uses.ts'
 
 export type StoredForm = 'foldable' | 'palette' | 'qdq' | 'nbits'
@@ -67,12 +68,14 @@ export function planWeights(model: Model, o: WeightOptions, ctx: Pick<Context, '
   const isIncluded = o.include.length > 0 ? matcher(o.include) : () => true
   const isExcluded = matcher(o.exclude)
   const plan: WeightPlan[] = []
-  for (const [id, used] of weightUses(model)) {
-    const { data, uses, readers } = used
+  const uses = weightUses(model)
+  const small = smallTables(model, uses)
+  for (const [id, used] of uses) {
+    const { data, uses: places, readers } = used
     if (elementCount(data.shape) < o.minElements) continue
-    if (readers.some(isExcluded) || !uses.some((u) => isIncluded(u.node))) continue
-    const made = planOne(id, used, o, ctx)
-    if (typeof made === 'string') ctx.refuse((uses[0] as WeightUse).node, `a weight stays in float: ${made}`)
+    if (readers.some(isExcluded) || !places.some((u) => isIncluded(u.node))) continue
+    const made = small.has(id) ? smallTable : planOne(id, used, o, ctx)
+    if (typeof made === 'string') ctx.refuse((places[0] as WeightUse).node, `a weight stays in float: ${made}`)
     else plan.push(made)
   }
   return plan

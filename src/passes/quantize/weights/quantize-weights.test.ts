@@ -33,6 +33,21 @@ const small = model`
   output z`
 
 describe('quantize-weights', () => {
+  it('leaves a table in float that holds next to nothing', async () => {
+    const m = model`
+      input i: i64[N]
+      input k: i64[N]
+      e = Gather(E: f32[4096,64], i)
+      s = Gather(S: f32[2,64], k)
+      y = Add(e, s)
+      output y`
+    const ctx = testContext()
+    const made = await run(m, {}, ctx)
+    expect(producer(made.graph, 'E')?.op).toBe('DequantizeLinear')
+    expect(producer(made.graph, 'S')).toBeUndefined()
+    expect(ctx.refusals[0]?.reason).toContain('less than 0.1 % of the weights')
+  })
+
   it('puts codes and scales per output channel under the name of the weight', async () => {
     const made = await run(small)
     expect(ops(made)).toEqual(['DequantizeLinear', 'Conv', 'Relu'])
