@@ -41,7 +41,7 @@ describe.skipIf(!isBuilt)(`without onnxruntime-web${isBuilt ? '' : ' (skipped: n
     expect(report.before.loadMs ?? report.before.peakBytes).toBeUndefined()
   }, 60_000)
 
-  it('compress for size says so, scores in onnxruntime-node and writes; for latency it cannot choose', async () => {
+  it('compress for size says so, scores in onnxruntime-node and writes', async () => {
     const data = ['--data', join(demo, 'digits-data.mjs')]
     const out = join(folder, 'small.onnx')
     const { status, report } = await run([
