@@ -2,9 +2,11 @@ import { describe, expect, it } from 'vitest'
 import { noise, normalData, testContext } from '../../../test/compare.ts'
 import { digits, initialised, network } from '../../../test/digits.ts'
 import { PareError } from '../../base/errors.ts'
+import { metricFor } from '../../data/metrics.ts'
 import { edit } from '../../ir/edit.ts'
 import { tensor, toNumbers } from '../../ir/tensor.ts'
 import { model } from '../../ir/text.ts'
+import { measurer } from '../../measure/beside.ts'
 import { costOf } from '../../ops/cost.ts'
 import type { Context, Dataset, Model } from '../../types.ts'
 import { parseOptions } from '../pass.ts'
@@ -146,21 +148,18 @@ output y`
     await session.close()
   })
 
-  it('keeps the drop that is allowed', async () => {
-    const drops: number[] = []
-    const measure = async (m: Model) => {
-      const { total } = costOf(m)
-      const drop = 1 - (total as number) / (costOf(wide).total as number)
-      drops.push(drop)
-      return { metric: 'top1', drop: { value: drop, low: drop, high: drop, n: 1 }, error: drop }
+  it('takes out as much as the drop allows, and no more', async () => {
+    const { engine, rng, ...ctx } = testContext()
+    const measure = measurer({ engine, parts: [digits(200, 'selection')], metric: metricFor('agreement'), rng })
+    const dropOf = async (maxDrop: number): Promise<readonly [drop: number, macs: number]> => {
+      const options = parseOptions(pruneChannels, { maxDrop, align: 1, criterion: 'l2', repair: 'none' })
+      const made = await pruneChannels.run(wide, options, { ...ctx, engine, rng, measure })
+      return [(await measure(made, { beside: wide })).drop.value, costOf(made).total as number]
     }
-    const ctx = { ...testContext(), measure }
-    const options = parseOptions(pruneChannels, { maxDrop: 0.3, align: 1, criterion: 'l2', repair: 'none' })
-    const made = await pruneChannels.run(wide, options, ctx)
-    const lost = 1 - (costOf(made).total as number) / (costOf(wide).total as number)
-    expect(lost).toBeLessThanOrEqual(0.3)
-    expect(lost).toBe(Math.max(...drops.filter((d) => d <= 0.3)))
-    expect(drops.length).toBeLessThan(7)
+    const [little, much] = [await dropOf(0.1), await dropOf(0.6)]
+    expect(little[0]).toBeLessThanOrEqual(0.1)
+    expect(much[0]).toBeLessThanOrEqual(0.6)
+    expect(much[1]).toBeLessThan(little[1])
   })
 
   it('takes heads of attention out', async () => {
