@@ -5,8 +5,7 @@ import { parseOptions } from '../base/options.ts'
 import { dataDescription } from '../data/description.ts'
 import { objectives } from '../search/choose.ts'
 import type { Metric } from '../types.ts'
-import { type DataSource, type Job, jobCommands } from './job.ts'
-import { isDataset } from './modules.ts'
+import { type DataSource, isDataset, type Job, jobCommands } from './job.ts'
 
 const path = z.string().min(1)
 

@@ -14,6 +14,10 @@ export type JobCommand = (typeof jobCommands)[number]
 /** Where data is, or a Dataset that the program made itself. */
 export type DataSource = DataDescription | Dataset
 
+/** Has it what only a Dataset has? */
+export const isDataset = (x: unknown): x is Dataset =>
+  typeof x === 'object' && x !== null && 'batches' in x && typeof x.batches === 'function'
+
 /** Which data serves what; `data` serves whatever has none of its own. */
 export interface JobData {
   readonly data?: DataSource

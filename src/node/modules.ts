@@ -8,6 +8,7 @@ import { checkLabels } from '../data/labels.ts'
 import { dtypeNames, tensorOf } from '../ir/tensor.ts'
 import { wholeInputs } from '../runtime/batches.ts'
 import type { Batch, Dataset, Metric, Tensor } from '../types.ts'
+import { isDataset } from './job.ts'
 
 type Fields = Readonly<Record<string, unknown>>
 
@@ -28,9 +29,6 @@ export async function loadDataset(
     hint: 'export default { size, labelled, batches({ batch, indices }) } or a function that returns it'
   })
 }
-
-/** Has it what only a Dataset has? */
-export const isDataset = (x: unknown): x is Dataset => isFields(x) && typeof x['batches'] === 'function'
 
 /**
  * A Dataset of somebody else's code, each batch checked on its way. `where` is what errors call it. Throws `E_DATA`, and in

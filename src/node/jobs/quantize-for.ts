@@ -18,9 +18,9 @@ import { targetFor } from '../../targets/index.ts'
 import type { Dataset, Model, Runner, Tensor } from '../../types.ts'
 import { openDataset } from '../dataset.ts'
 import { fileBytes, load, save, sha256File } from '../files.ts'
-import type { Job, JobHooks, JobResult } from '../job.ts'
+import { isDataset, type Job, type JobHooks, type JobResult } from '../job.ts'
 import { machineOf } from '../machine.ts'
-import { checkedDataset, isDataset } from '../modules.ts'
+import { checkedDataset } from '../modules.ts'
 import { comparedWith, outputsOf, type Reference } from '../presets/compare.ts'
 import {
   configIn,
