@@ -207,10 +207,7 @@ describe.skipIf(!isBuilt)('small cases (skipped before npm run build)', () => {
     expect((await stat(fused.path)).size).toBeLessThan(1.02 * was)
     expect(JSON.stringify(fused.report.refusals)).toContain('a second copy takes')
     expect(decibels((await outputs(name, fused.path)).y as never)).toBeGreaterThan(100)
-    const found = await make(
-      name,
-      'compress --data DATA --metric relativeError --max-drop 5% --objective size --max-time 20s'
-    )
+    const found = await make(name, 'compress --data DATA --metric relativeError --max-drop 5% --objective size')
     expect(found.status, found.err).toBe(0)
     expect((await stat(found.path)).size).toBeLessThanOrEqual(13_100)
   }, 240_000)
