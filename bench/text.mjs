@@ -179,4 +179,6 @@ async function latencies(sessions, test) {
   }
 }
 
-const ratio = ({ median, low, high }) => `${median.toFixed(3)} [${low.toFixed(3)}, ${high.toFixed(3)}]`
+function ratio({ median, low, high }) {
+  return `${median.toFixed(3)} [${low.toFixed(3)}, ${high.toFixed(3)}]`
+}
