@@ -96,6 +96,16 @@ describe('calibrators', () => {
   it('entropy keeps all of a uniform distribution', () => {
     expect(chooseRange(uniform(2048, 1 / 2048), { ...o, method: 'entropy' }).high).toBeCloseTo(1, 2)
   })
+  it('entropy cuts nothing off fewer values than bins, beside zeros or not', () => {
+    const few = Float32Array.from({ length: 60 }, (_, i) => ((i * 17) % 60) / 60)
+    for (const zeros of [0, 5000]) {
+      const r = chooseRange(histogram(Float32Array.from([...few, ...new Float32Array(zeros)])), {
+        ...o,
+        method: 'entropy'
+      })
+      expect(r.high).toBeCloseTo(59 / 60, 2)
+    }
+  })
   it('entropy does not mind a spike of exact zeros', () => {
     const values = Float32Array.from(normal, (x) => Math.max(0, x))
     const r = chooseRange(histogram(values), { ...o, method: 'entropy' })

@@ -89,6 +89,8 @@ const groups = 128
 function entropyRange(h: Histogram): Range {
   const counts = withoutSpikes(h)
   const bins = counts.length
+  // Fewer values than bins show no distribution that a clipping could keep.
+  if (counts.reduce((a, b) => a + b, 0) < bins) return h
   const whole = Math.max(-h.low, h.high)
   const steps = Math.max(1, Math.floor(bins / 16))
   let best: Range = h

@@ -85,7 +85,7 @@ export async function outcomeOf(s: Subject, trial: Trial): Promise<Outcome> {
     const told = thrown(error, 'is not written')
     return trial.write || told.is === 'bad' ? told : bad(`is not written: ${(error as Error).message}`)
   }
-  return (await unlike(s, bytes)) ?? (await compared(s, bytes, trial.kind))
+  return (await unlike(s, bytes)) ?? (await compared(s, bytes, trial))
 }
 
 function thrown(error: unknown, what: string): Outcome {
@@ -150,9 +150,12 @@ function ends({ graph }: Model): string {
 
 // ---------------------------------------------------------------- the numbers
 
-async function compared(s: Subject, bytes: Uint8Array, kind: Kind): Promise<Outcome> {
+async function compared(s: Subject, bytes: Uint8Array, { kind, write }: Trial): Promise<Outcome> {
   const made = await runOf(bytes, s.feeds)
   if (typeof made === 'string') {
+    // Commands open what they wrote: they refuse an opset that the runtime does not have all operators of.
+    if (write && made.includes('Could not find an implementation'))
+      return { is: 'refused', why: 'no kernels at this opset' }
     const plain = await runOf(bytes, s.feeds, { optimization: 'disabled' })
     return bad(`does not run${typeof plain === 'string' ? '' : ' unless the engine optimises nothing'}: ${made}`)
   }

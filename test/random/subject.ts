@@ -57,8 +57,10 @@ export async function subjectOf(text: string, spelling: Spelling = {}): Promise<
   const plain = await runOf(bytes, feeds, { optimization: 'disabled' })
   if (typeof plain === 'string') return { unfit: plain }
   // A batch that is called open may still have to be of one size.
-  const others = await runOf(bytes, feedsOf(model, batchSize + 1), { optimization: 'disabled' })
-  if (typeof others === 'string') return { unfit: others }
+  for (const samples of [1, batchSize + 1]) {
+    const others = await runOf(bytes, feedsOf(model, samples), { optimization: 'disabled' })
+    if (typeof others === 'string') return { unfit: others }
+  }
   const full = await runOf(bytes, feeds)
   if (typeof full === 'string') return { unfit: full }
   const impure = allGraphs(model).some((g) => g.nodes.some((n) => opFor(n)?.impure))

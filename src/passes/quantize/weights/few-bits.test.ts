@@ -306,3 +306,31 @@ describe('methods', () => {
     expect(await typical('hqq')).toBeLessThan(await typical('rtn'))
   })
 })
+
+describe('blocks of float16 in a graph inside a node', () => {
+  it.each(['f16', 'f32'])('are right or stay float: %s', async (real) => {
+    const m = parse(`
+      input x: ${real}[3,64]
+      input c: bool[]
+      y = If(c, then_branch={
+        a: ${real}[3,8] = Gemm(x, A: ${real}[64,8])
+        output a
+      }, else_branch={
+        b: ${real}[3,8] = MatMul(x, B: ${real}[64,8])
+        output b
+      })
+      output y`)
+    const ctx = testContext()
+    const options = { bits: 4, form: 'qdq', blockSize: 32, minElements: 1 }
+    const made = await quantizeWeights.run(m, parseOptions(quantizeWeights, options), ctx)
+    expect(made === m).toBe(real === 'f16')
+    expect(ctx.refusals.map((r) => r.reason).join()).toMatch(
+      real === 'f16' ? /gives zeros for blocks of float16/ : /^$/
+    )
+    const feeds = { ...randomFeeds(m, 1), c: tensor('bool', [], [1]) }
+    const session = await nodeRunner().open(made)
+    const after = await session.run(feeds)
+    await session.close()
+    expect(difference(await outputsOf(m, feeds), after)).toBeLessThan(0.2)
+  })
+})

@@ -74,12 +74,19 @@ export function planWeights(model: Model, o: WeightOptions, ctx: Pick<Context, '
     const { data, uses: places, readers } = used
     if (elementCount(data.shape) < o.minElements) continue
     if (readers.some(isExcluded) || !places.some((u) => isIncluded(u.node))) continue
-    const made = small.has(id) ? smallTable : planOne(id, used, o, ctx)
+    const planned = small.has(id) ? smallTable : planOne(id, used, o, ctx)
+    const isInside = !model.graph.values.has(id)
+    const made = isInside && isLostInside(planned, data) ? lostInside : planned
     if (typeof made === 'string') ctx.refuse((places[0] as WeightUse).node, `a weight stays in float: ${made}`)
     else plan.push(made)
   }
   return plan
 }
+
+/** ONNX Runtime makes MatMulNBits of them, and loses the scales of those of float16 in a graph inside a node. */
+const isLostInside = (p: WeightPlan | string, { dtype }: Tensor): boolean =>
+  typeof p !== 'string' && p.form === 'qdq' && p.block !== undefined && dtype === 'float16'
+const lostInside = 'ONNX Runtime gives zeros for blocks of float16 in a graph inside a node, in form qdq'
 
 function checkOptions({ bits, form, method, blockSize, perChannel }: WeightOptions): void {
   const fail = (what: string, hint: string): never => {
