@@ -10,6 +10,7 @@ import { writeSync } from 'node:fs'
 import fc from 'fast-check'
 import { rng } from '../../src/base/random.ts'
 import { parse, print } from '../../src/ir/text.ts'
+import { inferShapes } from '../../src/ops/infer.ts'
 import { targets } from '../../src/targets/index.ts'
 import { grow, type Plan, plans } from './grow.ts'
 import { type Outcome, outcomeOf } from './judge.ts'
@@ -31,7 +32,7 @@ async function subjectFor(plan: Plan): Promise<Subject | undefined> {
   for (let tries = 0; tries <= plan.steps.length; tries++) {
     const model = grow(plan, without)
     if (!model) return undefined
-    const text = canonical(print(model))
+    const text = settled(print(model))
     say({ graph: text })
     const found = await subjectOf(text, spellingOf(plan))
     if (!('unfit' in found)) return found
@@ -44,8 +45,16 @@ async function subjectFor(plan: Plan): Promise<Subject | undefined> {
   return undefined
 }
 
-/** The text that printing gives back: numbers of constants as the text form holds them. */
-const canonical = (text: string): string => print(parse(text))
+/** The text of what the text says: numbers of constants are those that it holds, and types of outputs follow from them. */
+function settled(text: string): string {
+  const parsed = parse(text)
+  const { graph } = parsed
+  const made = new Set(graph.nodes.flatMap((n) => n.outputs))
+  const open = new Map([...graph.values].map(([id, v]) => [id, made.has(id) ? { id, type: v.type } : v] as const))
+  const inferred = inferShapes({ ...parsed, graph: { ...graph, values: open } }).graph.values
+  const typed = [...open].map(([id, v]) => [id, graph.values.get(id)?.dtype ? (inferred.get(id) ?? v) : v] as const)
+  return print({ ...parsed, graph: { ...graph, values: new Map(typed) } })
+}
 
 function spellingOf(plan: Plan): Spelling {
   const random = rng(`spelling ${plan.seed}`)

@@ -29,12 +29,16 @@ const spelling: ReadonlySet<string> = new Set([
 /** The nodes to keep beside those that are kept already, with the reason. */
 export function keptForJoins(model: Model, kept: ReadonlyMap<Node, unknown>): ReadonlyMap<Node, string> {
   const out = new Map<Node, string>()
-  for (const graph of allGraphs(model)) {
+  const graphs = allGraphs(model)
+  const homes = new Map(graphs.flatMap((g) => [...g.values.keys()].map((id) => [id, g] as const)))
+  /** The graph that a value belongs to: a graph inside a node reads those around it. */
+  const home = (id: string): Graph => homes.get(id) ?? model.graph
+  for (const graph of graphs) {
     for (const node of graph.nodes)
       if (!kept.has(node) && movesFirstAxis(graph, node))
         out.set(node, 'ONNX Runtime cannot join a float16 Transpose of the first axis with the MatMul that reads it')
-    for (const id of singles(model, graph, kept))
-      for (const node of normalization(graph, id, kept))
+    for (const id of singles(model, graph, home, kept))
+      for (const node of normalization(graph, id, home, kept))
         out.set(node, `it normalises the float32 value ${id}, and ONNX Runtime joins it to one node of one type`)
   }
   return out
@@ -49,26 +53,28 @@ function movesFirstAxis(graph: Graph, node: Node): boolean {
 }
 
 /** Values that stay float32 and are read by nodes that do not. */
-function singles(model: Model, graph: Graph, kept: ReadonlyMap<Node, unknown>): readonly string[] {
+type Home = (id: string) => Graph
+
+function singles(model: Model, graph: Graph, home: Home, kept: ReadonlyMap<Node, unknown>): readonly string[] {
   const ids = new Set<string>()
   for (const node of graph.nodes) {
     if (kept.has(node)) continue
     for (const id of node.inputs) {
-      if (id === null || constant(graph, id) || graph.values.get(id)?.dtype !== 'float32') continue
-      const maker = producer(graph, id)
-      if (maker ? kept.has(maker) : graph === model.graph && isInput(graph, id)) ids.add(id)
+      if (id === null || constant(home(id), id) || home(id).values.get(id)?.dtype !== 'float32') continue
+      const maker = producer(home(id), id)
+      if (maker ? kept.has(maker) : home(id) === model.graph && isInput(model.graph, id)) ids.add(id)
     }
   }
   return [...ids]
 }
 
 /** What is computed from one value and constants alone in the operators of the spelling, where a mean and a root are among it. */
-function normalization(graph: Graph, from: string, kept: ReadonlyMap<Node, unknown>): readonly Node[] {
+function normalization(graph: Graph, from: string, home: Home, kept: ReadonlyMap<Node, unknown>): readonly Node[] {
   const made = new Set([from])
   const found: Node[] = []
   for (const node of graph.nodes) {
     if (kept.has(node) || node.domain !== undefined || !spelling.has(node.op)) continue
-    const read = node.inputs.filter((id): id is string => id !== null && !constant(graph, id))
+    const read = node.inputs.filter((id): id is string => id !== null && !constant(home(id), id))
     if (read.length === 0 || !read.every((id) => made.has(id))) continue
     found.push(node)
     for (const id of node.outputs) made.add(id)

@@ -147,3 +147,15 @@ describe('scatter with a reduction', () => {
     expect(await opened(text.replaceAll('; ', '\n'), { compute: true, minElements: 1 })).toBeLessThan(2e-3)
   })
 })
+
+describe('a normalization in parts, in a graph inside a node', () => {
+  it('opens where its value and its constants are those of the graph around it', async () => {
+    const part = (p: string): string =>
+      `${p}m = ReduceMean(x, a); ${p}d = Sub(x, ${p}m); ${p}q = Pow(${p}d, t); ${p}v = ReduceMean(${p}q, a); ` +
+      `${p}e = Add(${p}v, p); ${p}r = Sqrt(${p}e); ${p}n = Div(${p}d, ${p}r); ${p}g = Mul(${p}n, s); ${p}y = Add(${p}g, b); output ${p}y`
+    const text =
+      'input x: f32[2,3,8]; input c: bool[]; const a: i64[1] = -1; const t: f32[] = 2; const p: f32[] = 0.00001; const s: f32[8]; ' +
+      `const b: f32[8]; y: f32[2,3,8] = If(c, then_branch={ ${part('k')} }, else_branch={ ${part('l')} }); output y`
+    expect(await opened(text.replaceAll('; ', '\n'), { compute: true, minElements: 1 })).toBeLessThan(5e-3)
+  })
+})
