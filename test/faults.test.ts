@@ -387,11 +387,17 @@ describe.skipIf(!isBuilt)('the program under attack (needs npm run build)', () =
   })
 })
 
+/** Options without which a pass does nothing. */
+const needed: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+  'prune-channels': { ratio: 0.5 },
+  'prune-weights': { ratio: 0.5 }
+}
+
 /** What a pass makes of the small net, as a file. */
 async function bytesOf(pass: string): Promise<Buffer> {
   const data = arrayDataset({ inputs: { x: tensor('float32', [samples, 8], x) }, labels: y })
   const ctx = { ...testContext(), data: { calibration: data, selection: data, train: data } }
-  const made = await applyRecipe(net, [[pass, {}]], ctx)
+  const made = await applyRecipe(net, [[pass, needed[pass] ?? {}]], ctx)
   return Buffer.from(writeModel(made.model).bytes)
 }
 

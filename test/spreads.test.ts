@@ -20,6 +20,9 @@ const allowed: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     'groups.flatMap((g) => g.commands.map((c) => width(c.name)))': 'commands',
     'columns(rows, 4, 3, [wide])': 'commands of a group'
   },
+  'cli/passes.ts': {
+    'passes.map((p) => p.name.length)': 'passes of a group'
+  },
   'data/metrics.ts': {
     scored: 'a tuple'
   },
@@ -42,10 +45,14 @@ const allowed: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     values: 'expressions in a template in the source'
   },
   'node/jobs/quantize-for.ts': {
-    '(await familyOf(m, wanted, work))': 'files made from one model'
+    '(await familyOf(m, wanted, work))': 'files made from one model',
+    'threadNotes(runners, threads)': 'at most one'
   },
   'node/presets/compare.ts': {
     known: 'outputs that a preset compares'
+  },
+  'node/tokenizer.ts': {
+    kept: 'texts of one sample, at most two'
   },
   'node/worker.ts': {
     'm.told': 'a tuple'
@@ -65,6 +72,20 @@ const allowed: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   'ops/resize.ts': {
     ratios: 'axes of a value'
   },
+  'passes/fuse/gelus.ts': {
+    "['Erf(Div(x, 1.41421356))', 'Erf(Mul(x, 0.70710678))'].flatMap(halved)": 'formulas in the source',
+    'inner.flatMap((u) => halved(`Tanh(${u})`))': 'formulas in the source'
+  },
+  'passes/fuse/norms.ts': {
+    'normal.map((n) => `Add(Mul(${n}, #g), #b)`)': 'formulas in the source',
+    scaled: 'formulas in the source',
+    'normal.map((n) => `Mul(${n}, #g)`)': 'formulas in the source',
+    'rms.map((n) => `Mul(${n}, #g)`)': 'formulas in the source',
+    normal: 'formulas in the source'
+  },
+  'passes/fuse/skips.ts': {
+    skipNorm: 'formulas in the source'
+  },
   'passes/quantize/mix/knapsack.ts': {
     'choices.map((c) => c.cost)': 'types that a weight can have, at most 255'
   },
@@ -75,7 +96,7 @@ const allowed: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   'passes/quantize/mix/report.ts': {
     steps: 'types that a weight can have'
   },
-  'passes/quantize/static/layout.ts': {
+  'passes/quantize/static/groups.ts': {
     made: 'nodes around one value',
     'n.constants.map((i) => n.node.inputs[i] as string)': 'constants of a node',
     'g.ids': 'values under one scale',

@@ -163,7 +163,7 @@ function leadsOut(from: Node, found: Bound, kept: ReadonlySet<string>, site: Sit
     seen.add(node)
     for (const id of node.outputs) {
       if (kept.has(id) || site.isOutput(id)) return true
-      queue.push(...site.consumers(id))
+      for (const reader of site.consumers(id)) queue.push(reader)
     }
   }
   return false

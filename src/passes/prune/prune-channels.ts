@@ -73,7 +73,7 @@ const options = {
       'on samples, without labels: weights behind a removed channel by least squares (weights), or means and deviations of layers and normalizations (statistics); auto: weights where there are samples'
     ),
   samples: z.int().min(1).default(256).describe('samples that importance and repair look at, at most'),
-  exclude: z.array(z.string()).default([]).describe('groups to leave whole: names that `pare inspect --groups` gives')
+  exclude: z.array(z.string()).default([]).describe('groups to leave whole: names that `inspect --groups` gives')
 } as const
 
 type Options = z.output<z.ZodObject<typeof options>>

@@ -2,6 +2,7 @@
  * Running statistics of normalizations, measured anew: those that a changed model has on samples, all in one run, since each
  * normalization is given the mean and variance of what it reads while the next ones are computed.
  */
+import { greatest } from '../../base/extremes.ts'
 import { edit } from '../../ir/edit.ts'
 import { consumers } from '../../ir/graph.ts'
 import { tensor, toFloats } from '../../ir/tensor.ts'
@@ -28,7 +29,10 @@ interface Statistics {
 export async function reestimated(model: Model, data: Dataset, ctx: Context): Promise<Model> {
   const typed = inferShapes(model)
   const all = statisticsOf(typed)
-  const largest = Math.max(1, ...all.map(({ x }) => sampleBytes(typed, x)))
+  const largest = greatest(
+    all.map(({ x }) => sampleBytes(typed, x)),
+    1
+  )
   const samples = Math.min(mostSamples, data.size, Math.floor(mostBytes / largest))
   if (all.length === 0 || samples < leastSamples || prescribed(fedOf(model)) !== undefined) return model
   const taps = new Map<string, string>()
