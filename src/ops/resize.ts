@@ -131,11 +131,16 @@ function resizeEveryAxis({ node, inputs, outputs }: NodeFacts): ReturnType<NonNu
     const [from, to] = [d, y[a]]
     if (stated) return stated[i] as number
     if (typeof from !== 'number' || typeof to !== 'number') return Number.NaN
-    const factor = Math.fround(to / from)
-    return scaleDim(from, factor) === to ? factor : Number.NaN
+    return [0, 2 ** -23].map((by) => Math.fround((to / from) * (1 + by))).find(gives(from, to)) ?? Number.NaN
   })
   return factors.some(Number.isNaN) ? undefined : { input: 2, factors, attrs }
 }
+
+/** Does a factor make one size of another, both where the product is rounded to float32 and where it is not? */
+const gives =
+  (from: number, to: number) =>
+  (factor: number): boolean =>
+    scaleDim(from, factor) === to && Math.floor(from * factor) === to
 
 /** Resampling. */
 export const resizeOps: readonly Op[] = withGrads(resizeGrads, [

@@ -31,10 +31,18 @@ const brain = model`
   y = MatMul(x, w)
   output y`
 
+const window = model`
+  input x: f64[N,10]
+  const n: i64[] = 10
+  w = HammingWindow(n, output_datatype=11)
+  y = Mul(x, w)
+  output y`
+
 describe('cast-float --type float32', () => {
   it.each([
     ['float16', half, 5e-3],
     ['float64', double, 1e-5],
+    ['float64', window, 1e-5],
     ['bfloat16', brain, 1e-6]
   ] as const)('raises %s; inputs and outputs keep their types', async (dtype, m, tolerance) => {
     const made = await raise(m)

@@ -43,7 +43,7 @@ function raiseValue(v: Value): Value {
 const asFloat = (t: Tensor): Tensor => tensor('float32', t.shape, toFloats(t))
 
 /** Attributes that hold the code of an element type. */
-const typeAttributes = ['to', 'dtype', 'output_dtype', 'stash_type']
+const typeAttributes = ['to', 'dtype', 'output_dtype', 'output_datatype', 'stash_type']
 
 function raiseNode(node: Node): Node {
   const changed = Object.entries(node.attrs).flatMap(([name, a]): [string, Attr][] => {
