@@ -1,5 +1,6 @@
 /** Constants that a spelling needs in another shape or type than the model holds them. */
 import { PareError } from '../../base/errors.ts'
+import { equalTensors } from '../../ir/tensor.ts'
 import type { Form, Tensor, Value } from '../../types.ts'
 import { constantValue, type Whole } from './whole.ts'
 
@@ -27,7 +28,9 @@ export class Variants {
     if (!variant) throw new PareError('E_INTERNAL', `no variant of ${id}`)
     const original = this.whole.constant(id)
     const form = variant.form ? { form: variant.form } : {}
-    if (original && sameType(original.data, variant.data) && original.form === variant.form) return { id, added: [] }
+    // A square matrix that was turned has the type of the original, and other content.
+    const isOriginal = original && original.form === variant.form && isSame(original.data, variant.data)
+    if (isOriginal) return { id, added: [] }
     if (variant.count === this.whole.readCount(id)) {
       this.changed.set(id, { ...constantValue(id, variant.data), ...form })
       return { id, added: [] }
@@ -37,4 +40,6 @@ export class Variants {
   }
 }
 
-export const sameType = (a: Tensor, b: Tensor): boolean => a.dtype === b.dtype && String(a.shape) === String(b.shape)
+const sameType = (a: Tensor, b: Tensor): boolean => a.dtype === b.dtype && String(a.shape) === String(b.shape)
+
+const isSame = (a: Tensor, b: Tensor): boolean => a === b || (sameType(a, b) && equalTensors(a, b))

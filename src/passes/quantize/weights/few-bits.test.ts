@@ -18,7 +18,7 @@ import { elementCount, tensor, toFloats, toNumbers } from '../../../ir/tensor.ts
 import { model, parse } from '../../../ir/text.ts'
 import { nodeRunner } from '../../../node/runner.ts'
 import { type Dequantized, dequantizedConstant } from '../../../ops/quantized.ts'
-import type { Dataset, Model, Tensor } from '../../../types.ts'
+import type { Dataset, Model, Tensor, Value } from '../../../types.ts'
 import { parseOptions } from '../../pass.ts'
 import { quantizeWeights } from './quantize-weights.ts'
 
@@ -332,5 +332,28 @@ describe('blocks of float16 in a graph inside a node', () => {
     const after = await session.run(feeds)
     await session.close()
     expect(difference(await outputsOf(m, feeds), after)).toBeLessThan(0.2)
+  })
+})
+
+describe('form nbits of as many blocks as columns', () => {
+  it.each([
+    [64, 4],
+    [120, 8],
+    [48, 3],
+    [64, 8]
+  ])('is right as written, and written again as it was: [%i,%i]', async (rows, columns) => {
+    const m = parse(`input x: f32[2,${rows}]\ny = MatMul(x, W: f32[${rows},${columns}])\noutput y`)
+    // Columns of different size: scales in each other's place show.
+    const data = toFloats(constant(m.graph, 'W') as Tensor).map((w, i) => w * (1 + (i % columns)))
+    const spread = edit(m, (d) => d.set({ ...(d.value('W') as Value), data: tensor('float32', [rows, columns], data) }))
+    const made = await run(spread, { bits: 4, form: 'nbits', blockSize: 16, minElements: 1 })
+    expect(made).not.toBe(spread)
+    const { bytes } = writeModel(made)
+    const feeds = randomFeeds(m, 1)
+    const session = await nodeRunner().open(bytes)
+    const after = await session.run(feeds)
+    await session.close()
+    expect(difference(await outputsOf(spread, feeds), after)).toBeLessThan(0.15)
+    expect(Buffer.from(writeModel(readModel(bytes)).bytes).equals(Buffer.from(bytes))).toBe(true)
   })
 })
