@@ -16,9 +16,9 @@ export function remarksOf(p: Remarked): { readonly remarks?: Remarks } {
   return { remarks: { ...(p.docString === '' ? {} : { doc: p.docString }), ...(facts.length > 0 ? { facts } : {}) } }
 }
 
-/** The fields of a message that hold remarks. */
-export const remarkFields = (r: Remarks | undefined): Remarked => ({
-  docString: r?.doc ?? '',
+/** The fields of a message that hold remarks. An empty documentation would be written as a field of its own. */
+export const remarkFields = (r: Remarks | undefined): Partial<Remarked> => ({
+  ...(r?.doc === undefined ? {} : { docString: r.doc }),
   metadataProps: (r?.facts ?? []).map(([key, value]) => create(StringStringEntryProtoSchema, { key, value }))
 })
 

@@ -1,5 +1,5 @@
-import { fromBinary } from '@bufbuild/protobuf'
-import { TensorProto_DataLocation as Location, ModelProtoSchema } from 'onnx-buf'
+import { fromBinary, isFieldSet } from '@bufbuild/protobuf'
+import { GraphProtoSchema, TensorProto_DataLocation as Location, ModelProtoSchema, NodeProtoSchema } from 'onnx-buf'
 import { describe, expect, it } from 'vitest'
 import { testContext } from '../../../test/compare.ts'
 import { concat } from '../../base/bytes.ts'
@@ -24,6 +24,11 @@ const decoded = (bytes: Uint8Array) => fromBinary(ModelProtoSchema, bytes)
 describe('writing', () => {
   it('gives the same bytes for the same model', () => {
     expect(writeModel(m).bytes).toEqual(writeModel(parse(source)).bytes)
+  })
+  it('spends no bytes on documentation that there is not', () => {
+    const { graph } = decoded(writeModel(m).bytes)
+    expect(graph && isFieldSet(graph, GraphProtoSchema.field.docString)).toBe(false)
+    for (const node of graph?.node ?? []) expect(isFieldSet(node, NodeProtoSchema.field.docString)).toBe(false)
   })
   it('asks for no newer IR version than the content needs', () => {
     const irOf = (x: Model): number => Number(decoded(writeModel(x).bytes).irVersion)
