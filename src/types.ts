@@ -284,6 +284,11 @@ export interface Session {
   readonly outputs: readonly { readonly name: string; readonly dtype?: DType; readonly shape?: readonly Dim[] }[]
   readonly loadMs: number
   run(feeds: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>>
+  /**
+   * ms that all runs so far took by the clock of the process that the runtime lives in; absent where that is the caller's
+   * own, whose clock tells.
+   */
+  spentMs?(): number
   /** The engine's graph after its own optimisation; absent without `keepOptimized` and where the engine cannot tell. */
   optimized?(): Promise<Model>
   /** What became of every node; absent without `keepOptimized`, for sources other than a Model, and where the engine cannot tell. */

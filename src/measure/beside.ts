@@ -9,7 +9,17 @@ import { metricFor } from '../data/metrics.ts'
 import { compacted, heldBytes } from '../ir/compact.ts'
 import { bitsOf } from '../ir/tensor.ts'
 import { inferShapes } from '../ops/infer.ts'
-import { batching, fedOf, firstRun, prescribed, runOf, runOn, runs, samplesWithin } from '../runtime/batches.ts'
+import {
+  batching,
+  fedOf,
+  firstRun,
+  prescribed,
+  runOf,
+  runOn,
+  runs,
+  samplesWithin,
+  timedRun
+} from '../runtime/batches.ts'
 import type {
   Batch,
   Context,
@@ -227,10 +237,7 @@ async function timed(
     if (!dataset) return undefined
     const run = await firstRun(dataset, batching([other, session], 1))
     const [, after] = await interleave(
-      [
-        { name: 'before', run: () => runOn(other, run) },
-        { name: 'after', run: () => runOn(session, run) }
-      ],
+      [timedRun('before', other, run), timedRun('after', session, run)],
       o.rng.fork('measure'),
       { minSeconds, ...(o.signal ? { signal: o.signal } : {}) }
     )

@@ -38,6 +38,19 @@ test('ratios are against the first entry, percentiles of their own', async () =>
   expect(after?.ratio).toEqual({ median: 0.5, low: 0.5, high: 0.5 })
 })
 
+test('an entry with a clock of its own is timed by that', async () => {
+  const s = simulated({ near: () => 4, far: () => 9 })
+  let spent = 0
+  const far = s.entries[1] as (typeof s.entries)[number]
+  const run = async (): Promise<void> => {
+    await far.run()
+    spent += 2
+  }
+  const entries = [s.entries[0] as typeof far, { name: 'far', run, spentMs: () => spent }]
+  const [a, b] = await interleave(entries, rng(6), { minSeconds: 0, minRuns: 20, warmup: 1, now: s.now })
+  expect([a?.latency.p50, b?.latency.p50, b?.ratio?.median]).toEqual([4, 2, 0.5])
+})
+
 test('a burst of other work, ten times slower for a third of the time, does not move the ratio', async () => {
   const noise = rng(3)
   const burst = (i: number): number => (i % 90 < 30 ? 10 : 1) * (1 + noise.next() / 20)

@@ -1,8 +1,6 @@
 /** Load time and peak memory, each time in a fresh process: memory of this process is never given back. */
 import { brotliCompressSync, constants } from 'node:zlib'
 import { PareError } from '../base/errors.ts'
-import { writeModel } from '../formats/index.ts'
-import { model } from '../ir/text.ts'
 import { quantile } from '../measure/intervals.ts'
 import type { Tensor } from '../types.ts'
 import { feedsJson, runChild } from './child.ts'
@@ -20,7 +18,7 @@ export interface ProcessOptions {
   /** Inputs of two runs after loading; without them the model is only loaded. */
   readonly feeds?: Readonly<Record<string, Tensor>>
   readonly threads?: number
-  /** The package that opens it: `onnxruntime-node` by default, or `onnxruntime-web`, which takes no weights beside the file. */
+  /** The package that opens it: `onnxruntime-node` by default, or `onnxruntime-web` or `@litertjs/core`, which take no weights beside the file. */
   readonly runtime?: string
   /** Fresh processes; 3 by default. */
   readonly repeats?: number
@@ -54,42 +52,28 @@ export function brotliLength(bytes: Uint8Array): number {
   return brotliCompressSync(bytes, { params }).length
 }
 
-/**
- * The child's program; it writes a ProcessMeasurement. `first`: a model without work, as base64, that a runtime opens to
- * start itself, and a sign that it takes bytes only.
- */
+/** The child's program; it writes a ProcessMeasurement. */
 const program = `
 const peak = () => {
   if (process.platform !== 'linux') return process.resourceUsage().maxRSS * 1024
   return Number(/VmHWM:\\s+(\\d+)/.exec(readFileSync('/proc/self/status', 'latin1'))[1]) * 1024
 }
-const feeds = tensors(job.feeds)
-const options = { intraOpNumThreads: job.threads, interOpNumThreads: 1, logSeverityLevel: 4 }
-if (job.first) {
-  ort.env.wasm.numThreads = 1
-  await (await ort.InferenceSession.create(new Uint8Array(Buffer.from(job.first, 'base64')), options)).release()
-}
+const feeds = fed(job.feeds)
+await start()
 const baselineBytes = peak()
-const start = performance.now()
-const source = job.first ? new Uint8Array(readFileSync(job.path)) : job.path
-const session = await ort.InferenceSession.create(source, options)
-const loadMs = performance.now() - start
-if (job.feeds.length) for (let i = 0; i < 2; i++) await run(session, feeds)
+const begun = performance.now()
+const session = await open(job.path)
+const loadMs = performance.now() - begun
+if (feeds.length) for (let i = 0; i < 2; i++) await session.run(feeds)
 process.stdout.write(JSON.stringify({ loadMs, peakBytes: peak(), baselineBytes }))
 `
 
-/** Does a process of this package read the file itself, with the weights beside it? */
+/** Does a process of this package read weights beside the file? */
 export const takesPaths = (runtime: string): boolean => runtime === 'onnxruntime-node'
-
-const empty = model`
-input x: f32[1]
-y = Identity(x)
-output y`
 
 async function measureOnce(path: string, o: ProcessOptions): Promise<ProcessMeasurement> {
   const runtime = o.runtime ?? 'onnxruntime-node'
-  const first = takesPaths(runtime) ? undefined : Buffer.from(writeModel(empty).bytes).toString('base64')
-  const job = { path, threads: o.threads ?? 1, first, feeds: feedsJson(o.feeds ?? {}) }
+  const job = { path, threads: o.threads ?? 1, feeds: feedsJson(o.feeds ?? {}) }
   const { out, err, status, signal } = await runChild(program, job, {
     runtime,
     timeoutMs: o.timeoutMs ?? 600_000,

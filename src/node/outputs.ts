@@ -2,7 +2,6 @@
 import { tensorOf } from '../ir/tensor.ts'
 import type { DType, Tensor } from '../types.ts'
 import { type ChildOptions, type Ended, feedsJson, runChild } from './child.ts'
-import { takesPaths } from './measure.ts'
 
 /** What one file came to. `failed`: why it did not open or run. */
 export interface Ran {
@@ -21,18 +20,16 @@ export interface RunFilesOptions extends ChildOptions {
 
 /** The child's program; it writes a line for each file as soon as that has run. */
 const program = `
-if (job.asBytes) ort.env.wasm.numThreads = 1
-const feeds = job.feeds && tensors(job.feeds)
+await start()
+const feeds = job.feeds && fed(job.feeds)
 const base64 = (a) => Buffer.from(a.buffer, a.byteOffset, a.byteLength).toString('base64')
-const plain = (out) => Object.entries(out).filter(([, t]) => ArrayBuffer.isView(t?.data))
-  .map(([name, t]) => ({ name, dtype: t.type, shape: t.dims, base64: base64(t.data) }))
+const plain = (out) => out.filter((t) => ArrayBuffer.isView(t.data)).map(({ data, ...t }) => ({ ...t, base64: base64(data) }))
 for (const path of job.paths) {
   let line
   try {
-    const source = job.asBytes ? new Uint8Array(readFileSync(path)) : path
-    const session = await ort.InferenceSession.create(source, { intraOpNumThreads: job.threads, interOpNumThreads: 1, logSeverityLevel: 4 })
+    const session = await open(path)
     const runs = []
-    if (feeds) for (let i = 0; i < job.runs; i++) runs.push(plain(await run(session, feeds)))
+    if (feeds) for (let i = 0; i < job.runs; i++) runs.push(plain(await session.run(feeds)))
     line = feeds ? { runs } : {}
   } catch (e) {
     line = { failed: String(e?.message ?? e).trim() }
@@ -49,7 +46,7 @@ interface Line {
 /** One result a file, in order. A file that ends the process has the reason, those after it are absent. Throws `E_ABORTED`. */
 export async function runFiles(paths: readonly string[], o: RunFilesOptions): Promise<readonly Ran[]> {
   const { feeds, threads, runs } = o
-  const job = { paths, threads, runs, asBytes: !takesPaths(o.runtime), ...(feeds ? { feeds: feedsJson(feeds) } : {}) }
+  const job = { paths, threads, runs, ...(feeds ? { feeds: feedsJson(feeds) } : {}) }
   const ended = await runChild(program, job, o)
   const lines = ended.out.split('\n').filter((l) => l !== '')
   const all = lines.map((l) => revived(JSON.parse(l) as Line))

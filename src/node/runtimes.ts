@@ -1,12 +1,14 @@
 /** The runtimes that targets name, as far as they are installed here. */
 import type { Model, Runner, Source, Target } from '../types.ts'
+import { liteRtRunner } from './litert-runner.ts'
 import { nodeRunner } from './runner.ts'
 import { webRunner } from './web-runner.ts'
 
 /** By the name that targets give them; `undefined` where the package is not installed. */
 const runtimes: Readonly<Record<string, () => Promise<Runner | undefined>>> = {
   'onnxruntime-node': async () => nodeRunner(),
-  'onnxruntime-web': () => webRunner()
+  'onnxruntime-web': () => webRunner(),
+  '@litertjs/core': async () => liteRtRunner()
 }
 
 /** What folds, calibrates and trains, and what measures. */

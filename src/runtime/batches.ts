@@ -168,6 +168,17 @@ export async function runOn(session: Session, run: Run): Promise<Record<string, 
   return batch.n < size ? mapAll(outputs, (t) => resize(t, size, batch.n)) : outputs
 }
 
+/** A run of a session as an entry of what is timed interleaved. */
+export const timedRun = (
+  name: string,
+  session: Session,
+  run: Run
+): { readonly name: string; run(): Promise<unknown>; spentMs?(): number } => ({
+  name,
+  run: () => runOn(session, run),
+  ...(session.spentMs ? { spentMs: session.spentMs } : {})
+})
+
 /** Did the session turn out to give what belongs to a sample only on that sample alone? */
 const isSingle = (session: Session): boolean => places.get(session) === 'none'
 

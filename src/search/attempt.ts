@@ -14,7 +14,7 @@ import { interleave } from '../measure/latency.ts'
 import { costOf } from '../ops/cost.ts'
 import { inferShapes } from '../ops/infer.ts'
 import type { Applied, Surroundings } from '../passes/recipe.ts'
-import { batching, firstRun, runOn } from '../runtime/batches.ts'
+import { batching, firstRun, timedRun } from '../runtime/batches.ts'
 import { refuseMisfits } from '../targets/index.ts'
 import type { Dataset, Metric, Recipe, Session } from '../types.ts'
 import { modelBuilder } from './build.ts'
@@ -226,10 +226,7 @@ export async function time(
   try {
     const run = await firstRun(input.data.selection, batching([original, session], 1))
     const [before, after] = await interleave(
-      [
-        { name: 'original', run: () => runOn(original, run) },
-        { name: made.name, run: () => runOn(session, run) }
-      ],
+      [timedRun('original', original, run), timedRun(made.name, session, run)],
       input.rng.fork(`time/${made.name}`),
       { minSeconds, signal: input.signal }
     )

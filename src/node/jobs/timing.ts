@@ -1,7 +1,7 @@
 /** Latency, load time and memory of the user's files, as they are. */
 import type { Rng } from '../../base/random.ts'
 import { interleave, type Timed } from '../../measure/latency.ts'
-import { batching, type Fed, feedsOf, firstRun, runOn } from '../../runtime/batches.ts'
+import { batching, type Fed, feedsOf, firstRun, timedRun } from '../../runtime/batches.ts'
 import type { Dataset, Ratios, Session, Source, Tensor } from '../../types.ts'
 import { load } from '../files.ts'
 import type { JobHooks } from '../job.ts'
@@ -21,7 +21,7 @@ export async function timeSessions(
   )
   const run = await firstRun(data, how)
   return interleave(
-    sessions.map(([name, session]) => ({ name, run: () => runOn(session, run) })),
+    sessions.map(([name, session]) => timedRun(name, session, run)),
     o.rng.fork('time'),
     { minSeconds: o.seconds, signal: o.hooks.signal }
   )

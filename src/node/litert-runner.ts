@@ -1,0 +1,153 @@
+/**
+ * The Runner over LiteRT (`@litertjs/core`) in Node: its WebAssembly kernels, XNNPACK among them, on one thread. Its loader
+ * changes the globals of a process, so all sessions of a Runner share a process of their own, in which they are also timed.
+ */
+import { createRequire } from 'node:module'
+import { toArray } from '../base/bytes.ts'
+import { PareError } from '../base/errors.ts'
+import { bytesOf, tensorOf, typedValues } from '../ir/tensor.ts'
+import { bytesText } from '../report/words.ts'
+import type { DType, Runner, Session, Source, Tensor } from '../types.ts'
+import { fileBytes } from './files.ts'
+import { type Answer, type Service, service } from './service.ts'
+
+const name = '@litertjs/core'
+
+/** A WebAssembly engine addresses 4 GB, and holds the file and what it makes of the weights. */
+const mostBytes = 1e9
+
+/**
+ * A Runner over LiteRT's build for WebAssembly. Users install the package if they want it; `undefined` where it is not
+ * installed. It opens TensorFlow Lite files and their bytes, whatever the types of their inputs and outputs.
+ *
+ *     const session = await liteRtRunner()?.open({ path: 'model.tflite' })
+ */
+export function liteRtRunner(): Runner | undefined {
+  const version = installed()
+  if (version === undefined) return undefined
+  let process: Service | undefined
+  return {
+    name,
+    version,
+    can: { kernels: false, profile: false, external: false, threads: 1, formats: ['tflite'] },
+    open: async (source) => {
+      const bytes = bytesIn(source)
+      if (!process?.isAlive) process = service(name, program)
+      return sessionIn(process, bytes)
+    }
+  }
+}
+
+/** The version that is installed here. */
+function installed(): string | undefined {
+  try {
+    return (createRequire(import.meta.url)(`${name}/package.json`) as { readonly version: string }).version
+  } catch {
+    return undefined
+  }
+}
+
+function bytesIn(source: Source): Uint8Array {
+  if ('graph' in source)
+    throw new PareError('E_UNSUPPORTED', 'LiteRT opens TensorFlow Lite files, not yet models in memory')
+  const bytes = 'path' in source ? fileBytes(source.path) : source
+  if (bytes.length > mostBytes)
+    throw new PareError('E_LIMIT', `the model takes ${bytesText(bytes.length)}, more than a WebAssembly engine holds`)
+  return toArray(bytes)
+}
+
+/** The program of the process: it answers requests in order. */
+const program = `
+const sessions = new Map()
+let count = 0
+const tasks = {
+  open: async ({ bytes }) => {
+    await start()
+    const begun = performance.now()
+    const session = await openBytes(bytes)
+    const loadMs = performance.now() - begun
+    sessions.set(++count, session)
+    return { id: count, loadMs, inputs: session.inputs, outputs: session.outputs }
+  },
+  run: async ({ id, feeds }) => {
+    const begun = performance.now()
+    const outputs = await sessions.get(id).run(feeds)
+    return { ms: performance.now() - begun, outputs }
+  },
+  close: async ({ id }) => {
+    sessions.get(id)?.close()
+    sessions.delete(id)
+    return {}
+  }
+}
+`
+
+interface Told {
+  readonly name: string
+  readonly dtype: string
+  readonly shape: readonly number[]
+}
+
+async function sessionIn(process: Service, bytes: Uint8Array): Promise<Session> {
+  const { id, loadMs, inputs, outputs } = (await asked(process, 'open', { bytes })) as {
+    readonly id: number
+    readonly loadMs: number
+    readonly inputs: readonly Told[]
+    readonly outputs: readonly Told[]
+  }
+  let closed: Promise<void> | undefined
+  let spent = 0
+  const run = async (feeds: Readonly<Record<string, Tensor>>): Promise<Ran> => {
+    if (closed) throw new PareError('E_INTERNAL', 'a closed session was run')
+    return (await asked(process, 'run', { id, feeds: fed(inputs, feeds) })) as Ran
+  }
+  return {
+    inputs: inputs.map(ioOf),
+    outputs: outputs.map(ioOf),
+    loadMs,
+    run: async (feeds) => {
+      const ran = await run(feeds)
+      spent += ran.ms
+      return Object.fromEntries(ran.outputs.map((t) => [t.name, tensorOf(t.dtype as DType, t.shape, t.data)]))
+    },
+    spentMs: () => spent,
+    close: () => {
+      closed ??= process.isAlive ? process.ask('close', { id }).then(() => undefined) : Promise.resolve()
+      return closed
+    }
+  }
+}
+
+interface Ran {
+  readonly ms: number
+  readonly outputs: readonly (Told & { readonly data: Uint8Array })[]
+}
+
+async function asked(process: Service, task: 'open' | 'run', what: object): Promise<unknown> {
+  const answer: Answer = await process.ask(task, what)
+  if ('failed' in answer) throw new PareError('E_RUN', `LiteRT cannot ${task} the model: ${answer.failed}`)
+  return answer.done
+}
+
+/** Sizes that a file leaves open are −1. */
+const ioOf = ({ name, dtype, shape }: Told): Session['inputs'][number] => ({
+  name,
+  dtype: dtype as DType,
+  shape: shape.map((d) => (d < 0 ? '?' : d))
+})
+
+/** Feeds as the process takes them. Throws `E_RUN` for what is missing or of another type. */
+function fed(inputs: readonly Told[], feeds: Readonly<Record<string, Tensor>>): readonly object[] {
+  for (const given of Object.keys(feeds))
+    if (!inputs.some((i) => i.name === given))
+      throw new PareError('E_RUN', `the model has no input ${given}`, {
+        facts: { inputs: inputs.map((i) => i.name).join(', ') }
+      })
+  return inputs.map(({ name, dtype }) => {
+    const t = Object.hasOwn(feeds, name) ? feeds[name] : undefined
+    if (!t)
+      throw new PareError('E_RUN', `input ${name} is missing`, { facts: { given: Object.keys(feeds).join(', ') } })
+    if (t.dtype !== dtype) throw new PareError('E_RUN', `input ${name} takes ${dtype}, and was given ${t.dtype}`)
+    return { name, shape: t.shape, data: bytesOf(typedValues(t)) }
+  })
+}

@@ -1,0 +1,67 @@
+/** LiteRT as a runtime: real files on real data, with inputs and outputs of codes as the file has them. */
+import { expect, it } from 'vitest'
+import { elementCount, tensor, tensorOf, toFloats } from '../src/ir/tensor.ts'
+import { liteRtRunner, measureProcess } from '../src/node/index.ts'
+import type { Runner, Tensor } from '../src/types.ts'
+import { sharedData } from './shared.ts'
+
+const runner = liteRtRunner() as Runner
+
+it('tells what it is', () => {
+  expect(runner).toMatchObject({ name: '@litertjs/core', can: { formats: ['tflite'], threads: 1 } })
+  expect(runner.version).toMatch(/^\d+\.\d+/)
+})
+
+it('says why bytes are no model, and goes on', { timeout: 60_000 }, async () => {
+  const junk = new Uint8Array(1000).fill(7)
+  await expect(runner.open(junk)).rejects.toMatchObject({
+    code: 'E_RUN',
+    message: 'LiteRT cannot open the model: Failed to load model from buffer'
+  })
+  await expect(runner.open(junk)).rejects.toMatchObject({ code: 'E_RUN' })
+})
+
+const int8 = sharedData('kws', 'ds_cnn_int8_reference.tflite')
+const float = sharedData('tflite', 'resnet8_float32.tflite')
+
+it.skipIf(!int8)('runs models that take and give int8', { timeout: 60_000 }, async () => {
+  const session = await runner.open({ path: int8 as string })
+  expect(session.inputs).toEqual([{ name: 'input_1', dtype: 'int8', shape: [1, 49, 10, 1] }])
+  const x = tensorOf(
+    'int8',
+    [1, 49, 10, 1],
+    new Uint8Array(490).map((_, i) => i * 37)
+  )
+  const { Identity } = await session.run({ input_1: x })
+  expect(Identity).toMatchObject({ dtype: 'int8', shape: [1, 12] })
+  const spent = session.spentMs?.() ?? 0
+  expect(spent).toBeGreaterThan(0)
+  expect((await session.run({ input_1: x }))['Identity']).toEqual(Identity)
+  expect(session.spentMs?.()).toBeGreaterThan(spent)
+  await expect(session.run({})).rejects.toThrow('input input_1 is missing')
+  await expect(session.run({ input_1: tensor('float32', [1], [1]) })).rejects.toThrow('takes int8')
+  await expect(session.run({ input_1: { ...x, shape: [1, 2], bytes: new Uint8Array(2) } })).rejects.toThrow(
+    /is \[1,49,10,1\], and was given \[1,2\]/
+  )
+  await session.close()
+  await session.close()
+})
+
+it.skipIf(!float)('keeps sessions apart, and measures a file in fresh processes', { timeout: 60_000 }, async () => {
+  const path = float as string
+  const [a, b] = await Promise.all([runner.open({ path }), runner.open({ path })])
+  const picture = (value: number): Tensor => {
+    const shape = [1, 32, 32, 3]
+    return tensor('float32', shape, new Float32Array(elementCount(shape)).fill(value))
+  }
+  const run = async (session: typeof a, value: number): Promise<number[]> =>
+    Array.from(toFloats((await session.run({ input_1: picture(value) }))['Identity'] as Tensor))
+  const [dark, light] = await Promise.all([run(a, 0), run(b, 255)])
+  expect(await run(b, 0)).toEqual(dark)
+  expect(dark).not.toEqual(light)
+  expect(dark.reduce((n, p) => n + p, 0)).toBeCloseTo(1, 3)
+  await Promise.all([a.close(), b.close()])
+  const m = await measureProcess(path, { runtime: runner.name, repeats: 1, feeds: { input_1: picture(1) } })
+  expect(m.loadMs).toBeGreaterThan(0)
+  expect(m.peakBytes).toBeGreaterThan(m.baselineBytes)
+})
