@@ -3,6 +3,7 @@ import { attrInt } from '../ir/attrs.ts'
 import { activationGrads } from './activation.grad.ts'
 import { everyAxis, otherAxes } from './channels.ts'
 import { alone, axisOf, freeOp, sameType, single, withGrads } from './op.ts'
+import { alongAxis as alongAnAxis, together } from './permute.ts'
 import type { Link, NodeView, Op, QuantRule } from './types.ts'
 
 const own: QuantRule = { inputs: [0], output: 'own' }
@@ -20,9 +21,10 @@ const otherThanAxis = (n: NodeView): readonly Link[] => {
   return rank ? otherAxes(n, [axisOf(n, attrInt(n.node, 'axis', -1), rank)]) : []
 }
 
-const alike = (name: string, o: Partial<Op> = {}): Op => freeOp(name, { channels: everyAxis, ...o })
+const alike = (name: string, o: Partial<Op> = {}): Op =>
+  freeOp(name, { channels: everyAxis, permute: together(), ...o })
 const along = (name: string, o: Partial<Op> = {}): Op =>
-  freeOp(name, { infer: alongAxis, channels: otherThanAxis, ...o })
+  freeOp(name, { infer: alongAxis, channels: otherThanAxis, permute: alongAnAxis(-1), ...o })
 
 export const activationOps: readonly Op[] = withGrads(activationGrads, [
   alike('Relu', { quant: { ...own, clamp: () => ({ low: 0, high: Number.POSITIVE_INFINITY }) }, homogeneous: alone }),

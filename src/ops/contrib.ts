@@ -7,6 +7,7 @@ import { attrInt, attrInts } from '../ir/attrs.ts'
 import type { Dim } from '../types.ts'
 import { activationGrads } from './activation.grad.ts'
 import { axesOf, axisOf, broadcast, dtypeOf, fail, freeOp, shapeOf, tensorType, withGrads } from './op.ts'
+import { together } from './permute.ts'
 import type { Known, NodeView, Op } from './types.ts'
 
 /** Data at inputs 0 and 3. */
@@ -75,11 +76,12 @@ const domain = 'com.microsoft'
 const blocked = 'com.microsoft.nchwc'
 
 /** Operators of com.microsoft that keep the type and shape of input 0. */
-const keeping = ['Gelu', 'FastGelu', 'BiasGelu', 'QuickGelu', 'BiasAdd', 'Trilu', 'Inverse']
+const keeping = ['FastGelu', 'BiasGelu', 'BiasAdd', 'Trilu', 'Inverse']
 
 /** com.microsoft's own. */
 export const contribOps: readonly Op[] = withGrads(activationGrads, [
   ...keeping.map((name) => freeOp(name, { domain })),
+  ...['Gelu', 'QuickGelu'].map((name) => freeOp(name, { domain, permute: together() })),
   ...['QLinearLeakyRelu', 'QLinearSigmoid', 'QLinearSoftmax'].map((name) => freeOp(name, { domain, codes: 'values' })),
   freeOp('QLinearAdd', { domain, infer: inferBinary, codes: 'values' }),
   freeOp('QLinearMul', { domain, infer: inferBinary, codes: 'values' }),

@@ -8,6 +8,7 @@ import { everyAxis } from './channels.ts'
 import { binaryContent, contentOver, inType, unaryContent } from './content.ts'
 import { elementwiseGrads } from './elementwise.grad.ts'
 import { broadcast, contentOf, dtypeOf, elementsOf, freeOp, shapeOf, single, tensorType, withGrads } from './op.ts'
+import { together } from './permute.ts'
 import type { Known, NodeFacts, NodeView, Op, QuantRule } from './types.ts'
 
 const both: QuantRule = { inputs: [0, 1], output: 'own' }
@@ -100,7 +101,7 @@ const unary = ['Abs', 'Acos', 'Acosh', 'Asin', 'Asinh', 'Atan', 'Atanh', 'Ceil',
 const unaryToo = ['Log', 'Neg', 'Reciprocal', 'Round', 'Sign', 'Sin', 'Sinh', 'Sqrt', 'Tan', 'BitwiseNot']
 const broadcasting = ['Sub', 'Div', 'Mod', 'BitShift', 'BitwiseAnd', 'BitwiseOr', 'BitwiseXor']
 
-const alike = (name: string, o: Partial<Op>): Op => freeOp(name, { channels: everyAxis, ...o })
+const alike = (name: string, o: Partial<Op>): Op => freeOp(name, { channels: everyAxis, permute: together(), ...o })
 
 export const elementwiseOps: readonly Op[] = withGrads(elementwiseGrads, [
   ...[...unary, ...unaryToo].map((name) => alike(name, { infer: inferUnary })),
@@ -110,7 +111,7 @@ export const elementwiseOps: readonly Op[] = withGrads(elementwiseGrads, [
   ...['Max', 'Min'].map((name) => alike(name, { infer: inferBroadcast, ...single })),
   alike('Pow', { infer: inferPow }),
   alike('Cast', { infer: inferCast }),
-  alike('CastLike', { infer: inferCast }),
+  alike('CastLike', { infer: inferCast, permute: together([0]) }),
   // Not in the engine yet, so that nothing holds a rule for channels.
   freeOp('SwiGLU', { infer: inferBroadcast }),
   freeOp('BitCast', { infer: inferBitCast }),

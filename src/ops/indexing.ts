@@ -18,6 +18,7 @@ import {
   tensorType,
   withGrads
 } from './op.ts'
+import { gathers } from './permute.ts'
 import type { Known, Link, NodeView, Op, QuantRule, WeightPlace } from './types.ts'
 
 const moves: QuantRule = { inputs: [0], output: 'same' }
@@ -121,6 +122,7 @@ const table: WeightPlace = { input: 0, axis: (node) => attrInt(node, 'axis', 0) 
 export const indexingOps: readonly Op[] = withGrads(indexingGrads, [
   freeOp('Gather', {
     infer: inferGather,
+    permute: gathers,
     channels: gatherChannels,
     quant: moves,
     weights: [table],

@@ -4,6 +4,7 @@ import { everyAxis } from './channels.ts'
 import { contentOver, unaryContent } from './content.ts'
 import { inferBroadcast } from './elementwise.ts'
 import { freeOp, shapeOf, tensorType } from './op.ts'
+import { together } from './permute.ts'
 import type { Known, NodeView, Op } from './types.ts'
 
 const inferLogic = (n: NodeView): readonly Known[] => [{ ...(inferBroadcast(n)[0] as Known), dtype: 'bool' }]
@@ -13,8 +14,8 @@ const inferNot = (n: NodeView): readonly Known[] => [
 
 export const logicOps: readonly Op[] = [
   ...['Equal', 'Greater', 'GreaterOrEqual', 'Less', 'LessOrEqual'].map((name) =>
-    freeOp(name, { infer: inferLogic, channels: everyAxis })
+    freeOp(name, { infer: inferLogic, channels: everyAxis, permute: together() })
   ),
-  ...['And', 'Or', 'Xor'].map((name) => freeOp(name, { infer: inferLogic, channels: everyAxis })),
-  freeOp('Not', { infer: inferNot, channels: everyAxis })
+  ...['And', 'Or', 'Xor'].map((name) => freeOp(name, { infer: inferLogic, channels: everyAxis, permute: together() })),
+  freeOp('Not', { infer: inferNot, channels: everyAxis, permute: together() })
 ]

@@ -23,6 +23,7 @@ import {
   unknownDims,
   withGrads
 } from './op.ts'
+import { alongAxis, alongAxisOfAll, pads, slices } from './permute.ts'
 import type { Known, NodeView, Op, QuantRule } from './types.ts'
 
 const moves: QuantRule = { inputs: [0], output: 'same' }
@@ -249,10 +250,14 @@ function inferCenterCropPad(n: NodeView): readonly Known[] {
 export const moveOps: readonly Op[] = withChannels(
   moveChannels,
   withGrads(moveGrads, [
-    freeOp('Concat', { infer: inferConcat, quant: { inputs: [], output: 'own', fewestCodes: 32 } }),
-    freeOp('Split', { infer: inferSplit, quant: moves }),
-    freeOp('Slice', { infer: inferSlice, quant: moves }),
-    freeOp('Pad', { infer: inferPad, quant: { inputs: [0, 2], output: 'same', fill: 2 } }),
+    freeOp('Concat', {
+      permute: alongAxisOfAll(1),
+      infer: inferConcat,
+      quant: { inputs: [], output: 'own', fewestCodes: 32 }
+    }),
+    freeOp('Split', { infer: inferSplit, quant: moves, permute: alongAxis(0, [0]) }),
+    freeOp('Slice', { infer: inferSlice, quant: moves, permute: slices }),
+    freeOp('Pad', { infer: inferPad, quant: { inputs: [0, 2], output: 'same', fill: 2 }, permute: pads }),
     freeOp('DepthToSpace', { infer: inferDepthToSpace, quant: moves }),
     freeOp('SpaceToDepth', { infer: inferSpaceToDepth, quant: moves }),
     freeOp('CenterCropPad', { infer: inferCenterCropPad }),

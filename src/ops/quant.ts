@@ -3,6 +3,7 @@ import { attrInt } from '../ir/attrs.ts'
 import { dtypeOfCode } from '../ir/dtype-code.ts'
 import { everyAxis, into, link, otherAxes, out } from './channels.ts'
 import { axisOf, dtypeOf, freeOp, isGiven, shapeOf, single, tensorType, withGrads } from './op.ts'
+import { rounds } from './permute.ts'
 import { quantGrads } from './quant.grad.ts'
 import type { Known, Link, NodeView, Op } from './types.ts'
 
@@ -34,8 +35,20 @@ const microsoft = 'com.microsoft'
 
 /** Quantizing and back. */
 export const quantOps: readonly Op[] = withGrads(quantGrads, [
-  freeOp('QuantizeLinear', { infer: inferQuantize, channels: roundedChannels, codes: 'values', ...single }),
-  freeOp('DequantizeLinear', { infer: inferDequantize, channels: roundedChannels, codes: 'weights', ...single }),
+  freeOp('QuantizeLinear', {
+    permute: rounds,
+    infer: inferQuantize,
+    channels: roundedChannels,
+    codes: 'values',
+    ...single
+  }),
+  freeOp('DequantizeLinear', {
+    permute: rounds,
+    infer: inferDequantize,
+    channels: roundedChannels,
+    codes: 'weights',
+    ...single
+  }),
   freeOp('DynamicQuantizeLinear', { infer: inferDynamic, codes: 'values', ...single }),
   freeOp('QuantizeLinear', { domain: microsoft, infer: inferQuantize, codes: 'values' }),
   freeOp('DequantizeLinear', { domain: microsoft, infer: inferDequantize, codes: 'weights' })

@@ -17,6 +17,7 @@ import {
   unknownDims,
   withGrads
 } from './op.ts'
+import { reducesAxes, reducesAxis } from './permute.ts'
 import { reduceGrads } from './reduce.grad.ts'
 import type { Known, Link, NodeView, Op } from './types.ts'
 
@@ -89,12 +90,13 @@ export const reduceOps: readonly Op[] = withGrads(reduceGrads, [
     freeOp(`Reduce${name}`, {
       infer: inferReduce,
       channels: reduceChannels,
+      permute: reducesAxes,
       ...(name === 'Mean' ? { homogeneous: alone } : {}),
       ...(name === 'Max' || name === 'Min' ? { quant: { inputs: [0], output: 'same' as const } } : {})
     })
   ),
-  freeOp('ArgMax', { infer: inferArg, channels: argChannels, ranks: true }),
-  freeOp('ArgMin', { infer: inferArg, channels: argChannels }),
+  freeOp('ArgMax', { infer: inferArg, channels: argChannels, permute: reducesAxis, ranks: true }),
+  freeOp('ArgMin', { infer: inferArg, channels: argChannels, permute: reducesAxis }),
   freeOp('CumSum', { infer: inferCumulative, ...single }),
   freeOp('CumProd', { infer: inferCumulative })
 ])

@@ -20,6 +20,7 @@ import {
   unknownDims,
   withGrads
 } from './op.ts'
+import { resizes } from './permute.ts'
 import { resizeGrads } from './resize.grad.ts'
 import type { Known, Link, NodeFacts, NodeView, Op } from './types.ts'
 import { floorDiv } from './window.ts'
@@ -148,6 +149,7 @@ export const resizeOps: readonly Op[] = withGrads(resizeGrads, [
     infer: inferResize,
     channels: resizeChannels,
     everyAxis: resizeEveryAxis,
+    permute: resizes,
     quant: { inputs: [0], output: 'same' },
     ...single
   }),

@@ -22,6 +22,7 @@ import {
   unknownDims,
   withGrads
 } from './op.ts'
+import { expands, squeezes, tiles, together, unsqueezes } from './permute.ts'
 import { shapeChannels } from './shape.channels.ts'
 import { dropoutTrain, shapeGrads } from './shape.grad.ts'
 import type { Known, NodeView, Op, QuantRule } from './types.ts'
@@ -214,17 +215,18 @@ export const shapeOps: readonly Op[] = withChannels(
     freeOp('Reshape', { infer: inferReshape, quant: moves, elements: 'inOrder' }),
     freeOp('Flatten', { infer: inferFlatten, quant: moves, elements: 'inOrder' }),
     freeOp('Transpose', { infer: inferTranspose, quant: moves, elements: 'moved' }),
-    freeOp('Squeeze', { infer: inferSqueeze, quant: moves, elements: 'inOrder' }),
-    freeOp('Unsqueeze', { infer: inferUnsqueeze, quant: moves, elements: 'inOrder' }),
-    freeOp('Expand', { infer: inferExpand, quant: moves }),
-    freeOp('Tile', { infer: inferTile, quant: moves }),
+    freeOp('Squeeze', { infer: inferSqueeze, permute: squeezes, quant: moves, elements: 'inOrder' }),
+    freeOp('Unsqueeze', { infer: inferUnsqueeze, permute: unsqueezes, quant: moves, elements: 'inOrder' }),
+    freeOp('Expand', { infer: inferExpand, permute: expands, quant: moves }),
+    freeOp('Tile', { infer: inferTile, permute: tiles, quant: moves }),
     freeOp('Identity', {
       infer: (n) => [n.inputs[0]],
       quant: moves,
       elements: 'inOrder',
       homogeneous: alone,
-      idle: true
+      idle: true,
+      permute: together()
     }),
-    freeOp('Dropout', { infer: inferDropout, quant: moves, train: dropoutTrain, idle: true })
+    freeOp('Dropout', { infer: inferDropout, quant: moves, train: dropoutTrain, idle: true, permute: together([0]) })
   ])
 )

@@ -182,6 +182,27 @@ export interface Link {
   readonly counts?: readonly Count[]
 }
 
+/** An order of axes, as Transpose's `perm`: new axis i is the old axis order[i]. */
+export type Order = readonly number[]
+
+/**
+ * The same node on data whose axes stand in another order: the order of every input and output (`undefined`: as before), and
+ * what of the node is new. An order longer than the rank of an input means axes of size 1 put before its own.
+ */
+export interface Permuted {
+  readonly inputs: readonly (Order | undefined)[]
+  readonly outputs: readonly (Order | undefined)[]
+  readonly attrs?: Readonly<Record<string, AttrInput>>
+  /** Constant inputs by position. */
+  readonly constants?: Readonly<Record<number, Tensor>>
+}
+
+/** An input or output of a node. */
+export interface End {
+  readonly of: 'input' | 'output'
+  readonly at: number
+}
+
 /** A number for all elements, or the standard deviation of normal ones. */
 export type Start = number | { deviation(shape: readonly number[], node: Node): number }
 
@@ -208,6 +229,8 @@ export interface Op {
    * hold the same position of an input or output only one can be kept; the better come first.
    */
   channels?(n: NodeView): readonly Link[]
+  /** The node with one of its ends in another order; `undefined` where it is tied to the order it has, or more would have to be known. */
+  permute?(n: NodeFacts, order: Order, at: End): Permuted | undefined
   /** How the constants at its inputs, by position, begin when a model is trained from nothing; absent: as they are. */
   readonly starts?: readonly (Start | undefined)[]
   /** Inputs with one number a channel: the scale of what was normalized, and the running statistics where it has them. */

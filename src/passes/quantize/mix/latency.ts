@@ -6,6 +6,7 @@
  */
 
 import { PareError } from '../../../base/errors.ts'
+import { cheapestSides, type Link } from '../../../base/min-cut.ts'
 import { consumers, isOutput } from '../../../ir/graph.ts'
 import { isQdq } from '../../../ops/quantized.ts'
 import type { Comparison, Context, Dim, Model, Node } from '../../../types.ts'
@@ -16,7 +17,6 @@ import type { NodePlan, StaticPlan } from '../static/plan.ts'
 import { quantizeStatic } from '../static/quantize-static.ts'
 import { quantizeWeights } from '../weights/quantize-weights.ts'
 import { type Point, paretoFront } from './knapsack.ts'
-import { cheapestSides, type Link } from './min-cut.ts'
 import type { MixOptions } from './types.ts'
 import { isSafe, walk } from './walk.ts'
 

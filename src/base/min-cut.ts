@@ -12,8 +12,10 @@ export interface Side {
 export interface Link {
   readonly a: number
   readonly b: number
-  /** What the link costs when its two nodes are on different sides; at least 0. */
+  /** What the link costs when `a` is on the first side and `b` on the second; at least 0. */
   readonly cost: number
+  /** The same when `b` is on the first and `a` on the second; absent: as much. */
+  readonly back?: number
 }
 
 /** For every node: is it on the second side? Ties go to the first. */
@@ -30,9 +32,9 @@ export function cheapestSides(nodes: readonly Side[], links: readonly Link[]): r
     add(source, i, second - base)
     add(i, sink, first - base)
   }
-  for (const { a, b, cost } of links) {
+  for (const { a, b, cost, back = cost } of links) {
     add(a, b, cost)
-    add(b, a, cost)
+    add(b, a, back)
   }
   for (let path = shortest(room, source, sink); path; path = shortest(room, source, sink)) {
     let least = Number.POSITIVE_INFINITY

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest'
-import { rng } from '../../../base/random.ts'
 import { cheapestSides, type Link, type Side } from './min-cut.ts'
+import { rng } from './random.ts'
 
 function costOf(nodes: readonly Side[], links: readonly Link[], sides: readonly boolean[]): number {
   const own = nodes.reduce((n, s, i) => n + (sides[i] ? s.second : s.first), 0)
-  return own + links.reduce((n, l) => n + (sides[l.a] === sides[l.b] ? 0 : l.cost), 0)
+  return own + links.reduce((n, l) => n + (sides[l.a] === sides[l.b] ? 0 : sides[l.b] ? l.cost : (l.back ?? l.cost)), 0)
 }
 
 describe('cheapestSides', () => {
@@ -16,7 +16,8 @@ describe('cheapestSides', () => {
       const links = Array.from({ length: n }, () => ({
         a: random.below(n),
         b: random.below(n),
-        cost: random.next() / 2
+        cost: random.next() / 2,
+        ...(round % 2 === 0 ? {} : { back: random.next() / 2 })
       }))
       let best = Number.POSITIVE_INFINITY
       for (let bits = 0; bits < 2 ** n; bits++)
