@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { addDims, divDims, evaluateDim, mulDims, subDims } from '../base/dim.ts'
+import type { Tensor } from '../types.ts'
 import { check } from './check.ts'
 import { edit } from './edit.ts'
 import { consumers, producer } from './graph.ts'
+import { equalTensors } from './tensor.ts'
 import { model, parse, print } from './text.ts'
 
 const small = model`
@@ -46,6 +48,35 @@ describe('text', () => {
     expect(print(m)).toContain('const k: f32[4,4]\nconst o: f32[3,3]\n')
     expect(print(parse(print(m)))).toBe(print(m))
     check(parse(print(m)))
+  })
+  it('spells numbers with the fewest digits that are read as the same bits', () => {
+    const tight = parse(`opset 21
+input x: f32[2]
+const a: f32[4] = 0.1, 16777217, 1.00000012, -0
+const b: f64[2] = 0.1, 0.30000000000000004
+const c: f16[2] = 0.1, 65504
+const d: i64[3] = 9223372036854775807, -9007199254740993, 123456789
+const e: u64[1] = 18446744073709551615
+const f: bf16[1] = 0.1
+const g: string[2] = "a", "b\\"c"
+y = LeakyRelu(x, alpha=0.333333343)
+output y, a, b, c, d, e, f, g
+`)
+    const text = print(tight)
+    expect(text).toContain('a: f32[4] = 0.1, 16777216, 1.0000001, -0')
+    expect(text).toContain('b: f64[2] = 0.1, 0.30000000000000004')
+    expect(text).toContain('d: i64[3] = 9223372036854775807, -9007199254740993, 123456789')
+    expect(text).toContain('alpha=0.33333334')
+    const again = parse(text)
+    for (const [id, v] of tight.graph.values)
+      if (v.data) expect(equalTensors(again.graph.values.get(id)?.data as Tensor, v.data), id).toBe(true)
+    expect(print(again)).toBe(text)
+  })
+  it.each([
+    ['alpha="\\q"', 'a string as JSON spells it'],
+    ['alpha=["a",1]', 'a string']
+  ])('refuses the attribute %s', (attr, wanted) => {
+    expect(() => parse(`opset 21\ninput x: f32[2]\ny = Foo(x, ${attr})\noutput y`)).toThrow(`expected ${wanted} at`)
   })
   it('names line and column of a mistake', () => {
     expect(() => parse('input x f32[2]')).toThrow('expected a colon at line 1, column 9')

@@ -9,13 +9,14 @@
  *   r = If(c, then_branch={ a = Relu(y); output a }, else_branch={ output y })
  *
  * A constant may be declared where it is first read. Whole numbers are int attributes, numbers with a point or an
- * exponent floats. Printing leaves out the values of constants above 8 elements.
+ * exponent floats. Printing spells numbers so that they are read as the same bits, and leaves out the values of constants
+ * above 8 elements.
  */
 import { PareError } from '../base/errors.ts'
 import { rng } from '../base/random.ts'
 import type { Attr, Dim, DType, Graph, Model, Node, Tensor, Value, ValueType } from '../types.ts'
 import { defaultOpset } from './build.ts'
-import { dtypeNames, elementCount, isFloat, tensor, toNumbers } from './tensor.ts'
+import { dtypeNames, elementCount, isFloat, tensor, toNumbers, typedValues } from './tensor.ts'
 
 const short: Partial<Record<DType, string>> = {
   float32: 'f32',
@@ -97,12 +98,30 @@ const name = (id: string): string => (/^[A-Za-z_][\w.]*$/.test(id) && id !== '_'
 function literal(t: Tensor | undefined): string {
   if (!t || t.dtype.startsWith('complex')) return ''
   if (t.strings) return ` = ${t.strings.map((s) => quoted(s)).join(', ')}`
-  return elementCount(t.shape) <= 8 ? ` = ${Array.from(toNumbers(t), spell).join(', ')}` : ''
+  return elementCount(t.shape) <= 8 ? ` = ${elements(t).join(', ')}` : ''
 }
 
-const spell = (x: number): string => String(Number(x.toPrecision(7)))
+const isWide = (dtype: DType | undefined): boolean => dtype === 'int64' || dtype === 'uint64'
+
+function elements(t: Tensor): string[] {
+  if (isWide(t.dtype)) return Array.from(typedValues(t) as BigInt64Array, String)
+  return Array.from(toNumbers(t), (x) => (isFloat(t.dtype) ? spell(x, t.dtype) : String(x)))
+}
+
+/** The fewest digits that the type reads as the same number. */
+function spell(x: number, dtype: DType): string {
+  if (Object.is(x, -0)) return '-0'
+  // 16 digits tell 64 bits as JavaScript spells them; 9 are enough for 32 bits.
+  for (let digits = 1; dtype !== 'float64' && digits <= 9; digits++) {
+    const short = Number(x.toPrecision(digits))
+    if (toNumbers(tensor(dtype, [], [short]))[0] === x) return String(short)
+  }
+  return String(x)
+}
+
+/** Attributes are float32. */
 const spellFloat = (x: number): string => {
-  const s = spell(x)
+  const s = spell(Math.fround(x), 'float32')
   return /[.eN]|Inf/.test(s) ? s : `${s}.0`
 }
 
@@ -217,7 +236,7 @@ class Parser {
     const id = this.newId(values)
     this.take(/:/y, 'a colon')
     const type = this.type()
-    const given = this.maybe(/=/y) ? this.list(() => this.number()) : undefined
+    const given = this.maybe(/=/y) ? this.given(type) : undefined
     if (given || isConstant) values.set(id, { ...type, id, data: this.fill(id, type, given) })
     else values.set(id, { ...type, id })
     return id
@@ -254,7 +273,7 @@ class Parser {
     if (!this.maybe(/:/y)) return id
     if (values.has(id)) this.twice(id)
     const type = this.type()
-    const given = this.maybe(/\{/y) ? this.list(() => this.number()) : undefined
+    const given = this.maybe(/\{/y) ? this.given(type) : undefined
     if (given) this.take(/\}/y, '}')
     values.set(id, { ...type, id, data: this.fill(id, type, given) })
     return id
@@ -272,13 +291,13 @@ class Parser {
       return { kind: 'type', value }
     }
     if (this.maybe(/\[/y)) return this.attrList()
-    const text = this.maybe(/"(?:[^"\\]|\\.)*"/y)
-    if (text !== undefined) return { kind: 'string', value: JSON.parse(text) as string }
+    const text = this.string()
+    if (text !== undefined) return { kind: 'string', value: text }
     const dtype = this.maybe(/[a-z]\w*(?=\[)/y)
     if (dtype !== undefined) {
       this.at -= dtype.length
       const type = this.type()
-      const given = this.maybe(/\{/y) ? this.list(() => this.number()) : undefined
+      const given = this.maybe(/\{/y) ? this.given(type) : undefined
       if (given) this.take(/\}/y, '}')
       return { kind: 'tensor', value: this.fill(dtype, type, given) }
     }
@@ -287,12 +306,18 @@ class Parser {
   }
 
   private attrList(): Attr {
-    const items: string[] = []
-    while (!this.maybe(/\]/y)) {
-      items.push(this.take(/"(?:[^"\\]|\\.)*"|-?(?:Infinity|[\d.]+(?:e[+-]?\d+)?)/y, 'an item'))
+    const strings: string[] = []
+    for (let s = this.string(); s !== undefined; s = this.string()) {
+      strings.push(s)
       this.maybe(/,/y)
     }
-    if (items[0]?.startsWith('"')) return { kind: 'strings', value: items.map((s) => JSON.parse(s) as string) }
+    const items: string[] = []
+    while (!this.maybe(/\]/y)) {
+      if (strings.length > 0) this.fail('a string')
+      items.push(this.take(numberPattern, 'an item'))
+      this.maybe(/,/y)
+    }
+    if (strings.length > 0) return { kind: 'strings', value: strings }
     const value = items.map(Number)
     return items.every((s) => /^-?\d+$/.test(s)) ? { kind: 'ints', value } : { kind: 'floats', value }
   }
@@ -317,8 +342,7 @@ class Parser {
   }
 
   private id(): string {
-    const quoted = this.maybe(/"(?:[^"\\]|\\.)*"/y)
-    return quoted === undefined ? this.take(/[A-Za-z_][\w.]*/y, 'a name') : (JSON.parse(quoted) as string)
+    return this.string() ?? this.take(/[A-Za-z_][\w.]*/y, 'a name')
   }
 
   /** A name that nothing in this graph has yet. */
@@ -328,8 +352,22 @@ class Parser {
     return id
   }
 
-  private number(): number {
-    return Number(this.take(numberPattern, 'a number'))
+  /** The elements of a constant; integers of 64 bits are exact. */
+  private given({ dtype }: ValueType): Given {
+    if (dtype === 'string') return this.list(() => this.string() ?? this.fail('a string'))
+    const spelled = this.list(() => this.take(numberPattern, 'a number'))
+    if (!isWide(dtype) || !spelled.every((s) => /^-?\d+$/.test(s))) return spelled.map(Number)
+    const [low, high] = dtype === 'int64' ? [-(2n ** 63n), 2n ** 63n - 1n] : [0n, 2n ** 64n - 1n]
+    return spelled.map(BigInt).map((x) => (x < low ? low : x > high ? high : x))
+  }
+
+  private string(): string | undefined {
+    const spelled = this.maybe(/"(?:[^"\\]|\\.)*"/y)
+    try {
+      return spelled === undefined ? undefined : (JSON.parse(spelled) as string)
+    } catch {
+      return this.fail('a string as JSON spells it')
+    }
   }
 
   private list<T>(item: () => T): T[] {
@@ -354,12 +392,14 @@ class Parser {
   }
 
   /** Given values, or seeded ones: normal/4 for floats, 0 … 9 for others. */
-  private fill(id: string, type: ValueType, given: readonly number[] | undefined): Tensor {
+  private fill(id: string, type: ValueType, given: Given | undefined): Tensor {
     if (!type.dtype || !type.shape?.every((d): d is number => typeof d === 'number' && d >= 0))
       throw new PareError('E_FORMAT', `constant ${id} needs a type with a fixed shape`)
     const n = elementCount(type.shape)
     if (given && given.length !== n)
       throw new PareError('E_FORMAT', `constant ${id} takes ${n} values, not ${given.length}`)
+    if (type.dtype.startsWith('complex') || (type.dtype === 'string' && !given))
+      throw new PareError('E_FORMAT', `constant ${id} of ${type.dtype} needs values that can be spelled`)
     this.elements += n
     if (!(this.elements <= maxElements))
       throw new PareError('E_LIMIT', `constants of more than ${maxElements} elements`, { where: id })
@@ -386,5 +426,7 @@ class Parser {
     return `line ${before.length}, column ${(before.at(-1)?.length ?? 0) + 1}`
   }
 }
+
+type Given = readonly number[] | readonly bigint[] | readonly string[]
 
 const numberPattern = /-?(?:Infinity|NaN|\d+(?:\.\d+)?(?:e[+-]?\d+)?)/y
