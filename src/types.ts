@@ -408,6 +408,8 @@ export interface Target {
   readonly fused?: readonly FusedRow[]
   /** Operators with float weights that the runtime makes integer by itself between DequantizeLinear and QuantizeLinear. */
   readonly takesOver: readonly string[]
+  /** Codes whose DequantizeLinear the runtime moves behind float data movement, so that it cannot open the model. */
+  readonly cannotMove: readonly DType[]
   /** Forms of constants that it loads; `auto` stands for any of them. */
   readonly forms: readonly Form[]
   /** u8×s8 pair sums saturate at int16 (x86 without VNNI). */

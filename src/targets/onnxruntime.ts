@@ -102,5 +102,6 @@ export const onnxRuntime = {
   integer: integerRows,
   dynamic: dynamicRows,
   takesOver: takenOver,
+  cannotMove: ['int8'],
   forms: onnxForms
 } as const satisfies Partial<Target>

@@ -266,6 +266,7 @@ function onlyOne(plan: StaticPlan, n: NodePlan, model: Model): StaticPlan {
     nodes: [n],
     weights: plan.weights.filter((w) => w.id === n.weight?.id),
     clamps: [],
-    takesOver: plan.takesOver
+    takesOver: plan.takesOver,
+    cannotMove: plan.cannotMove
   }
 }

@@ -90,15 +90,38 @@ function quantizeValues(s: State, outputs: readonly string[]): void {
       const from = isResult ? renameOutput(d, id) : isMade ? id : guarded(s, v, id)
       const code = addNode(d, 'QuantizeLinear', [from, ...parameterIds(s, v)], d.fresh(`${id}_q`))
       const to = addNode(d, 'DequantizeLinear', [code, ...parameterIds(s, v)], isResult ? id : d.fresh(`${id}_dq`))
-      if (to !== id)
-        for (const n of readers) d.replace(n, isMade ? renameReads(n, id, to) : renameData(n, isInteger(n), id, to))
+      const floats = isMade ? readers.filter((n) => !isInteger(n)) : []
+      const inFloat = floats.some((n) => plan.cannotMove.includes(v.dtype) || isMovedInside(d, n))
+        ? floored(s, v, id, to)
+        : to
+      for (const n of readers) {
+        const from = isMade && !isInteger(n) ? inFloat : to
+        if (from !== id) d.replace(n, isMade ? renameReads(n, id, from) : renameData(n, isInteger(n), id, from))
+      }
     }
+}
+
+/** Is the node float data movement whose output a graph inside a node reads, by way of further movement too? */
+function isMovedInside(d: Draft, node: Node): boolean {
+  if (opFor(node)?.quant?.output !== 'same') return false
+  return node.outputs.some((id) => d.consumers(id).some((n) => !n.inputs.includes(id) || isMovedInside(d, n)))
+}
+
+/**
+ * The value behind a Max with the value of its lowest code, which changes no code. ONNX Runtime moves a DequantizeLinear
+ * behind float movement of data, also behind a Reshape of its own making, and fails there for types that it cannot move
+ * (`cannotMove`), or where a graph inside a node reads the result; it does not move it behind a Max.
+ */
+function floored(s: State, p: Parameters, id: string, value: string): string {
+  const low = ((p.dtype === 'uint8' ? 0 : -128) - p.zeroPoint) * p.scale
+  const floor = once(s.made, `floor ${low}`, () => s.d.addConstant(tensor('float32', [], [low]), 'low'))
+  return addNode(s.d, 'Max', [value, floor], s.d.fresh(`${id}_max`))
 }
 
 /**
  * Keeps a node in float. Some runtimes turn a float operator between DequantizeLinear and QuantizeLinear into an integer
  * kernel by themselves, also where a Relu or Clip lies between, and lose the precision for which the pass left it in float.
- * A Max with the value of the lowest code, which changes no code, keeps them from it: it is put before the QuantizeLinear.
+ * A Max keeps them from it: it is put before the QuantizeLinear.
  */
 function guarded(s: State, p: Parameters, id: string): string {
   const { d } = s
@@ -108,9 +131,7 @@ function guarded(s: State, p: Parameters, id: string): string {
   const data = maker?.inputs[0]
   const isTakenOver = maker !== undefined && s.plan.takesOver.includes(opName(maker))
   if (!isTakenOver || data == null || !isDequantize(d.producer(data))) return id
-  const low = ((p.dtype === 'uint8' ? 0 : -128) - p.zeroPoint) * p.scale
-  const floor = once(s.made, `floor ${low}`, () => d.addConstant(tensor('float32', [], [low]), 'low'))
-  return addNode(d, 'Max', [id, floor], d.fresh(`${id}_max`))
+  return floored(s, p, id, id)
 }
 
 const readsData = (n: Node, plan: NodePlan | undefined, id: string): boolean =>

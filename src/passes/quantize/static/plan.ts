@@ -26,7 +26,7 @@ import { finalScores } from '../../../observe/scores.ts'
 import { linearOf } from '../../../ops/ask.ts'
 import { stackOf } from '../../../ops/linear.ts'
 import type { Linear } from '../../../ops/types.ts'
-import type { Model, Node, Tensor } from '../../../types.ts'
+import type { DType, Model, Node, Tensor } from '../../../types.ts'
 import { type BiasPlace, biasNumbers, biasPlace } from '../../biases.ts'
 import { meanShift, neededMean } from '../bias/numbers.ts'
 import { channelsOf, encodeWeight, peaksOf, refineScales, storedScale } from '../common/codes.ts'
@@ -92,6 +92,8 @@ export interface StaticPlan {
   readonly clamps: readonly string[]
   /** Operators that stay float only where something keeps the runtime from making them integer by itself. */
   readonly takesOver: readonly string[]
+  /** Types of codes that the runtime must not move behind float data movement. */
+  readonly cannotMove: readonly DType[]
 }
 
 export interface NumberOptions extends RangeOptions {
@@ -103,6 +105,7 @@ export interface NumberOptions extends RangeOptions {
   readonly narrow: 'saturating' | 'all' | 'none'
   readonly correctBias: boolean
   readonly takesOver: readonly string[]
+  readonly cannotMove: readonly DType[]
 }
 
 /** Fills a layout with numbers. Throws `E_MODEL` where a weight is not finite. */
@@ -118,7 +121,8 @@ export function planNumbers(model: Model, made: Layout, seen: Observed, o: Numbe
     nodes: made.nodes.map((n) => planNode(model, n, byKey, seen, o)),
     weights,
     clamps: made.clamps.map((n) => n.outputs[0] as string),
-    takesOver: o.takesOver
+    takesOver: o.takesOver,
+    cannotMove: o.cannotMove
   }
 }
 

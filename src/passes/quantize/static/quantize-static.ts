@@ -222,7 +222,8 @@ function numberOptions(o: StaticOptions, ctx: Pick<Context, 'target'>): NumberOp
     bits: o.bits ?? 8,
     correctBias: o.correctBias,
     narrow: narrow[o.reduceRange],
-    takesOver: ctx.target.takesOver
+    takesOver: ctx.target.takesOver,
+    cannotMove: ctx.target.cannotMove
   }
 }
 

@@ -42,7 +42,8 @@ const strict: Target = {
     { op: 'Softmax', types: codes, fixedOutput: true }
   ],
   dynamic: [],
-  takesOver: []
+  takesOver: [],
+  cannotMove: []
 }
 
 const network = model`
