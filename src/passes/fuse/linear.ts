@@ -63,6 +63,10 @@ export function linearLayer(node: Node, g: GraphView): LinearLayer | string | un
   }
 }
 
+/** Why the weight cannot be multiplied by factors: it is stored in a form that holds few different values. */
+export const unscalable = ({ weight: { form } }: LinearLayer): string | undefined =>
+  ['plain', 'auto', 'gap', 'bitmap', undefined].includes(form) ? undefined : `its weight is stored as ${form}`
+
 /** Can a layer take a shift of its output? One without a place for a bias becomes a Gemm, which only knows matrices. */
 export const takesBias = (l: LinearLayer): boolean => l.linear.bias !== undefined || l.rank === 2
 
@@ -123,8 +127,8 @@ function rounded(
     const bytes = tensorBytes(l.weight.data)
     if (isShared && bytes > gone)
       return `its weight is shared with ${readers} other node(s), and a second copy takes ${bytes} bytes`
-    if (!['plain', 'auto', 'gap', 'bitmap', undefined].includes(l.weight.form))
-      return `its weight is stored as ${l.weight.form}`
+    const kept = unscalable(l)
+    if (kept !== undefined) return kept
   }
   return {
     weight: weight && tensor(dtype, l.weight.data.shape, weight),

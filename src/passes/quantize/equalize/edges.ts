@@ -6,7 +6,8 @@ import { clampOf, linearOf, passesFactor } from '../../../ops/ask.ts'
 import { opFor } from '../../../ops/index.ts'
 import { viewOf } from '../../../ops/infer.ts'
 import type { Model, Node } from '../../../types.ts'
-import { type LinearLayer, linearLayer } from '../../fuse/linear.ts'
+import { type LinearLayer, linearLayer, unscalable } from '../../fuse/linear.ts'
+import { isShared } from './smooth-groups.ts'
 
 /** A Clip(x, 0, high) on the way: scales pass it where its bound never holds, or is scaled with the channel. */
 export interface Bound {
@@ -37,7 +38,9 @@ export function edgesOf(model: Model, refuse: (node: Node, reason: string) => vo
   })
 
   function follow(from: LinearLayer): Edge | string {
-    if (g.consumers(from.weight.id).length > 1) return 'its weight is shared'
+    if (isShared(g, from)) return 'its weight is shared'
+    const kept = unscalable(from)
+    if (kept !== undefined) return kept
     const between: Node[] = []
     let bound: Bound | undefined
     for (let id = from.node.outputs[0] as string; ; ) {
@@ -65,7 +68,8 @@ export function edgesOf(model: Model, refuse: (node: Node, reason: string) => vo
     if (to === undefined || typeof to === 'string') return `the weight of ${next.name} is not a constant of known form`
     if (to.isTurned) return `${next.name} transposes it`
     if (next.inputs[0] !== id) return `${next.name} reads it as something else than its data`
-    if (g.consumers(to.weight.id).length > 1) return `the weight of ${next.name} is shared`
+    if (isShared(g, to)) return `the weight of ${next.name} is shared`
+    if (unscalable(to) !== undefined) return `${next.name} follows, and ${unscalable(to)}`
     if (from.axis !== to.axis || from.outChannels !== to.inChannels) return `${next.name} has other channels`
     return { from, to, between, channels: from.outChannels, ...(bound ? { bound } : {}) }
   }

@@ -198,6 +198,28 @@ describe('equalize', () => {
     expect(await run(relu6, { clip: 'skip' }, skipping)).toBe(relu6)
     expect(skipping.refusals.map((r) => r.reason)).toContain('a Clip follows')
   })
+  it.each([
+    ['A', 'its weight is stored as palette'],
+    ['C', 'MatMul_2 follows, and its weight is stored as palette']
+  ])('leaves pairs of which the weight %s holds few values', async (id, reason) => {
+    const m = edit(
+      model`
+      input x: f32[N,8]
+      a = MatMul(x, A: f32[8,16])
+      r = Relu(a)
+      y = MatMul(r, C: f32[16,4])
+      output y`,
+      (d) => {
+        const v = d.value(id)
+        if (v?.data)
+          d.set({ ...v, data: tensor('float32', v.data.shape, toFloats(v.data).map(Math.sign)), form: 'palette' })
+      }
+    )
+    const ctx = testContext()
+    expect(await run(m, {}, ctx)).toBe(m)
+    expect(ctx.refusals.map((r) => r.reason)).toContain(reason)
+  })
+
   it('gives the very same model back when it is even already', async () => {
     const made = await run(separable)
     expect(await run(made)).toBe(made)

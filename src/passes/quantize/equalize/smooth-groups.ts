@@ -7,7 +7,7 @@ import { elementCount } from '../../../ir/tensor.ts'
 import { factorSets } from '../../../ops/ask.ts'
 import { opFor } from '../../../ops/index.ts'
 import type { Graph, Node } from '../../../types.ts'
-import { type LinearLayer, linearLayer } from '../../fuse/linear.ts'
+import { type LinearLayer, linearLayer, unscalable } from '../../fuse/linear.ts'
 
 /** Linear layers that read one value. */
 export interface SmoothGroup {
@@ -58,8 +58,12 @@ function readerOf(g: GraphView, node: Node): LinearLayer | string {
   if (linear === undefined) return 'its weight is not a constant matrix'
   if (typeof linear === 'string') return linear
   if (linear.isTurned) return 'it transposes its input'
-  return g.consumers(linear.weight.id).length > 1 ? 'its weight is shared' : linear
+  return unscalable(linear) ?? (isShared(g, linear) ? 'its weight is shared' : linear)
 }
+
+/** Does more than its layer have to do with the weight? */
+export const isShared = (g: GraphView, { weight }: LinearLayer): boolean =>
+  g.consumers(weight.id).length > 1 || g.isOutput(weight.id)
 
 /** Channels of a value: their axis, counted from the end, and their number. */
 interface Channels {
@@ -86,8 +90,8 @@ function folds(g: GraphView, id: string, c: Channels): readonly string[] | undef
   if (!node || node.outputs[0] !== id) return undefined
   const layer = linearLayer(node, g)
   if (layer && typeof layer !== 'string') {
-    const fits = layer.outChannels === c.channels && layer.axis === c.axis
-    return fits && g.consumers(layer.weight.id).length === 1 ? [id] : undefined
+    const fits = layer.outChannels === c.channels && layer.axis === c.axis && unscalable(layer) === undefined
+    return fits && !isShared(g, layer) ? [id] : undefined
   }
   for (const set of factorSets(g, node)) {
     const given = set.filter((input) => node.inputs[input] != null)

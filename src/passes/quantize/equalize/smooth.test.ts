@@ -116,6 +116,23 @@ describe('smooth', () => {
     expect(await run(even, { gain: 0.5 })).toBe(even)
     expect(await run(block, { exclude: ['MatMul'] })).toBe(block)
   })
+  it('leaves layers whose weights hold few values, or are outputs, and smooths those beside them', async () => {
+    const palette = edit(block, (d) => {
+      const v = d.value('Q')
+      if (v?.data) d.set({ ...v, data: tensor('float32', [16, 12], toFloats(v.data).map(Math.sign)), form: 'palette' })
+    })
+    for (const [m, reason] of [
+      [palette, 'its weight is stored as palette'],
+      [edit(block, (d) => d.setOutputs(['y', 'Q'])), 'its weight is shared']
+    ] as const) {
+      const ctx = contextFor(m)
+      const made = await run(m, {}, ctx)
+      expect(ctx.refusals.map((r) => [r.node, r.reason])).toEqual([['MatMul_1', reason]])
+      expect(made.graph.nodes.some((n) => n.op === 'Mul')).toBe(true)
+      expect(await same(m, made)).toBeLessThan(FLOAT)
+    }
+  })
+
   it('says which weights it cannot move factors into', async () => {
     const m = model`
       input x: f32[N,4,4]
