@@ -99,7 +99,7 @@ export function differentiate(model: Model, o: DifferentiateOptions): Training {
   const candidates = o.parameters ?? ((v: Value) => elementCount(v.data?.shape ?? []) > 1)
   const { tape, statistics, parameters: all } = forward(g, typed.graph, candidates, o.normalization ?? 'batch')
   const before = g.nodes.length
-  const losses = addLosses(g, o.loss)
+  const losses = addLosses(g, o.loss, o.batch)
   const added = g.nodes.slice(before)
   for (const node of added) follow(g, node)
   const gradients = backward(g, [...tape, ...added.map((node) => ({ node }))], losses.total, o.unsupported === 'freeze')

@@ -71,8 +71,11 @@ export interface Losses {
   readonly parameters: readonly Parameter[]
 }
 
-/** Adds the weighted sum of losses to a graph that holds the forward pass. Throws `E_OPTION` where one does not fit. */
-export function addLosses(g: TrainingGraph, terms: readonly LossTerm[]): Losses {
+/**
+ * Adds the weighted sum of losses to a graph that holds the forward pass of `batch` samples. Throws `E_OPTION` where one
+ * does not fit, `E_UNSUPPORTED` for class scores of another number of samples.
+ */
+export function addLosses(g: TrainingGraph, terms: readonly LossTerm[], batch: number): Losses {
   if (terms.length === 0) throw new PareError('E_OPTION', 'training needs a loss')
   const targets: LossTarget[] = []
   const parameters: Parameter[] = []
@@ -85,7 +88,7 @@ export function addLosses(g: TrainingGraph, terms: readonly LossTerm[]): Losses 
   }
   const a = algebra(g)
   const made = terms.map((term) => {
-    if (term.kind === 'cross-entropy') return crossEntropy(g, term, target)
+    if (term.kind === 'cross-entropy') return crossEntropy(g, term, target, batch)
     if (term.kind === 'kl') return divergence(g, term, target)
     if (term.kind === 'mse')
       return meanSquare(g, valueFor(g, term.output), target('teacher', term.output, valueFor(g, term.output).shape))
@@ -129,10 +132,15 @@ function softmaxBehind(g: TrainingGraph, id: string): Node | undefined {
 const meanOfSamples = (g: TrainingGraph, perElement: Ref, samples: number): Ref =>
   algebra(g).mul(sumOver(g, perElement, range(perElement.shape.length)), 1 / samples)
 
-function crossEntropy(g: TrainingGraph, term: CrossEntropy, target: MakeTarget): Ref {
+function crossEntropy(g: TrainingGraph, term: CrossEntropy, target: MakeTarget, batch: number): Ref {
   const a = algebra(g)
   const z = logitsOf(g, term.output)
-  const [batch, classes] = z.shape as [number, number]
+  const [rows, classes] = z.shape as [number, number]
+  if (rows !== batch)
+    throw new PareError('E_UNSUPPORTED', `output ${term.output} has ${rows} rows for a batch of ${batch} samples`, {
+      where: term.output,
+      hint: 'train an output with one row of class scores for each sample'
+    })
   const smoothing = term.smoothing ?? 0
   const values = tensor(z.dtype, [2], [smoothing / classes, 1 - smoothing + smoothing / classes])
   const depth = g.constant(scalar('int64', classes))

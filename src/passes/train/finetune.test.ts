@@ -314,6 +314,17 @@ m = ReduceMean(x, a: i64[1]{0})
 y = MatMul(m, W: f32[3,2])
 output y`
     await expect(run(mean, {}, { data: x })).rejects.toMatchObject({ code: 'E_UNSUPPORTED' })
+    const picked = model`
+input x: f32[3,4,2]
+g = GatherND(x, i: i64[3,2]{0,1,2,3,0,1})
+y = MatMul(g, W: f32[2,5])
+output y`
+    const many = arrayDataset({
+      inputs: { x: tensor('float32', [8, 4, 2], new Float32Array(64)) },
+      labels: [0, 1, 2, 0, 1, 2, 0, 1]
+    })
+    const rows = { code: 'E_UNSUPPORTED', message: 'output y has 3 rows for a batch of 4 samples', where: 'y' }
+    await expect(run(picked, { batch: 4 }, { data: { train: many } })).rejects.toMatchObject(rows)
     const whole = model`
 input x: f32[N,3]
 input s: f32[]
