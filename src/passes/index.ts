@@ -4,6 +4,7 @@ import { nearest } from '../base/suggest.ts'
 import { fuseTransformer } from './fuse/fuse-transformer.ts'
 import { fuse } from './fuse/index.ts'
 import type { AnyPass } from './pass.ts'
+import { pruneBlocks } from './prune/prune-blocks.ts'
 import { pruneChannels } from './prune/prune-channels.ts'
 import { pruneWeights } from './prune/prune-weights.ts'
 import { correctBias } from './quantize/bias/correct-bias.ts'
@@ -28,6 +29,7 @@ export const passes: readonly AnyPass[] = [
   simplify,
   fuse,
   train,
+  pruneBlocks,
   pruneChannels,
   pruneWeights,
   distill,

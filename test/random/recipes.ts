@@ -41,6 +41,10 @@ const variants: Readonly<Record<string, readonly Variant[]>> = {
     [{ gain: 0 }, 'lossless'],
     [{ insert: false, gain: 0 }, 'lossless']
   ],
+  'prune-blocks': [
+    [{ count: 1, samples: 8 }, 'any'],
+    [{ ratio: 0.5, repair: 'statistics' }, 'any']
+  ],
   'prune-channels': [
     [{ ratio: 0.3, align: 1, criterion: 'l2', repair: 'none' }, 'any'],
     [{ ratio: 0.5, align: 2, criterion: 'activation' }, 'any'],
@@ -118,7 +122,7 @@ const slow = new Set(['train', 'distill', 'finetune', 'train-quantized', 'mix-pr
 const targets = ['ort-cpu', 'ort-cpu', 'ort-cpu', 'ort-cpu', 'ort-cpu-avx2', 'ort-wasm']
 
 /** Passes that draw by themselves, so that those before them draw what they drew without them. */
-const apart = new Set(['prune-channels', 'prune-weights'])
+const apart = new Set(['prune-blocks', 'prune-channels', 'prune-weights'])
 
 const pick = <T>(random: Rng, all: readonly T[]): T => all[random.below(all.length)] as T
 const worse = (a: Kind, b: Kind): Kind => (kinds.indexOf(a) > kinds.indexOf(b) ? a : b)

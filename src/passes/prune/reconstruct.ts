@@ -7,7 +7,7 @@
  * All shapes stay: what goes is zero in the weights that read it, so that both models have their values side by side.
  */
 import { edit } from '../../ir/edit.ts'
-import { consumers } from '../../ir/graph.ts'
+import { consumers, producer } from '../../ir/graph.ts'
 import { tensor, toFloats } from '../../ir/tensor.ts'
 import { type Gram, grams, type LayerInput, layerInput } from '../../observe/gram.ts'
 import { inferShapes } from '../../ops/infer.ts'
@@ -64,8 +64,28 @@ function zeroed(t: Tensor, axis: number, gone: ReadonlySet<number>): Tensor {
 export async function reconstructed(model: Model, kept: Kept, data: Dataset, ctx: Context): Promise<Model> {
   const typed = inferShapes(model)
   const silent = silentOf(kept)
-  const layers = changedLayers(typed, silent)
-  let now = silenced(typed, kept)
+  const change = { values: new Set(silent.keys()), columns: (l: LayerInput) => columnsGone(l, silent) }
+  return answered(typed, silenced(typed, kept), change, data, ctx)
+}
+
+/** What a model was deprived of. */
+interface Change {
+  /** Values and constants that differ from the original's, or are missing; what follows from them is found. */
+  readonly values: ReadonlySet<string>
+  /** Columns of a layer's matrix that go; absent: none of any. */
+  columns?(layer: LayerInput): readonly boolean[]
+}
+
+/** A changed model, under the names of the original, with weights that answer as the original's did. */
+export async function answered(
+  typed: Model,
+  changed: Model,
+  { values, columns }: Change,
+  data: Dataset,
+  ctx: Context
+): Promise<Model> {
+  const layers = changedLayers(typed, changed, values)
+  let now = changed
   const perStage = Math.ceil(layers.length / maxStages)
   for (let from = 0; from < layers.length; from += perStage) {
     const stage = layers.slice(from, from + perStage)
@@ -75,7 +95,7 @@ export async function reconstructed(model: Model, kept: Kept, data: Dataset, ctx
       const own = typed.graph.values.get(layer.weight)?.data as Tensor
       const hasBias = canShift(typed, layer)
       const moments = hasBias ? centred(gram) : gram
-      const data = answering(layer, own, moments, columnsGone(layer, silent))
+      const data = answering(layer, own, moments, columns?.(layer) ?? [])
       made.set(layer.weight, data)
       if (hasBias) shifts.set(layer.node.outputs[0] as string, shiftOf(layer, own, data, gram))
     }
@@ -91,14 +111,15 @@ export async function reconstructed(model: Model, kept: Kept, data: Dataset, ctx
   return now
 }
 
-/** Linear layers whose inputs change, with a weight of their own. */
-function changedLayers(typed: Model, silent: Silent): LayerInput[] {
+/** Linear layers whose inputs change, that are still there, with a weight of their own. */
+function changedLayers(typed: Model, now: Model, values: ReadonlySet<string>): LayerInput[] {
   const { graph } = typed
-  const changed = new Set<string>()
+  const changed = new Set(values)
   return graph.nodes.flatMap((node) => {
-    const isChanged = node.inputs.some((id) => id != null && (changed.has(id) || silent.has(id)))
+    const isChanged = node.inputs.some((id) => id != null && changed.has(id))
     if (!isChanged) return []
     for (const id of node.outputs) changed.add(id)
+    if (!node.outputs.some((id) => producer(now.graph, id)?.op === node.op)) return []
     const layer = layerInput(typed, node)
     if (typeof layer === 'string' || layer.dtype !== 'float32') return []
     return consumers(graph, layer.weight).length === 1 && layer.linear.alpha === 1 ? [layer] : []
@@ -116,7 +137,7 @@ function answering(layer: LayerInput, own: Tensor, gram: Gram, isGone: readonly 
   const { groups, outputs, k, outStride, inStride } = layer
   const w = toFloats(own)
   const out = Float32Array.from(w)
-  const left = isGone.flatMap((gone, i) => (gone ? [] : [i]))
+  const left = Array.from({ length: k }, (_, i) => i).filter((i) => !isGone[i])
   const perGroup = outputs / groups
   for (let o = 0; o < outputs; o++) for (let i = 0; i < k; i++) if (isGone[i]) out[o * outStride + i * inStride] = 0
   for (let g = 0; g < groups; g++) {

@@ -39,10 +39,13 @@ interface Spread {
   readonly deviation: Float32Array
 }
 
-/** The narrow model with the means and deviations of the wide one; the very same model where samples are too few. */
+/**
+ * The model with the means and deviations of the one that it was made from, of the layers that it still has; the very same
+ * model where samples are too few. `kept`: channels that stayed, of groups that lost some.
+ */
 export async function repaired(narrow: Model, wide: Model, kept: Kept, data: Dataset, ctx: Context): Promise<Model> {
   const typed = inferShapes(wide)
-  const layers = layersOf(typed)
+  const layers = layersOf(typed).filter(({ weight }) => narrow.graph.values.has(weight))
   const made = typed.graph.nodes.flatMap((n) => n.outputs)
   const largest = greatest(
     made.map((id) => sampleBytes(typed, id)),

@@ -7,7 +7,6 @@ import { equalTensors } from '../../ir/tensor.ts'
 import { model } from '../../ir/text.ts'
 import type { Context, Model, Tensor } from '../../types.ts'
 import { parseOptions } from '../pass.ts'
-import { blocksToDrop, residualBlocks, withoutBlocks } from './blocks.ts'
 import { distill } from './distill.ts'
 import { finetune } from './finetune.ts'
 
@@ -73,7 +72,7 @@ async function unlabelled(data: LabelledDataset): Promise<LabelledDataset> {
 describe('distill', () => {
   it('teaches a shallower student, which begins with the weights of the teacher', async () => {
     const { made, told, notes } = await run(teacher, { ...quick, depth: 0.5 })
-    expect(notes.join('\n')).toMatch(/1 of 2 residual blocks/)
+    expect(notes.join('\n')).toMatch(/1 of 2 blocks are left out/)
     expect(notes.join('\n')).toMatch(/only 1\.\d × the parameters/)
     expect(made.graph.nodes.filter((n) => n.op === 'Conv').length).toBe(3)
     expect(told.score?.after).toBeGreaterThan(told.score?.before ?? 1)
@@ -94,7 +93,7 @@ describe('distill', () => {
 
   it('makes a student by width and depth together', async () => {
     const { made, notes } = await run(teacher, { ...quick, epochs: 1, width: 0.75, depth: 0.5 })
-    expect(notes.join('\n')).toMatch(/1 of 2 residual blocks/)
+    expect(notes.join('\n')).toMatch(/1 of 2 blocks are left out/)
     expect(notes.join('\n')).toMatch(/channels: 6 of 8 in a, 6 of 8 in c/)
     check(made)
     expect(made.graph.nodes.filter((n) => n.op === 'Conv').length).toBe(3)
@@ -239,35 +238,5 @@ output y`,
     await expect(run(teacher, { student: 'a' }, { load: async () => narrow })).rejects.toMatchObject({
       code: 'E_DATA_SHAPE'
     })
-  })
-})
-
-describe('residual blocks', () => {
-  it('are found where a value skips what is made of it alone', () => {
-    const blocks = residualBlocks(teacher)
-    expect(blocks.map((b) => [b.skip, b.add.outputs[0], [...b.branch].map((n) => n.op)])).toEqual([
-      ['b', 'f', ['Conv', 'Relu', 'Conv']],
-      ['g', 'i', ['Conv']]
-    ])
-    expect(blocksToDrop(blocks, 0.5).map((b) => b.skip)).toEqual(['g'])
-    expect(blocksToDrop(blocks, 0.9)).toEqual([])
-    const made = check(withoutBlocks(teacher, blocks))
-    expect(made.graph.nodes.filter((n) => n.op === 'Conv').length).toBe(1)
-    expect(made.graph.outputs).toEqual(['logits'])
-  })
-
-  it('are none where something else reads or makes what lies between', () => {
-    const m = model`
-input x: f32[N,4]
-input z: f32[N,4]
-a = Relu(x)
-b = Add(a, x)
-c = Mul(b, z)
-d = Add(c, b)
-e = Tanh(d)
-f = Add(e, d)
-g = Add(f, e)
-output g, a`
-    expect(residualBlocks(m)).toEqual([])
   })
 })

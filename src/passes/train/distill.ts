@@ -15,9 +15,9 @@ import type { Context, Dim, Model, Value } from '../../types.ts'
 import { definePass, parseOptions } from '../pass.ts'
 import type { Blocker } from '../prune/groups.ts'
 import { type Narrowed, narrow } from '../prune/narrow.ts'
+import { pruneBlocks } from '../prune/prune-blocks.ts'
 import { repaired } from '../prune/repair.ts'
 import { simplify } from '../simplify/index.ts'
-import { blocksToDrop, residualBlocks, withoutBlocks } from './blocks.ts'
 import { learn, parameterCount } from './learn.ts'
 import { refuseRounded } from './loss.ts'
 import { trainingFields } from './options.ts'
@@ -36,7 +36,9 @@ const options = {
     .gt(0)
     .lt(1)
     .optional()
-    .describe('instead: the teacher with this share of its residual blocks, and its weights'),
+    .describe(
+      'instead: the teacher with this share of its residual blocks, the most important ones, repaired as prune-blocks does it'
+    ),
   width: z
     .number()
     .gt(0)
@@ -194,24 +196,14 @@ async function derived(
   ctx: Context
 ): Promise<Student> {
   refuseRounded(teacher, 'distill --width or --depth')
-  const shallow = depth === undefined ? teacher : shallower(teacher, depth, ctx)
+  const shallow = depth === undefined ? teacher : await shallower(teacher, depth, ctx)
   return width === undefined ? { model: shallow, widths: [] } : narrower(shallow, width, ctx)
 }
 
-function shallower(teacher: Model, depth: number, ctx: Context): Model {
-  const blocks = residualBlocks(teacher)
-  const dropped = blocksToDrop(blocks, depth)
-  if (dropped.length === 0)
-    throw new PareError('E_UNSUPPORTED', `no student of depth ${depth} can be derived from this model`, {
-      where: 'depth',
-      facts: { 'residual blocks': String(blocks.length) },
-      hint: 'give a student of your own: --student FILE'
-    })
-  const names = dropped.map((b) => b.add.name || b.add.outputs[0])
-  ctx.note(
-    `distill: the student has ${blocks.length - dropped.length} of ${blocks.length} residual blocks, without ${names.join(', ')}`
-  )
-  return withoutBlocks(teacher, dropped)
+/** Without the blocks that matter least, and what is left repaired. */
+async function shallower(teacher: Model, depth: number, ctx: Context): Promise<Model> {
+  const options = parseOptions(pruneBlocks, { ratio: 1 - depth })
+  return pruneBlocks.run(teacher, options, { ...ctx, plan: () => {} })
 }
 
 /**
