@@ -1,7 +1,7 @@
-import { common, dataOf, readable, reportOf } from './check.ts'
+import { common, dataOf, maxTimeOf, readable, reportOf } from './check.ts'
 import { type Command, number, text } from './command.ts'
 import { runInWorker } from './run.ts'
-import { dataFlag, forceFlag, placeFlags, readingFlags, reportFlags, secondsFlag } from './shared-flags.ts'
+import { dataFlag, forceFlag, maxTimeFlag, placeFlags, readingFlags, reportFlags, secondsFlag } from './shared-flags.ts'
 
 /** `pare bench` */
 export const command: Command = {
@@ -14,6 +14,7 @@ export const command: Command = {
     ...readingFlags,
     ...placeFlags,
     secondsFlag,
+    maxTimeFlag,
     forceFlag,
     ...reportFlags
   ],
@@ -30,7 +31,8 @@ export const command: Command = {
       ...common(given, command, at),
       ...{ model, data: dataOf(given) },
       ...(other === undefined ? {} : { other }),
-      ...(seconds === undefined ? {} : { seconds })
+      ...(seconds === undefined ? {} : { seconds }),
+      ...maxTimeOf(given)
     }
     return runInWorker(job, given, at, { report: reportOf(given) })
   }

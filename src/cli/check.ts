@@ -129,6 +129,18 @@ export function reportOf(given: Parsed): string | undefined {
   return refuseInput(given, 'report', path)
 }
 
+/** `--max-time`: `90s`, `30min`, `2h`. Throws `E_USAGE`. */
+export function maxTimeOf(given: Parsed): { readonly maxSeconds?: number } {
+  const asked = text(given, 'max-time')
+  if (asked === undefined) return {}
+  const [, count, unit = ''] = /^(\d+(?:\.\d+)?)\s*(s|min|h)$/.exec(asked) ?? []
+  if (!count || Number(count) === 0)
+    throw new PareError('E_USAGE', `'${asked}' is no length of time`, { where: '--max-time', hint: '90s, 30min, 2h' })
+  return { maxSeconds: Number(count) * (seconds[unit] as number) }
+}
+
+const seconds: Readonly<Record<string, number>> = { s: 1, min: 60, h: 3600 }
+
 /** Outputs that are judged, where some were named. */
 export function judgedOf(given: Parsed): { readonly judged?: readonly string[] } {
   const names = given.values.get('output')

@@ -1,15 +1,26 @@
-import { PareError } from '../base/errors.ts'
 import { passFor } from '../passes/index.ts'
 import { parseOptions } from '../passes/pass.ts'
 import { type Objective, objectives } from '../search/choose.ts'
 import { strategies } from '../search/strategies/index.ts'
-import { common, dataOf, judgedOf, outputOf, readable, recipeOf, replayLine, reportOf, verifyLine } from './check.ts'
+import {
+  common,
+  dataOf,
+  judgedOf,
+  maxTimeOf,
+  outputOf,
+  readable,
+  recipeOf,
+  replayLine,
+  reportOf,
+  verifyLine
+} from './check.ts'
 import { type Command, isOn, number, text } from './command.ts'
 import { runInWorker } from './run.ts'
 import {
   calibrationDataFlag,
   dataFlag,
   evalDataFlag,
+  maxTimeFlag,
   metricFlags,
   outputFlags,
   placeFlags,
@@ -51,11 +62,10 @@ export const command: Command = {
     },
     recipeFlag,
     {
-      name: 'max-time',
-      kind: 'text',
-      hint: '30min',
+      ...maxTimeFlag,
       group: 'search',
-      about: 'how long the whole may take (90s, 30min, 2h): no candidate is begun that would not end in time'
+      about:
+        'how long the whole may take (90s, 30min, 2h): samples and repeats adapt, no candidate begins that would not end in time, one that takes longer is stopped'
     },
     ...placeFlags,
     ...outputFlags,
@@ -88,7 +98,7 @@ export const command: Command = {
       ...judgedOf(given),
       ...(maxDrop === undefined ? {} : { maxDrop }),
       ...(recipe === undefined ? { strategy: text(given, 'strategy') ?? strategies[0].name } : { recipe }),
-      ...maxTime(text(given, 'max-time')),
+      ...maxTimeOf(given),
       ...(isOn(given, 'resume') ? { resume: true } : {})
     }
     return runInWorker(job, given, at, {
@@ -98,15 +108,4 @@ export const command: Command = {
       next: () => verifyLine(given, model, out)
     })
   }
-}
-
-const seconds: Readonly<Record<string, number>> = { s: 1, min: 60, h: 3600 }
-
-/** `90s`, `30min`, `2h`. Throws `E_USAGE`. */
-function maxTime(given: string | undefined): { readonly maxSeconds?: number } {
-  if (given === undefined) return {}
-  const [, count, unit = ''] = /^(\d+(?:\.\d+)?)\s*(s|min|h)$/.exec(given) ?? []
-  if (count === undefined)
-    throw new PareError('E_USAGE', `'${given}' is no length of time`, { where: '--max-time', hint: '90s, 30min, 2h' })
-  return { maxSeconds: Number(count) * (seconds[unit] as number) }
 }

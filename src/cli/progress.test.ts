@@ -56,3 +56,16 @@ it('keeps one live line on a terminal and takes it away', () => {
   expect(s.written.at(-1)).toBe('\r\u001b[2K')
   expect(s.written.length).toBeLessThan(9)
 })
+
+it('names a stage that tells nothing, once it has lasted two seconds, and how long it has lasted', () => {
+  const s = screen(false)
+  let now = 0
+  const d = display(s, noStyle, () => now)
+  d.tick()
+  d.update('running both models', 0, 500)
+  for (; now < 20_000; now += 500) d.tick()
+  expect(s.written.map((l) => l.trim())).toEqual([
+    expect.stringMatching(/^running both models +0\/500 +2\.00 s so far$/),
+    expect.stringMatching(/^running both models +0\/500 +17 s so far$/)
+  ])
+})

@@ -7,6 +7,8 @@ import type { Pace, Progress } from '../types.ts'
 /** Where progress is shown. */
 export interface Display {
   readonly update: Progress
+  /** Shows that a stage goes on which has told nothing for a while. */
+  tick(): void
   /** Takes the live line away, so that other text can be printed. */
   clear(): void
 }
@@ -20,9 +22,11 @@ interface Screen {
 const barSize = 28
 const liveEvery = 80
 const plainEvery = 15_000
+/** A stage is named without a terminal once it has lasted so long, in ms. */
+const plainFirst = 2000
 
 /** Shows nothing. */
-export const silence: Display = { update: () => {}, clear: () => {} }
+export const silence: Display = { update: () => {}, tick: () => {}, clear: () => {} }
 
 /** A display over a screen; `now` in ms. */
 export function display(screen: Screen, style: Style, now: () => number = () => performance.now()): Display {
@@ -31,14 +35,25 @@ export function display(screen: Screen, style: Style, now: () => number = () => 
   let printed = Number.NEGATIVE_INFINITY
   let last: Told = { done: 0, total: undefined }
   let live = false
+  let isNamed = false
   const clear = (): void => {
     if (live) screen.write('\r\u001b[2K')
     live = false
   }
   const line = (): string => stageLine(stage, last, now() - began, screen.isTTY, style)
   const finish = (): void => {
-    if (stage && !screen.isTTY && last.done > 0) screen.write(`${line()}\n`)
+    if (stage && !screen.isTTY && (last.done > 0 || isNamed)) screen.write(`${line()}\n`)
     clear()
+  }
+  const show = (): void => {
+    const every = screen.isTTY ? liveEvery : isNamed ? plainEvery : plainFirst
+    if (now() - printed < every) return
+    printed = now()
+    isNamed = true
+    if (screen.isTTY) {
+      screen.write(`\r\u001b[2K${line()}`)
+      live = true
+    } else screen.write(`${line()}\n`)
   }
   return {
     clear: () => {
@@ -51,15 +66,13 @@ export function display(screen: Screen, style: Style, now: () => number = () => 
         stage = name
         began = now()
         printed = screen.isTTY ? Number.NEGATIVE_INFINITY : now()
+        isNamed = false
       }
       last = { done, total, ...(pace ? { pace } : {}) }
-      const every = screen.isTTY ? liveEvery : plainEvery
-      if (now() - printed < every) return
-      printed = now()
-      if (screen.isTTY) {
-        screen.write(`\r\u001b[2K${line()}`)
-        live = true
-      } else screen.write(`${line()}\n`)
+      show()
+    },
+    tick: () => {
+      if (stage) show()
     }
   }
 }
@@ -86,7 +99,8 @@ export function stageLine(
   const count = total === undefined ? (done > 0 ? whole(done) : '') : `${whole(done)}/${whole(total)}`
   const rate = pace?.perSecond ?? (done > 0 && ms > 200 ? (done / ms) * 1000 : 0)
   const speed = rate >= 10 ? `${whole(rate)}/s` : rate > 0 ? `${rate.toFixed(1)}/s` : ''
+  const lasted = done === 0 && ms >= 1000 ? `${msText(ms)} so far` : ''
   const isOpen = rate > 0 && total !== undefined && done < total
   const left = isOpen ? `${msText(pace?.leftMs ?? ((total - done) / rate) * 1000)} left` : ''
-  return `  ${pad(plain(stage, 40), 24)} ${drawn}${[count, speed, left].filter(Boolean).join('   ')}`.trimEnd()
+  return `  ${pad(plain(stage, 40), 24)} ${drawn}${[count, speed, left, lasted].filter(Boolean).join('   ')}`.trimEnd()
 }

@@ -38,6 +38,7 @@ export async function runInWorker(job: Job, given: Parsed, at: Surroundings, out
         styleFor(at.err)
       )
   const began = performance.now()
+  const ticks = setInterval(shown.tick, 500)
   let result: JobResult
   try {
     result = await at.start(job, {
@@ -53,6 +54,7 @@ export async function runInWorker(job: Job, given: Parsed, at: Surroundings, out
           })
     })
   } finally {
+    clearInterval(ticks)
     shown.clear()
   }
   const { unmet, inspection, text, groups } = result

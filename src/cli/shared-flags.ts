@@ -175,6 +175,15 @@ export const recipeFlag: Flag = {
   about: 'apply this recipe, or that of a report'
 }
 
+/** How long a command may take. */
+export const maxTimeFlag: Flag = {
+  name: 'max-time',
+  kind: 'text',
+  hint: '30min',
+  group: 'target',
+  about: 'how long the whole may take (90s, 30min, 2h): numbers of samples and repeats adapt, and the report says so'
+}
+
 /** How long latency is measured. */
 export const secondsFlag: Flag = {
   name: 'seconds',

@@ -1,5 +1,5 @@
 import type { Report } from '../report/types.ts'
-import { common, dataOf, judgedOf, readable, reportOf } from './check.ts'
+import { common, dataOf, judgedOf, maxTimeOf, readable, reportOf } from './check.ts'
 import { type Command, isOn, number, text } from './command.ts'
 import type { Flag } from './flags.ts'
 import { baselineOf, gated, gateFlags, refuseGateFlags, summaryPath } from './gate.ts'
@@ -8,6 +8,7 @@ import {
   dataFlag,
   evalDataFlag,
   forceFlag,
+  maxTimeFlag,
   metricFlags,
   placeFlags,
   readingFlags,
@@ -43,6 +44,7 @@ export const command: Command = {
     layersFlag,
     enginesFlag,
     secondsFlag,
+    maxTimeFlag,
     {
       name: 'baseline',
       kind: 'text',
@@ -58,7 +60,7 @@ export const command: Command = {
     'pare verify model.onnx model.pare.onnx --data photos/ --preprocess imagenet --max-drop 1%',
     'pare verify model.onnx model.pare.onnx --data test.npz --layers --report layers.html'
   ],
-  more: 'All samples are used. Status 3: more than --max-drop is lost, or since --baseline more than a bound got worse.',
+  more: 'All samples are used, or those that --max-time leaves room for. Status 3: more than --max-drop is lost, or since --baseline more than a bound got worse.',
   run: async (given, at) => {
     const [model = '', other = ''] = given.positionals
     readable(model)
@@ -77,6 +79,7 @@ export const command: Command = {
       ...judgedOf(given),
       ...(maxDrop === undefined || was ? {} : { maxDrop }),
       ...(seconds === undefined ? {} : { seconds }),
+      ...maxTimeOf(given),
       ...(isOn(given, 'layers') ? { layers: true } : {}),
       ...(given.values.has('engines') ? { engines: isOn(given, 'engines') } : {})
     }

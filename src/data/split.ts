@@ -19,6 +19,15 @@ export function subset(dataset: LabelledDataset, indices: readonly number[]): La
   }
 }
 
+/** `n` samples drawn by the seed, in the order of the data; each class in proportion where labels are known. */
+export function drawn(dataset: LabelledDataset, n: number, seed: number | string): LabelledDataset {
+  const order = spread(dataset.size, dataset.labels, seed)
+  return subset(
+    dataset,
+    order.slice(0, n).sort((a, b) => a - b)
+  )
+}
+
 export interface Parts {
   readonly calibration: Dataset
   readonly selection: Dataset

@@ -59,6 +59,7 @@ test('samples can be picked and ordered; progress counts them', async () => {
   })
   expect(Array.from(scores?.['top1'] ?? [])).toEqual([0, 1, 1])
   expect(steps).toEqual([
+    ['evaluate', 0, 3],
     ['evaluate', 2, 3],
     ['evaluate', 3, 3]
   ])

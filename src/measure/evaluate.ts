@@ -66,6 +66,7 @@ export async function evaluate(sessions: readonly Session[], o: EvaluateOptions)
   )
   let done = 0
   let at = 0
+  o.progress?.('evaluate', 0, total)
   for await (const run of runs(o.dataset, how, { rest: 'fill', ...(o.indices ? { indices: o.indices } : {}) })) {
     const samples = run.batch
     let reference: Outputs | undefined

@@ -87,3 +87,17 @@ test('slow models are timed a few times only, and the interval says so', async (
   expect(s.now()).toBeLessThan(60_000)
   expect(after?.ratio?.low).toBeLessThan(after?.ratio?.high ?? 0)
 })
+
+test('ends in the time allowed, even with one round, and tells how far it is', async () => {
+  const told: [number, number | undefined][] = []
+  const slow = simulated({ a: () => 4000, b: () => 4000 })
+  const progress = (_: string, done: number, total: number | undefined) => void told.push([done, total])
+  const timed = await interleave(slow.entries, rng(1), { minSeconds: 3, maxSeconds: 10, now: slow.now, progress })
+  expect(timed.map((t) => t.latency.n)).toEqual([1, 1])
+  expect(told).toEqual([[1, 2]])
+  const quick = simulated({ a: () => 1, b: () => 1 })
+  told.length = 0
+  await interleave(quick.entries, rng(1), { minSeconds: 0.2, minRuns: 50, now: quick.now, progress })
+  expect(told.at(-1)).toEqual([100, 100])
+  expect(told[0]).toEqual([1, 100])
+})

@@ -1,7 +1,7 @@
 /** Latency of several models in one process, interleaved, so that what disturbs one disturbs all. */
 import { PareError, stopIfAborted } from '../base/errors.ts'
 import type { Rng } from '../base/random.ts'
-import type { Latency, Ratio } from '../types.ts'
+import type { Latency, Progress, Ratio } from '../types.ts'
 import { medianInterval, quantile } from './intervals.ts'
 
 export interface Timed {
@@ -26,9 +26,13 @@ export interface InterleaveOptions {
   readonly minSeconds?: number
   readonly minRuns?: number
   readonly maxRuns?: number
+  /** Rounds stop once so many seconds have passed, warm-up included, even if there was one alone. */
+  readonly maxSeconds?: number
   /** Rounds before the first that counts. */
   readonly warmup?: number
   readonly signal?: AbortSignal
+  /** Told of rounds, and of how many there will be about. */
+  readonly progress?: Progress
   /** A clock in ms. */
   now?(): number
 }
@@ -59,17 +63,27 @@ export async function interleave(
     }
     return times
   }
-  const most = Math.max(minSeconds, 1) * 10_000
+  const end = (o.maxSeconds ?? Number.POSITIVE_INFINITY) * 1000
+  const most = Math.min(Math.max(minSeconds, 1) * 10_000, end)
   const start = now()
   for (let i = 0; i < warmup && (i === 0 || now() - start < most / 4); i++) await round()
   const rounds: number[][] = []
   const begun = now()
   const isEnough = (): boolean => {
     const spent = now() - begun
+    if (rounds.length > 0 && now() - start >= end) return true
     if (spent > most) return rounds.length >= Math.min(fewRuns, minRuns)
     return rounds.length >= minRuns && spent >= minSeconds * 1000
   }
-  while (rounds.length < maxRuns && !isEnough()) rounds.push(await round())
+  const foreseen = (): number => {
+    const each = (now() - begun) / rounds.length
+    const wanted = Math.max(minRuns, (minSeconds * 1000) / Math.max(each, 1e-3))
+    return Math.ceil(Math.max(rounds.length, Math.min(maxRuns, wanted, most / Math.max(each, 1e-3))))
+  }
+  while (rounds.length < maxRuns && !isEnough()) {
+    rounds.push(await round())
+    o.progress?.('timing', rounds.length, foreseen())
+  }
   return entries.map(({ name }, i) => ({
     name,
     latency: latencyOf(rounds.map((r) => r[i] as number)),

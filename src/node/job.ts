@@ -52,7 +52,7 @@ export interface Job {
   readonly reference?: string
   /** `compress`: how candidates are searched for, by name. */
   readonly strategy?: string
-  /** `compress`: seconds that the whole may take. */
+  /** `compress`, `verify` and `bench`: seconds that the whole may take. */
   readonly maxSeconds?: number
   /** `apply` and `compress`: go on from the checkpoints and the journal of a run that was stopped. */
   readonly resume?: boolean

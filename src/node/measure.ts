@@ -22,6 +22,8 @@ export interface ProcessOptions {
   readonly runtime?: string
   /** Fresh processes; 3 by default. */
   readonly repeats?: number
+  /** Told of processes that have ended. */
+  progress?(done: number): void
   /** A process that takes longer is ended; 10 minutes by default. */
   readonly timeoutMs?: number
   readonly signal?: AbortSignal
@@ -30,7 +32,10 @@ export interface ProcessOptions {
 /** Opens a model file in fresh processes. Throws `E_RUN` when one fails, is killed or takes too long, `E_ABORTED` on request. */
 export async function measureProcess(path: string, o: ProcessOptions = {}): Promise<ProcessMeasurement> {
   const all: ProcessMeasurement[] = []
-  for (let i = 0; i < Math.max(1, o.repeats ?? 3); i++) all.push(await measureOnce(path, o))
+  for (let i = 0; i < Math.max(1, o.repeats ?? 3); i++) {
+    o.progress?.(i)
+    all.push(await measureOnce(path, o))
+  }
   const median = (of: (m: ProcessMeasurement) => number): number =>
     quantile(
       all.map(of).sort((a, b) => a - b),

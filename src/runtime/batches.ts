@@ -182,11 +182,14 @@ export const timedRun = (
 /** Did the session turn out to give what belongs to a sample only on that sample alone? */
 const isSingle = (session: Session): boolean => places.get(session) === 'none'
 
-/** The same samples, each in a batch of its own. */
-export const singly = (dataset: Dataset): Dataset => ({
+/** The same samples, at most `most` in a batch. */
+export const atMost = (dataset: Dataset, most: number): Dataset => ({
   ...dataset,
-  batches: ({ indices }) => dataset.batches({ batch: 1, ...(indices ? { indices } : {}) })
+  batches: ({ batch, indices }) => dataset.batches({ batch: Math.min(batch, most), ...(indices ? { indices } : {}) })
 })
+
+/** The same samples, each in a batch of its own. */
+export const singly = (dataset: Dataset): Dataset => atMost(dataset, 1)
 
 /** What is said of a model whose samples are run one by one, although its inputs take several. */
 export const singlyNote =

@@ -75,7 +75,6 @@ export function benchFor(input: CompressInput, original: Session): Bench {
       try {
         made = await make(proposal.name, proposal.recipe)
         const scored = await score(input, original, made, parts, outputs)
-        input.progress(`timing ${proposal.name}`, 0, undefined)
         const timing = await time(input, original, made, trialSeconds)
         return { trial: { key, proposal, ...factsOf(made, input), ...scored, ...(timing ? { timing } : {}) }, made }
       } catch (e) {
@@ -214,6 +213,9 @@ function join(parts: readonly Float64Array[]): Float64Array {
   return out
 }
 
+/** Part of the time that is left that timing may take. */
+const timingShare = 0.2
+
 /** Times a candidate against the original on one sample, interleaved; not without the target's runtime. */
 export async function time(
   input: CompressInput,
@@ -228,7 +230,11 @@ export async function time(
     const [before, after] = await interleave(
       [timedRun('original', original, run), timedRun(made.name, session, run)],
       input.rng.fork(`time/${made.name}`),
-      { minSeconds, signal: input.signal }
+      {
+        ...{ minSeconds, signal: input.signal },
+        ...(input.timeLeft ? { maxSeconds: Math.max(0, input.timeLeft() / 1000) * timingShare } : {}),
+        progress: (_, done, total) => input.progress(`timing ${made.name}`, done, total)
+      }
     )
     if (!before || !after?.ratio) throw new PareError('E_INTERNAL', 'nothing was timed')
     return { before: before.latency, after: after.latency, ratio: after.ratio }

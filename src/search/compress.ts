@@ -2,15 +2,17 @@
  * What `compress` does: a strategy proposes candidates, each is made, scored on the parts that choose and timed against the
  * original; the objective chooses; the choice is measured on the test part, which nothing chose by.
  */
+import { type Limit, limit } from '../base/deadline.ts'
 import { PareError } from '../base/errors.ts'
 import { nearest } from '../base/suggest.ts'
 import { runsSingly, singly, singlyNote } from '../runtime/batches.ts'
 import type { Session } from '../types.ts'
 import { type Bench, benchFor, type Made, open } from './attempt.ts'
 import { choose, type Objective } from './choose.ts'
+import { type Fitted, fitted } from './fitted.ts'
 import { identityOf } from './identity.ts'
 import type { CompressInput } from './input.ts'
-import { type CompressResult, giveUp, prove } from './prove.ts'
+import { type CompressResult, giveUp, type Proven, prove } from './prove.ts'
 import { runStrategy } from './run.ts'
 import { strategies } from './strategies/index.ts'
 import { only, type Problem, type Strategy } from './strategy.ts'
@@ -27,10 +29,17 @@ export async function compress(input: CompressInput): Promise<CompressResult> {
   try {
     const isSingly = await runsSingly(original, input.data.selection)
     const given = isSingly ? oneByOne(input) : input
-    bench = benchFor(given, original)
-    const result = await search(given, original, bench, strategy)
-    if (!isSingly) return result
-    return { ...result, isSingly: true, report: { ...result.report, notes: [singlyNote, ...result.report.notes] } }
+    const fit = await fitted(given, original)
+    const bound = limit(input.signal, fit.searchMs?.())
+    bench = benchFor({ ...fit.input, signal: bound.signal }, original)
+    const result = await search(fit, original, bench, { strategy, bound })
+    const notes = [...(isSingly ? [singlyNote] : []), ...fit.notes, ...result.report.notes]
+    return {
+      ...result,
+      ...(fit.sampleMs === undefined ? {} : { sampleMs: fit.sampleMs }),
+      ...(isSingly ? { isSingly } : {}),
+      report: { ...result.report, notes }
+    }
   } finally {
     bench?.clear()
     await original.close()
@@ -44,22 +53,27 @@ function oneByOne(input: CompressInput): CompressInput {
 }
 
 async function search(
-  input: CompressInput,
+  { input, searchMs }: Fitted,
   original: Session,
   bench: Bench,
-  strategy: Strategy
-): Promise<CompressResult> {
+  { strategy, bound }: { readonly strategy: Strategy; readonly bound: Limit }
+): Promise<Proven> {
   // Of all that was made only the best so far is kept: it is most likely the choice.
   let best: { readonly key: string; readonly made: Made } | undefined
   let last: Made | undefined
   const { trials, notes } = await runStrategy({
     ...{ strategy, rng: input.rng.fork('strategy'), identity: await identityOf(input) },
     ...(input.journal ? { journal: input.journal } : {}),
-    ...(input.timeLeft ? { timeLeft: input.timeLeft } : {}),
+    ...(searchMs ? { timeLeft: searchMs } : {}),
     measure: async (proposal, key) => {
-      const { trial, made } = await bench.attempt(proposal, key)
-      last = made
-      return trial
+      try {
+        const { trial, made } = await bench.attempt(proposal, key)
+        last = made
+        return trial
+      } catch (e) {
+        if (!bound.isCause(e)) throw e
+        return undefined
+      }
     },
     finished: async (trial, all) => {
       input.onCandidate?.(candidateOf(trial, input.original.bytes))

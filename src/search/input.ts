@@ -54,7 +54,10 @@ export interface CompressInput {
   readonly strategy?: string
   /** What tells this job from others beside what is given here: hash of the model's file, versions, machine, seed. */
   readonly identity?: Identity
-  /** Milliseconds that are left for the whole; absent: it takes as long as it takes. */
+  /**
+   * Milliseconds that are left for the whole; absent: it takes as long as it takes. Samples and repeats are fitted to it, and
+   * a candidate is stopped where it would leave no time to prove the choice.
+   */
   timeLeft?(): number
   /** Absent: a search that is stopped begins anew. */
   readonly journal?: Journal
@@ -69,7 +72,7 @@ export interface CompressInput {
   /** Removes what `stage` wrote; absent where nothing is left behind. */
   discard?(staged: Staged): Promise<void>
   /** Load time and peak memory in a fresh process, as far as they can be told; absent where there is none (browser). */
-  process?(source: Source): Promise<{ readonly loadMs?: number; readonly peakBytes?: number }>
+  process?(source: Source, signal: AbortSignal): Promise<{ readonly loadMs?: number; readonly peakBytes?: number }>
   /** Called with every candidate once it is measured. */
   onCandidate?(candidate: Candidate): void
 }

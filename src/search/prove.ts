@@ -1,4 +1,5 @@
 /** The choice measured on samples that nothing chose by, and the promise checked there. */
+import { within } from '../base/deadline.ts'
 import { agreementBeside } from '../data/metrics.ts'
 import { metricDrops, metricIntervals } from '../measure/evaluate.ts'
 import { worstPart } from '../measure/judging.ts'
@@ -15,11 +16,16 @@ import type { Measured } from './trial.ts'
 export interface CompressResult {
   /** Samples had to be run one by one, although the inputs take several. */
   readonly isSingly?: true
+  /** Time that the original takes for a sample, in ms; absent where nothing bounds the search. */
+  readonly sampleMs?: number
   /** Absent when no candidate keeps the promise. */
   readonly chosen?: { readonly model: Model; readonly staged: Staged }
   readonly report: Pick<Report, 'before' | 'candidates' | 'steps' | 'refusals' | 'notes' | 'recipe' | 'curves'> &
     Partial<Pick<Report, 'after' | 'ratios' | 'drop' | 'agreement' | 'constraint'>>
 }
+
+/** What is known of it once the choice is measured. */
+export type Proven = Omit<CompressResult, 'isSingly' | 'sampleMs'>
 
 /** What the search came to beside the choice. */
 type Found = Pick<Report, 'candidates' | 'notes'>
@@ -33,7 +39,7 @@ export async function prove(
   original: Session,
   best: Measured & Made,
   { candidates, notes: said }: Found
-): Promise<CompressResult> {
+): Promise<Proven> {
   const timing = await time(input, original, best, finalSeconds)
   const session = await open(input, best.staged)
   try {
@@ -89,7 +95,7 @@ export async function giveUp(
   original: Session,
   trials: readonly Measured[],
   { candidates, notes }: Found
-): Promise<CompressResult> {
+): Promise<Proven> {
   const [was = {}] = await scoreOn(
     staged(input, 'measuring the original'),
     [original],
@@ -117,6 +123,9 @@ function constraintOf(input: CompressInput, met: boolean): Pick<CompressResult['
   return maxDrop === undefined ? {} : { constraint: { metric: input.metrics[0].name, maxDrop, met } }
 }
 
+/** Part of the time that is left that fresh processes of one model may take: what takes longer is left out. */
+const processShare = 0.3
+
 async function measurement(
   input: CompressInput,
   staged: Staged,
@@ -124,8 +133,16 @@ async function measurement(
   metrics: Measurement['metrics']
 ): Promise<Measurement> {
   const { source: _, sha256: __, ...sizes } = staged
-  const process = await input.process?.(staged.source)
-  return { ...sizes, ...parametersOf(model), macs: costOf(inferShapes(model)).total ?? '?', metrics, ...process }
+  const process = await within(input.timeLeft && processShare * input.timeLeft(), input.signal, async (signal) =>
+    input.process?.(staged.source, signal)
+  )
+  return {
+    ...sizes,
+    ...parametersOf(model),
+    macs: costOf(inferShapes(model), input.shapes).total ?? '?',
+    metrics,
+    ...process
+  }
 }
 
 function ratiosOf(

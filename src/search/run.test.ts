@@ -57,7 +57,7 @@ describe('running a strategy', () => {
     }
   })
 
-  it('begins no candidate that would not end in the time left, with a proof behind it', async () => {
+  it('begins no candidate that would not end in the time left', async () => {
     let left = 1000
     const asked: string[] = []
     const measure = async (proposal: Proposal, key: string): Promise<Trial> => {
@@ -74,7 +74,20 @@ describe('running a strategy', () => {
       measure,
       timeLeft: () => left
     })
-    expect([trials.length, asked.length]).toEqual([2, 2])
+    expect([trials.length, asked.length]).toEqual([3, 3])
+    expect(notes.join()).toBe('the time allowed ended the search after 3 candidates: others were not tried')
+  })
+
+  it('ends with a candidate that the time was up for: it is no trial, and not written down', async () => {
+    const written: Trial[] = []
+    const { trials, notes } = await runStrategy({
+      strategy: { next: (history) => ({ name: 'next', recipe: [['fuse', { n: history.length }]] }) },
+      rng: rng(1),
+      identity,
+      measure: async (proposal, key) => (written.length < 2 ? failed(proposal, key) : undefined),
+      journal: { open: async () => ({ trials: [], notes: [] }), append: async (t) => void written.push(t) }
+    })
+    expect([trials.length, written.length]).toEqual([2, 2])
     expect(notes.join()).toBe('the time allowed ended the search after 2 candidates: others were not tried')
   })
 

@@ -10,10 +10,10 @@ export interface RunOptions {
   /** What is searched in; part of every trial's key. */
   readonly identity: Identity
   readonly journal?: Journal
-  /** Milliseconds that are left. No candidate is begun that, with a proof of the choice behind it, would take longer. */
+  /** Milliseconds that are left. No candidate is begun that would take longer, if it took as long as the longest so far. */
   timeLeft?(): number
-  /** Makes and measures a candidate. Its failure is a trial too. */
-  measure(proposal: Proposal, key: string): Promise<Trial>
+  /** Makes and measures a candidate. Its failure is a trial too; `undefined`: the time was up before it ended. */
+  measure(proposal: Proposal, key: string): Promise<Trial | undefined>
   /** Called with every trial once it is finished, and written down. */
   finished?(trial: Trial, all: readonly Trial[]): Promise<void>
 }
@@ -33,7 +33,7 @@ export async function runStrategy(o: RunOptions): Promise<Run> {
   let longest = 0
   let isLate = false
   for (;;) {
-    if (o.timeLeft && trials.length > 0 && o.timeLeft() < 2 * longest) {
+    if (o.timeLeft && trials.length > 0 && o.timeLeft() < longest) {
       isLate = true
       break
     }
@@ -42,7 +42,12 @@ export async function runStrategy(o: RunOptions): Promise<Run> {
     const key = keyOf(o.identity, proposal.recipe)
     const before = known.get(key)
     const left = o.timeLeft?.() ?? 0
-    const trial = before ? { ...before, proposal } : plain(await o.measure(proposal, key))
+    const measured = before ? { ...before, proposal } : await o.measure(proposal, key)
+    if (!measured) {
+      isLate = true
+      break
+    }
+    const trial = before ? measured : plain(measured)
     longest = Math.max(longest, left - (o.timeLeft?.() ?? 0))
     if (!before) await o.journal?.append(trial)
     known.set(key, trial)

@@ -18,6 +18,7 @@ import { journalBeside } from '../journal.ts'
 import { temporaryError } from '../runner.ts'
 import { opensFiles, runtimeNotes, scorer, sourceOf } from '../runtimes.ts'
 import { version } from '../version.ts'
+import { type Allowed, allowedFor, layerData, whileAllowed } from './allowed.ts'
 import { candidateNotes } from './host.ts'
 import { comparedLayers } from './layers.ts'
 import { factsOf, fileOf, judgingFor, type Opened, openJob } from './open.ts'
@@ -32,7 +33,7 @@ import { checkOf, type WrittenCheck } from './written.ts'
 export async function compressJob(job: Job, hooks: JobHooks, catalog: Catalog): Promise<JobResult> {
   const { out } = job
   if (out === undefined) throw new PareError('E_USAGE', 'no output is named', { hint: '--out FILE' })
-  const begun = performance.now()
+  const allowed = allowedFor(job)
   const o = await openJob(job, catalog)
   refuseUnrunnable(o)
   const parts = await partsOf(job, o)
@@ -47,12 +48,12 @@ export async function compressJob(job: Job, hooks: JobHooks, catalog: Catalog): 
   const [resume, identity] = [job.resume ?? false, await identityOf(job, o)]
   const [journal, checkpoints] = [journalBeside(out, { resume }), checkpointsBeside(out, { resume })]
   try {
-    const { maxSeconds } = job
+    const { ends } = allowed
     const looked = checkOf(job, o, hooks, { data: parts.calibration, recipe: job.recipe ?? [] })
     const input = {
       ...inputOf(job, o, parts, hooks, { scratch, ...looked }),
       shapes,
-      ...(maxSeconds === undefined ? {} : { timeLeft: () => maxSeconds * 1000 - (performance.now() - begun) })
+      ...(ends ? { timeLeft: () => ends.left() } : {})
     }
     const result = await compress({ ...input, metrics, objective, identity, journal, checkpoints })
     const before = { ...sizes, ...result.report.before }
@@ -69,7 +70,7 @@ export async function compressJob(job: Job, hooks: JobHooks, catalog: Catalog): 
       ...candidateNotes(result.report.candidates, o.target)
     ]
     const found = { ...known, ...result.report, notes, before }
-    const report = result.chosen ? await write(job, o, parts, hooks, found, result, out) : found
+    const report = result.chosen ? await write(job, o, allowed, parts, hooks, found, result, out) : found
     journal.clear()
     checkpoints.clear()
     return { unmet: !result.chosen, report }
@@ -138,13 +139,14 @@ function inputOf(
       if ('path' in source) await rm(dirname(source.path), { recursive: true, force: true })
     },
     // What no runtime here opens as a file has no process of its own.
-    process: async (source) => processOf(source, await firstFeeds(o, parts.selection), o, hooks)
+    process: async (source, signal) => processOf(source, await firstFeeds(o, parts.selection), o, { ...hooks, signal })
   }
 }
 
 async function write(
   job: Job,
   o: Opened,
+  allowed: Allowed,
   parts: JobParts,
   hooks: JobHooks,
   report: Report,
@@ -152,7 +154,10 @@ async function write(
   out: string
 ): Promise<Report> {
   const chosen = result.chosen as { readonly model: Model; readonly staged: Staged }
-  const layers = await comparedLayers(o, chosen.model, result.isSingly ? singly(parts.test) : parts.test, hooks)
+  const test = result.isSingly ? singly(parts.test) : parts.test
+  const layers = await whileAllowed(allowed, 'layers were not compared', hooks, (h) =>
+    comparedLayers(o, chosen.model, layerData(job, allowed, test, result.sampleMs), h)
+  )
   hooks.progress('writing', 0, undefined)
   const made = await save(chosen.model, out, { force: job.force ?? false, signal: hooks.signal, ...howToWrite(job, o) })
   if (made.bytes !== chosen.staged.bytes)
@@ -164,7 +169,14 @@ async function write(
     metrics: {},
     ...result.report.after
   }
-  return { ...report, after, layers, output: { path: out, sha256: made.sha256, format: o.target.format } }
+  const notes = [...report.notes, ...allowed.notes]
+  return {
+    ...report,
+    notes,
+    after,
+    layers: layers ?? [],
+    output: { path: out, sha256: made.sha256, format: o.target.format }
+  }
 }
 
 const howToWrite = (job: Job, { target, catalog }: Opened): Pick<SaveOptions, 'target' | 'catalog' | 'write'> => ({

@@ -12,9 +12,10 @@ import type { Runners } from '../runtimes.ts'
 export async function timeSessions(
   sessions: readonly (readonly [name: string, session: Session])[],
   data: Dataset,
-  o: { readonly rng: Rng; readonly hooks: JobHooks; readonly seconds: number }
+  o: { readonly rng: Rng; readonly hooks: JobHooks; readonly seconds: number; readonly maxSeconds?: number }
 ): Promise<readonly Timed[]> {
-  o.hooks.progress('timing', 0, undefined)
+  const { rng, hooks, seconds, maxSeconds } = o
+  hooks.progress('timing', 0, undefined)
   const how = batching(
     sessions.map(([, s]) => s),
     1
@@ -22,8 +23,11 @@ export async function timeSessions(
   const run = await firstRun(data, how)
   return interleave(
     sessions.map(([name, session]) => timedRun(name, session, run)),
-    o.rng.fork('time'),
-    { minSeconds: o.seconds, signal: o.hooks.signal }
+    rng.fork('time'),
+    {
+      ...{ minSeconds: seconds, signal: hooks.signal, progress: hooks.progress },
+      ...(maxSeconds === undefined ? {} : { maxSeconds })
+    }
   )
 }
 
@@ -32,21 +36,27 @@ export async function firstFeeds(session: Fed, data: Dataset): Promise<Readonly<
   return feedsOf(session, await firstRun(data, batching([session], 1)))
 }
 
+/** Fresh processes of which the median is taken. */
+export const processes = 3
+
 /** Load time and peak memory of a file in fresh processes of the target's runtime; nothing of what that opens from memory. */
 export async function processOf(
   source: Source,
   feeds: Readonly<Record<string, Tensor>> | undefined,
   { measured, threads }: Pick<Runners, 'measured'> & { readonly threads: number },
-  hooks: JobHooks
+  hooks: JobHooks,
+  repeats = processes
 ): Promise<{ readonly loadMs?: number; readonly peakBytes?: number }> {
   if (!measured || !('path' in source)) return {}
   const { path } = source
   if (!takesPaths(measured.name) && (await hasWeightsBeside(path))) return {}
-  hooks.progress('loading in a fresh process', 0, undefined)
+  if (repeats < 1) return {}
   const { loadMs, peakBytes } = await measureProcess(path, {
     threads,
     runtime: measured.name,
     signal: hooks.signal,
+    repeats,
+    progress: (done) => hooks.progress('loading in a fresh process', done, repeats),
     ...(feeds ? { feeds } : {})
   })
   return { loadMs, peakBytes }

@@ -43,6 +43,21 @@ async function quantized(): Promise<string> {
   return path
 }
 
+it('measures what fits into the time allowed, and says what did not', async () => {
+  const other = await quantized()
+  const x = arrayDataset({ inputs: { image: tensor('float32', [500, 1, 28, 28], new Float32Array(500 * 784)) } })
+  const job = { command: 'verify' as const, line: '', model: digits, other, data: { data: x }, maxSeconds: 1e-3 }
+  const { report } = await runJob(job)
+  expect(report.data?.testN).toBe(1)
+  expect(report.layers).toEqual([])
+  expect(report.scores).toBeUndefined()
+  expect(report.before.latencyMs?.n).toBe(1)
+  const said = report.notes.join('\n')
+  expect(said).toMatch(/1 of 500 samples, drawn by the seed, fit into the time allowed/)
+  expect(said).toMatch(/load time and memory were not measured: the time allowed/)
+  expect(said).toMatch(/layers were not compared: the time allowed was up/)
+})
+
 describe('verify', () => {
   it.skipIf(saturates)('tells of every layer and of both engines when asked to (skipped without VNNI)', async () => {
     const other = await quantized()

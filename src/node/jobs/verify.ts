@@ -4,6 +4,7 @@ import { agreementBeside } from '../../data/metrics.ts'
 import { evaluate, metricDrops, metricIntervals } from '../../measure/evaluate.ts'
 import { packScores } from '../../measure/gate.ts'
 import { type Judging, worstPart } from '../../measure/judging.ts'
+import { sampleTime } from '../../measure/pacing.ts'
 import type { Report } from '../../report/types.ts'
 import { runsSingly, singly, singlyNote } from '../../runtime/batches.ts'
 import { isKept } from '../../search/choose.ts'
@@ -12,6 +13,7 @@ import type { Catalog, Dataset, Measurement, Model, Session, Target } from '../.
 import { sha256File } from '../files.ts'
 import type { Job, JobHooks, JobResult } from '../job.ts'
 import { type ModelFile, runtimeNotes, scorer, sourceOf } from '../runtimes.ts'
+import { type Allowed, allowedFor, layerData, pacedFor, processesFor, timingFor, whileAllowed } from './allowed.ts'
 import { comparedEngines, otherEngine } from './engines.ts'
 import { saturationNotes } from './host.ts'
 import { comparedLayers, layerAdvice } from './layers.ts'
@@ -27,6 +29,7 @@ const defaultSeconds = 3
 /** Measures what a compressed model is worth against its original, on all samples. */
 export async function verifyJob(job: Job, hooks: JobHooks, catalog: Catalog): Promise<JobResult> {
   const path = otherOf(job)
+  const allowed = allowedFor(job)
   const o = await openJob(job, catalog)
   refuseUnrunnable(o)
   const { web, notes } = await otherEngine(job, o)
@@ -39,11 +42,19 @@ export async function verifyJob(job: Job, hooks: JobHooks, catalog: Catalog): Pr
   const { model } = second
   return withSessions(o, [fileOf(job, o), second], async ([original, other]) => {
     const isSingly = await runsSingly(original, samples)
-    const all = isSingly ? singly(samples) : samples
+    const asRun = isSingly ? singly(samples) : samples
+    const { data: all, sampleMs } = await pacedFor(job, allowed, [original, other], asRun)
     const judged = await judge(o, metrics, [original, other], all, hooks)
-    const pair = await measurePair(job, o, second, [original, other], all, hooks)
-    const layers = await comparedLayers(o, model, all, hooks, { alone: job.layers === true })
-    const engines = web ? await comparedEngines(web, o.engine, [fileOf(job, o), second], all, hooks) : undefined
+    const pair = await measurePair(job, o, second, [original, other], all, hooks, { allowed, sampleMs })
+    const few = layerData(job, allowed, all, sampleMs)
+    const layers = await whileAllowed(allowed, 'layers were not compared', hooks, (h) =>
+      comparedLayers(o, model, few, h, { alone: job.layers === true })
+    )
+    const engines = web
+      ? await whileAllowed(allowed, 'engines were not compared', hooks, (h) =>
+          comparedEngines(web, o.engine, [fileOf(job, o), second], few, h)
+        )
+      : undefined
     const { maxDrop } = job
     const first = metrics[0].name
     const drop = judged.drop[first]
@@ -53,24 +64,26 @@ export async function verifyJob(job: Job, hooks: JobHooks, catalog: Catalog): Pr
       report: {
         ...o.report,
         ...pair,
-        data: described,
+        data: { ...described, testN: all.size },
         before: { ...pair.before, metrics: judged.before },
         after: { ...pair.after, metrics: judged.after },
         drop: judged.drop,
-        ...(described.synthetic ? {} : { scores: judged.scores }),
-        layers,
+        // Scores of a part of the samples cannot be paired with those of another report.
+        ...(described.synthetic || all.size < samples.size ? {} : { scores: judged.scores }),
+        layers: layers ?? [],
         ...(engines ? { engines } : {}),
         ...(judged.agreement ? { agreement: judged.agreement } : {}),
         ...(maxDrop === undefined ? {} : { constraint: { metric: first, maxDrop, met } }),
         notes: [
           ...pair.notes,
+          ...allowed.notes,
           ...(samples.notes ?? []),
           ...said,
           ...judged.notes,
           ...notes,
           ...saturationNotes(model, o.target),
-          ...layerNotes(job, layers),
-          ...(described.synthetic ? [] : layerAdvice(layers)),
+          ...layerNotes(job, layers ?? []),
+          ...(described.synthetic ? [] : layerAdvice(layers ?? [])),
           ...guessed,
           ...runNotes(o),
           ...(isSingly ? [singlyNote] : []),
@@ -83,6 +96,7 @@ export async function verifyJob(job: Job, hooks: JobHooks, catalog: Catalog): Pr
 
 /** Latency of one model, or of two in one interleaved run. */
 export async function benchJob(job: Job, hooks: JobHooks, catalog: Catalog): Promise<JobResult> {
+  const allowed = allowedFor(job)
   const o = await openJob(job, catalog)
   refuseUnrunnable(o)
   const { all, guessed, report: described } = await testData(job, o)
@@ -93,16 +107,20 @@ export async function benchJob(job: Job, hooks: JobHooks, catalog: Catalog): Pro
   if (job.other !== undefined) {
     const second = await openSecond(job, job.other, all, hooks, catalog)
     return withSessions(o, [fileOf(job, o), second], async ([original, other]) => {
-      const pair = await measurePair(job, o, second, [original, other], all, hooks)
+      const sampleMs = await sampleTime([original, other], all)
+      const pair = await measurePair(job, o, second, [original, other], all, hooks, { allowed, sampleMs })
       return {
         unmet: false,
-        report: { ...o.report, ...pair, data, notes: [...pair.notes, ...guessed, ...runNotes(o)] }
+        report: { ...o.report, ...pair, data, notes: [...pair.notes, ...allowed.notes, ...guessed, ...runNotes(o)] }
       }
     })
   }
   return withSessions(o, [fileOf(job, o)], async ([session]) => {
-    const [time] = await timed(job, o, [['model', session]], all, hooks)
-    const process = await processOf(sourceOf(scorer(o), fileOf(job, o)), await firstFeeds(session, all), o, hooks)
+    const sampleMs = await sampleTime([session], all)
+    const [time] = await timed(job, o, [['model', session]], all, hooks, allowed)
+    const feeds = await firstFeeds(session, all)
+    const repeats = processesFor(allowed, 1, sampleMs)
+    const process = await processOf(sourceOf(scorer(o), fileOf(job, o)), feeds, o, hooks, repeats)
     const before = { ...sizes, ...process, ...(time ? { latencyMs: time.latency } : {}) }
     return {
       unmet: false,
@@ -110,7 +128,7 @@ export async function benchJob(job: Job, hooks: JobHooks, catalog: Catalog): Pro
         ...o.report,
         data,
         before,
-        notes: [...o.notes, ...runtimeNotes(o, o.target), ...guessed, ...runNotes(o)]
+        notes: [...o.notes, ...runtimeNotes(o, o.target), ...allowed.notes, ...guessed, ...runNotes(o)]
       }
     }
   })
@@ -154,9 +172,12 @@ const timed = async (
   o: Opened,
   sessions: Parameters<typeof timeSessions>[0],
   data: Dataset,
-  hooks: JobHooks
+  hooks: JobHooks,
+  allowed: Allowed
 ): Promise<Awaited<ReturnType<typeof timeSessions>>> =>
-  o.measured ? timeSessions(sessions, data, { rng: o.rng, hooks, seconds: job.seconds ?? defaultSeconds }) : []
+  o.measured
+    ? timeSessions(sessions, data, { rng: o.rng, hooks, ...timingFor(allowed, job.seconds ?? defaultSeconds) })
+    : []
 
 type Sessions<F extends readonly ModelFile[]> = { readonly [K in keyof F]: Session }
 
@@ -201,7 +222,7 @@ async function judge(
     dataset: data,
     metrics: [...metrics, ...agreement, ...parts],
     signal: hooks.signal,
-    progress: (_, done, total) => hooks.progress('running both models', done, total)
+    progress: (_, done, total, pace) => hooks.progress('running both models', done, total, pace)
   })
   const same = agreement.length > 0 ? metricIntervals(is, agreement)['agreement'] : undefined
   return {
@@ -232,7 +253,8 @@ async function measurePair(
   second: Second,
   [original, other]: readonly [Session, Session],
   data: Dataset,
-  hooks: JobHooks
+  hooks: JobHooks,
+  { allowed, sampleMs }: { readonly allowed: Allowed; readonly sampleMs: number }
 ): Promise<Pick<Report, 'before' | 'ratios' | 'notes' | 'output'> & { readonly after: Measurement }> {
   const { path, model, bytes } = second
   const [a, b] = await timed(
@@ -243,10 +265,12 @@ async function measurePair(
       ['other', other]
     ],
     data,
-    hooks
+    hooks,
+    allowed
   )
-  const was = await processOf(sourceOf(scorer(o), fileOf(job, o)), await firstFeeds(original, data), o, hooks)
-  const is = await processOf(sourceOf(scorer(o), second), await firstFeeds(other, data), o, hooks)
+  const repeats = processesFor(allowed, 2, sampleMs)
+  const was = await processOf(sourceOf(scorer(o), fileOf(job, o)), await firstFeeds(original, data), o, hooks, repeats)
+  const is = await processOf(sourceOf(scorer(o), second), await firstFeeds(other, data), o, hooks, repeats)
   const shapes = await shapesOn(o, data)
   const latency = (l: typeof a): Pick<Measurement, 'latencyMs'> => (l ? { latencyMs: l.latency } : {})
   return {
