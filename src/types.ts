@@ -212,6 +212,8 @@ export interface Format<O = never> extends Reader {
   readonly options: ZodType<O>
   /** The model with its constants held as this format's files hold them; absent: as they are. */
   spelled?(model: Model): Model
+  /** The operators of a file's main graph in order, in the words that targets name them in; absent: those of the Model. */
+  operators?(bytes: Bytes): readonly FileOperator[]
   /** Absent: this format is only read. */
   write?(model: Model, options: O, place?: WritePlace): Written
 }
@@ -320,8 +322,67 @@ export interface Runner {
   open(source: Source, o?: OpenOptions): Promise<Session>
 }
 
-/** A fact of a node that conditions are about; `ir/rows.ts` says how each is read. */
-export type Feature = 'mode' | 'dilation' | 'outputs' | 'groups'
+/**
+ * A fact of an operator that conditions are about. `ir/rows.ts` says what each is and how it is read from a node; a format whose
+ * operators targets name in its own words reads them from those.
+ */
+export type Feature =
+  | 'axes'
+  | 'axis'
+  | 'beta'
+  | 'bias'
+  | 'block'
+  | 'broadcast'
+  | 'constants'
+  | 'dilation'
+  | 'dilationRatio'
+  | 'dtype'
+  | 'elements'
+  | 'from'
+  | 'fused'
+  | 'groups'
+  | 'indices'
+  | 'indicesRank'
+  | 'inputs'
+  | 'kernelArea'
+  | 'masks'
+  | 'mode'
+  | 'openAxes'
+  | 'outputs'
+  | 'outputRank'
+  | 'rank'
+  | 'runtimeInputs'
+  | 'scaleRatio'
+  | 'size'
+  | 'slope'
+  | 'steps'
+  | 'strideArea'
+  | 'weight'
+  | 'weightScales'
+  | 'weightType'
+  | 'weightZeroPoint'
+  | 'weightsFormat'
+  | 'wideRank'
+
+/** What is read of a feature. */
+export type Fact = number | string | readonly number[]
+
+/** Facts of one operator; `undefined`: not known. */
+export type Facts = (feature: Feature) => Fact | undefined
+
+/** An operator of a file, in the words of its format, as targets name it. */
+export interface FileOperator {
+  /** Its first result. */
+  readonly name: string
+  readonly op: string
+  readonly facts: Facts
+  /** Places of the operators whose results it reads, in the file's list. */
+  readonly reads: readonly number[]
+  /** What it reads and gives, constants left out. */
+  readonly values: readonly { readonly name: string; readonly dtype: DType | 'other' }[]
+  /** Absent: not known. */
+  readonly macs?: number
+}
 
 /** What a fact of a node must be; of a list of numbers each must. A fact that is not known does not hold. */
 export type Condition = readonly [
@@ -380,6 +441,47 @@ export interface FusedRow {
   readonly prevented?: true
 }
 
+/** Where a fact of a device was read; `memory`: common knowledge that nobody looked up. */
+export interface Sourced {
+  readonly from: 'source' | 'documentation' | 'issue' | 'memory' | 'measured'
+  readonly ref?: string
+}
+
+/** Operators that a device takes, by name in the words of the target's format. */
+export interface DeviceOperators extends Sourced {
+  /** Element types of the data that they take; absent: any. */
+  readonly of?: readonly DType[]
+  /** `reference`: it computes them with kernels that are written for clarity. */
+  readonly kernels?: 'reference'
+  /** `true`, or sets of conditions of which one must hold as a whole. */
+  readonly take: Readonly<Record<string, true | readonly (readonly Condition[])[]>>
+}
+
+/** What a device computes, and what becomes of the rest: facts that are looked at before any work is done. */
+export interface Device {
+  /** What the facts were read in, with version and date. */
+  readonly read: string
+  /** Models for it are quantized to this type: those in float are judged as they will be. */
+  readonly as?: DType
+  /** Element types that go together; one set of conditions must hold. */
+  readonly types: readonly (Sourced & { readonly when: readonly Condition[] })[]
+  /** What holds for every operator. */
+  readonly rules: readonly (Sourced & { readonly when: readonly Condition[] })[]
+  readonly operators: readonly DeviceOperators[]
+  /** Operators that it is known not to have; one that is named nowhere is not taken either. */
+  readonly absent?: Sourced & { readonly names: readonly string[] }
+  /** What happens to other operators: which run elsewhere, and which parts of the graph still run on the device. */
+  readonly rest: Sourced & {
+    /** Where they run; absent: the model does not load. */
+    readonly to?: string
+    /** `first`: the device runs what has only operators of its own before it; `largest`: the largest connected part. */
+    readonly parts: 'all' | 'first' | 'largest'
+    readonly note?: string
+  }
+  /** What is worth knowing beside it. */
+  readonly notes: readonly (Sourced & { readonly says: string })[]
+}
+
 /** Where a model will live, as data. */
 export interface Target {
   readonly name: string
@@ -394,7 +496,7 @@ export interface Target {
   readonly fusesLike: readonly string[]
   /** Endings of input files that are for this target where no target is named. */
   readonly endings?: readonly string[]
-  /** Opsets that it loads. */
+  /** Versions of its format that it loads; of ONNX, opsets. */
   readonly opset: { readonly min: number; readonly max: number }
   /** Operators that it loads, by name (`domain:Name` outside the default domain). */
   readonly operators: 'all' | readonly string[]
@@ -418,6 +520,8 @@ export interface Target {
   readonly channelMultiple: number
   /** It means processors with 8-bit dot products (VNNI, Arm dotprod): on an x86 without them its int8 sums saturate. */
   readonly assumesDotProducts: boolean
+  /** Absent: it runs all that it loads. */
+  readonly device?: Device
 }
 
 // ---------------------------------------------------------------- data and metrics

@@ -1,7 +1,7 @@
 import { common, readable, reportOf } from './check.ts'
 import { type Command, isOn } from './command.ts'
 import { runInWorker } from './run.ts'
-import { forceFlag, reportFlags } from './shared-flags.ts'
+import { forceFlag, reportFlags, targetFlag } from './shared-flags.ts'
 
 /** `pare inspect` */
 export const command: Command = {
@@ -15,11 +15,20 @@ export const command: Command = {
       group: 'output',
       about: 'print which channels go together, and what holds them'
     },
+    {
+      ...targetFlag,
+      about: 'tell which operators run there, which do not and why, before any work is done'
+    },
     { name: 'graph', kind: 'boolean', group: 'output', about: 'print every node in the text form' },
     forceFlag,
     ...reportFlags
   ],
-  examples: ['pare inspect model.onnx', 'pare inspect model.onnx --graph', 'pare inspect model.onnx --groups'],
+  examples: [
+    'pare inspect model.onnx',
+    'pare inspect model.onnx --graph',
+    'pare inspect model.onnx --groups',
+    'pare inspect model.tflite --target edgetpu'
+  ],
   run: async (given, at) => {
     const [model = ''] = given.positionals
     readable(model)

@@ -97,7 +97,7 @@ describe.skipIf(!existsSync(program))('the program (needs npm run build)', () =>
     [['simplify', 'net.onnx', '-o', 'absent/out.onnx'], 'E_FILE', 'absent'],
     [['quantize-weights', 'net.onnx', '--bits', '9'], 'E_USAGE', '--bits'],
     [['quantize-static', 'net.onnx'], 'E_DATA', '--data'],
-    [['inspect', 'net.onnx', '--target', 'moon'], 'E_USAGE', 'no option --target']
+    [['inspect', 'net.onnx', '--metric', 'top1'], 'E_USAGE', 'no option --metric']
   ])('%j is %s', async (args, code, hint) => {
     const { status, out, err } = await pare(args)
     expect(err).toContain(code)

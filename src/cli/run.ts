@@ -4,6 +4,7 @@ import { printFamily } from '../report/family.ts'
 import { printGate } from '../report/gate.ts'
 import { printGroups } from '../report/groups.ts'
 import { printInspection } from '../report/inspection.ts'
+import { printPreflight } from '../report/preflight-text.ts'
 import { printOpening, printReport } from '../report/text.ts'
 import type { Gate, Report } from '../report/types.ts'
 import { isOn, type Surroundings } from './command.ts'
@@ -63,7 +64,14 @@ export async function runInWorker(job: Job, given: Parsed, at: Surroundings, out
   if (outcome.report !== undefined) await writeReport(outcome.report, report, job, outcome.replay)
   if (isJson) at.out.write(`${JSON.stringify(report, null, 2)}\n`)
   else if (!isQuiet && inspection)
-    at.out.write(`${text ?? ''}${printInspection(inspection, style)}${groups ? printGroups(groups, style) : ''}`)
+    at.out.write(
+      [
+        text ?? '',
+        printInspection(inspection, style),
+        ...(groups ? [printGroups(groups, style)] : []),
+        ...(report.preflight ? [printPreflight(report.preflight, style)] : [])
+      ].join('')
+    )
   else if (!isQuiet && report.family) at.out.write(printFamily(report, report.family, style, performance.now() - began))
   else if (!isQuiet) {
     const next = unmet ? undefined : outcome.next?.(report)

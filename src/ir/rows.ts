@@ -1,13 +1,51 @@
 /** Which of a target's rows a node meets, and in words why it meets none. */
 import type { NodeView } from '../ops/types.ts'
-import type { Condition, Feature, FusedRow, IntegerRow, Node, Target } from '../types.ts'
+import type { Condition, Fact, Facts, Feature, FusedRow, IntegerRow, Node, Target } from '../types.ts'
 import { attrInt, attrInts, attrString } from './attrs.ts'
 import { opName } from './graph.ts'
 
-type Fact = number | string | readonly number[]
+/** What each feature is, in words. */
+export const featureWords: Readonly<Record<Feature, string>> = {
+  axes: 'its axes, together',
+  axis: 'each of its axes',
+  beta: 'its beta',
+  bias: 'its bias',
+  block: 'its block size',
+  broadcast: 'what of its smaller operand is broadcast',
+  constants: 'what its constant operands hold',
+  dilation: 'its dilation',
+  dilationRatio: 'its dilation down over that across',
+  dtype: 'the type of its data',
+  elements: 'the elements of its data',
+  from: 'the type that it casts from',
+  fused: 'its fused activation',
+  groups: 'its groups',
+  indices: 'the type of its indices',
+  indicesRank: 'the axes of its indices',
+  inputs: 'the number of its inputs',
+  kernelArea: 'the area of its kernel',
+  masks: 'its masks of ellipses, new and dropped axes',
+  mode: 'its mode',
+  openAxes: 'the number of axes of open size',
+  outputs: 'its outputs',
+  outputRank: 'the axes of its output without leading ones',
+  rank: 'the number of its axes',
+  runtimeInputs: 'the number of inputs that are no constants',
+  scaleRatio: 'the scale of its input over that of its output',
+  size: 'its new size',
+  slope: 'its slope',
+  steps: 'its steps',
+  strideArea: 'its strides, multiplied',
+  weight: 'its weight',
+  weightScales: 'the scales of its weight',
+  weightType: 'the type of its weight',
+  weightZeroPoint: 'the zero point of its weight',
+  weightsFormat: 'the format of its weight',
+  wideRank: 'the number of axes without leading ones'
+}
 
-/** How each feature is read from a node. */
-const features: Readonly<Record<Feature, (n: Pick<NodeView, 'node'>) => Fact | undefined>> = {
+/** How features are read from a node; one that is not here is not known of nodes. */
+const features: Readonly<Partial<Record<Feature, (n: Pick<NodeView, 'node'>) => Fact | undefined>>> = {
   // Of Resize, the only operator that rows ask it of.
   mode: ({ node }) => attrString(node, 'mode', 'nearest'),
   dilation: ({ node }) => attrInts(node, 'dilations') ?? [1],
@@ -23,12 +61,20 @@ const relations: Readonly<Record<Condition[1], (have: number | string, want: Con
   in: (have, want) => (want as readonly (number | string)[]).includes(have)
 }
 
+/** Does a fact meet a condition? `undefined`: the fact is not known. */
+export function isMet(facts: Facts, [feature, relation, value]: Condition): boolean | undefined {
+  const fact = facts(feature)
+  if (fact === undefined) return undefined
+  const all = typeof fact === 'object' ? fact : [fact]
+  return all.every((have) => relations[relation](have, value))
+}
+
 /** What of a condition a node does not meet, in words; `undefined` where it meets it. */
-function missed(n: Pick<NodeView, 'node'>, [feature, relation, value]: Condition): string | undefined {
-  const fact = features[feature](n)
-  const all = typeof fact === 'object' ? fact : fact === undefined ? [] : [fact]
-  const isMet = fact !== undefined && all.every((have) => relations[relation](have, value))
-  return isMet ? undefined : `its ${feature} is ${fact ?? 'not known'}, and must be ${relation} ${value}`
+function missed(n: Pick<NodeView, 'node'>, condition: Condition): string | undefined {
+  const facts: Facts = (feature) => features[feature]?.(n)
+  const [feature, relation, value] = condition
+  if (isMet(facts, condition)) return undefined
+  return `its ${feature} is ${facts(feature) ?? 'not known'}, and must be ${relation} ${value}`
 }
 
 /**

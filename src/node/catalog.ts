@@ -21,7 +21,8 @@ export function outputFormat(path: string, target: Target, catalog: Catalog, opt
   const format = formatOf(target, catalog)
   parseOptions(format, options)
   if (hasEnding(path, format.extensions)) return format
-  const other = catalog.targets.find((t) => hasEnding(path, formatOf(t, catalog).extensions))
+  const named = catalog.formats.find((f) => hasEnding(path, f.extensions))
+  const other = catalog.targets.find((t) => t.format === named?.name)
   throw new PareError('E_USAGE', `a model for target ${target.name} is written as ${format.title}`, {
     facts: { output: path, 'endings that fit': format.extensions.join(', ') },
     hint: other ? `--target ${other.name}` : `--out NAME${format.extensions[0]}`

@@ -1,5 +1,16 @@
 /** The Report, JSON that every printer reads, and what it is made of. Types only; any room may import them. */
-import type { DType, Interval, Measurement, Ratios, Recipe, Refusal } from '../types.ts'
+import type {
+  Condition,
+  DType,
+  Fact,
+  Feature,
+  Interval,
+  Measurement,
+  Ratios,
+  Recipe,
+  Refusal,
+  Sourced
+} from '../types.ts'
 
 export interface Candidate {
   readonly name: string
@@ -170,6 +181,47 @@ export interface Gate {
   readonly notes: readonly string[]
 }
 
+/** Why an operator has its verdict, and where that was read. */
+export interface Reason extends Partial<Sourced> {
+  readonly says: string
+  /** The condition that is not met, or whose fact is not known. */
+  readonly feature?: Feature
+  readonly relation?: Condition[1]
+  readonly want?: Condition[2]
+  readonly have?: Fact
+}
+
+/**
+ * What becomes of an operator on a device. `slow`: it has kernels written for clarity. `elsewhere`: it runs outside of the device.
+ * `behind`: it would run on the device by itself, and does not in this graph. `blocks`: the model does not load.
+ */
+export interface OperatorVerdict {
+  readonly name: string
+  readonly op: string
+  readonly verdict: 'runs' | 'slow' | 'elsewhere' | 'behind' | 'blocks' | 'unknown'
+  readonly reasons: readonly Reason[]
+  readonly macs?: number
+}
+
+/** What becomes of every operator of a model on a device, before any work is done. */
+export interface Preflight {
+  readonly target: string
+  /** What the facts about the device were read in. */
+  readonly read: string
+  /** The type that data was taken to have, where the model is not quantized yet. */
+  readonly as?: DType
+  readonly operators: readonly OperatorVerdict[]
+  /** Runs of operators, in the order of the file, that the device would take. */
+  readonly parts: number
+  /** Kinds of operators that it does not take, with how many operators it would run if it took them. */
+  readonly gains: readonly { readonly op: string; readonly operators: number }[]
+  /** Of the multiply-adds, on the device; absent: not known. */
+  readonly share?: number
+  /** Where other operators run; absent: nowhere. */
+  readonly elsewhere?: string
+  readonly notes: readonly Reason[]
+}
+
 export interface Report {
   readonly pare: string
   readonly reportVersion: 1
@@ -205,6 +257,8 @@ export interface Report {
   readonly curves: Readonly<Record<string, readonly (readonly [x: number, y: number])[]>>
   readonly layers: readonly Layer[]
   readonly engines?: Engines
+  /** `inspect --target`: what becomes of the operators there. */
+  readonly preflight?: Preflight
   readonly family?: Family
   readonly recipe: Recipe
   readonly machine: {

@@ -3,14 +3,19 @@ import { hasEnding } from '../base/endings.ts'
 import { PareError } from '../base/errors.ts'
 import { nearest } from '../base/suggest.ts'
 import type { Target } from '../types.ts'
+import { cmsisNn } from './cmsis-nn.ts'
+import { edgeTpu } from './edgetpu.ts'
+import { litertCpu } from './litert-cpu.ts'
+import { litertGpu } from './litert-gpu.ts'
 import { ortCpu } from './ort-cpu.ts'
 import { ortCpuAvx2 } from './ort-cpu-avx2.ts'
 import { ortWasm } from './ort-wasm.ts'
 
 export { conforms, type Misfit, refuseMisfits } from './conforms.ts'
+export { preflight } from './preflight.ts'
 
 /** Every target, the default first. */
-export const targets: readonly Target[] = [ortCpu, ortCpuAvx2, ortWasm]
+export const targets: readonly Target[] = [ortCpu, ortCpuAvx2, ortWasm, litertCpu, litertGpu, edgeTpu, cmsisNn]
 
 /** The target of a name or alias. Throws `E_USAGE` with suggestions. */
 export function targetFor(name: string, known: readonly Target[] = targets): Target {

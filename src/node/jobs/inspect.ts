@@ -16,6 +16,7 @@ import { bytesText, countText, fileName, whole } from '../../report/words.ts'
 import type { AnyFormat, Catalog, Graph, Measurement, Model, Node } from '../../types.ts'
 import type { Job, JobHooks, JobResult } from '../job.ts'
 import { factsOf, type Opened, openJob } from './open.ts'
+import { preflightOf } from './preflight.ts'
 import { countsOf } from './sizes.ts'
 import { guessedShapes, workNotes } from './synthetic.ts'
 
@@ -36,7 +37,7 @@ export async function inspectJob(job: Job, hooks: JobHooks, catalog: Catalog): P
   const typed = (id: string): string => `${id}: ${printType(graph.values.get(id))}`
   return {
     unmet: false,
-    report: { ...o.report, before, layers },
+    report: { ...o.report, before, layers, ...(job.target === undefined ? {} : preflightOf(o, job.model)) },
     inspection: {
       name: fileName(job.model),
       facts: factsOf(o, before),
