@@ -390,6 +390,7 @@ describe.skipIf(!isBuilt)('the program under attack (needs npm run build)', () =
 /** Options without which a pass does nothing. */
 const needed: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   'prune-channels': { ratio: 0.5 },
+  factorize: { energy: 0.5 },
   'prune-weights': { ratio: 0.5 }
 }
 

@@ -4,10 +4,11 @@
  * the last window must start in the input or its leading padding (ONNX Conv, MaxPool; agrees with ONNX Runtime).
  */
 import { addDims, divDims, mulDims, unknownDim } from '../base/dim.ts'
-import { attrInt, attrInts, attrString } from '../ir/attrs.ts'
-import type { Dim } from '../types.ts'
+import { assert } from '../base/errors.ts'
+import { attrInt, attrInts, attrString, attrs } from '../ir/attrs.ts'
+import type { Dim, Node } from '../types.ts'
 import { fail } from './op.ts'
-import type { Known, NodeFacts } from './types.ts'
+import type { Known, NodeFacts, PatchAxis } from './types.ts'
 
 /** One spatial axis of a window. */
 export interface WindowAxis {
@@ -126,4 +127,25 @@ export function times(...factors: readonly (Dim | undefined)[]): number | undefi
     product *= f
   }
   return product
+}
+
+/** The node with windows of these axes, all sizes and pads spelled out. Pads must be known. */
+export function withAxes(node: Node, axes: readonly PatchAxis[]): Node {
+  const { auto_pad: _, ...rest } = node.attrs
+  const sides = axes.map((a) => {
+    assert(a.pads, `the pads of ${node.name} are not known`)
+    return a.pads
+  })
+  return {
+    ...node,
+    attrs: {
+      ...rest,
+      ...attrs({
+        kernel_shape: axes.map((a) => a.kernel),
+        strides: axes.map((a) => a.stride),
+        dilations: axes.map((a) => a.dilation),
+        pads: [...sides.map((p) => p.before), ...sides.map((p) => p.behind)]
+      })
+    }
+  }
 }

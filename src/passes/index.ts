@@ -1,6 +1,7 @@
 /** The list of all passes. */
 import { PareError } from '../base/errors.ts'
 import { nearest } from '../base/suggest.ts'
+import { factorize } from './factorize/factorize.ts'
 import { fuseTransformer } from './fuse/fuse-transformer.ts'
 import { fuse } from './fuse/index.ts'
 import type { AnyPass } from './pass.ts'
@@ -31,6 +32,7 @@ export const passes: readonly AnyPass[] = [
   train,
   pruneBlocks,
   pruneChannels,
+  factorize,
   pruneWeights,
   distill,
   finetune,
