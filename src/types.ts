@@ -133,6 +133,13 @@ export interface Graph {
   readonly remarks?: Remarks
 }
 
+/** A named way to call a model: its own names of inputs and outputs, and the ids that they stand for. */
+export interface Signature {
+  readonly name: string
+  readonly inputs: Readonly<Record<string, string>>
+  readonly outputs: Readonly<Record<string, string>>
+}
+
 /** Where a model came from. */
 export interface Origin {
   /** Name of the format that it was read in. */
@@ -143,6 +150,10 @@ export interface Origin {
   readonly header?: Readonly<Record<string, string>>
   /** Shapes of inputs and outputs with free sizes, as the file names those: they are written under the same names again. */
   readonly shapes?: Readonly<Record<string, readonly Dim[]>>
+  /** Ways to call it that the file names. */
+  readonly signatures?: readonly Signature[]
+  /** Other content of the file by name, carried through unread. */
+  readonly attachments?: Readonly<Record<string, Uint8Array>>
   /** The file held no weights: the constants of the model were drawn. */
   readonly untrained?: true
 }

@@ -14,12 +14,20 @@ import { tmpdir } from 'node:os'
 import { extname, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { flatOperator } from './flat-file.ts'
 import { type Ended, isBuilt, pare } from './program.ts'
 
 const root = fileURLToPath(new URL('../', import.meta.url))
 const network = join(root, 'examples', 'demo', 'digits.onnx')
 /** The bundled network, trained or as a text. */
 const networks: Readonly<Record<string, string>> = { '.onnx': network, '.txt': network.replace('.onnx', '.txt') }
+/** A TensorFlow Lite file. */
+const small = flatOperator({
+  op: 'SOFTMAX',
+  inputs: [{ shape: [1, 10] }],
+  outputs: [{ shape: [1, 10] }],
+  options: { table: 'SoftmaxOptions', beta: 1 }
+})
 const data = join(root, 'examples', 'demo', 'digits-data.mjs')
 
 interface Document {
@@ -75,7 +83,7 @@ function onBundled(line: string): { readonly args: readonly string[]; readonly i
     const value = flag
     flag = word.startsWith('-') ? word : ''
     if (word === '--preprocess' || value === '--preprocess') continue
-    if (/\.(onnx|txt)$/.test(word) && value !== '-o' && value !== '--out') inputs.push(word)
+    if (/\.(onnx|txt|tflite)$/.test(word) && value !== '-o' && value !== '--out') inputs.push(word)
     args.push(dataFlags.includes(value) ? data : word)
   }
   return { args, inputs }
@@ -148,7 +156,10 @@ const has = (help: string, option: string): boolean =>
 async function runIn(line: string): Promise<Ended> {
   const { args, inputs } = onBundled(line)
   const cwd = mkdtempSync(join(folder, 'run-'))
-  for (const name of inputs) copyFileSync(networks[extname(name)] ?? network, join(cwd, name))
+  for (const name of inputs) {
+    if (extname(name) === '.tflite') writeFileSync(join(cwd, name), small)
+    else copyFileSync(networks[extname(name)] ?? network, join(cwd, name))
+  }
   return pare(args, { cwd })
 }
 

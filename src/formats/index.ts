@@ -6,11 +6,12 @@ import { nearest } from '../base/suggest.ts'
 import type { AnyFormat, Model, WritePlace, Written } from '../types.ts'
 import { onnx } from './onnx/format.ts'
 import { text } from './text.ts'
+import { tflite } from './tflite/format.ts'
 
 export { type ReadModelOptions, readModel, readNoted } from './read.ts'
 
 /** Every format. */
-export const formats: readonly AnyFormat[] = [onnx, text]
+export const formats: readonly AnyFormat[] = [onnx, tflite, text]
 
 export interface WriteModelOptions extends WritePlace {
   /** A format or the name of one of Pare's own; by default ONNX. */

@@ -15,7 +15,6 @@ const likenesses: readonly Likeness[] = [
   { start: '<!DOCTYPE', kind: 'a web page', hint: fetched },
   { start: '<!doctype', kind: 'a web page', hint: fetched },
   { start: '<html', kind: 'a web page', hint: fetched },
-  { start: '....TFL3', kind: 'a TensorFlow Lite model', hint: 'it cannot be read yet' },
   { start: '\x89HDF', kind: 'an HDF5 file, as of Keras', hint: exported },
   { start: 'PK\x03\x04', kind: 'a zip archive, as of PyTorch, Keras or numpy', hint: exported },
   { start: '\x80\x02', kind: 'a Python pickle', hint: exported },

@@ -237,6 +237,9 @@ export interface Field {
   readonly absent: number
 }
 
+/** Name of an enum's value; its number where it has none. */
+export const nameOf = (name: string, value: number): string | number => enums.get(name)?.names[value] ?? value
+
 const words = (text: string): readonly string[] => text.trim().split(/\s+/)
 
 const enums = new Map(
