@@ -1,16 +1,34 @@
+import { readdirSync, readFileSync } from 'node:fs'
 import { defineConfig } from 'tsdown'
-import { passList } from './src/cli/pass-list.ts'
+import { passList, strategyList } from './src/cli/lists.ts'
 
-/** Puts the list of passes in place of the module that makes it from the passes. */
-const passListAsData = {
-  name: 'pass-list-as-data',
+/** Puts the lists in place of the module that makes them from passes and strategies. */
+const listsAsData = {
+  name: 'lists-as-data',
   load: {
-    filter: { id: /[\\/]src[\\/]cli[\\/]pass-list\.ts$/ },
-    handler: () => `export const passList = ${JSON.stringify(passList)}`
+    filter: { id: /[\\/]src[\\/]cli[\\/]lists\.ts$/ },
+    handler: () => `export const passList = ${JSON.stringify(passList)}, strategyList = ${JSON.stringify(strategyList)}`
   }
 }
 
-export default defineConfig({
+/** Packages that are part of the result: of a hundred small files each, they would make up most of the time to start. */
+const bundled = ['@bufbuild/protobuf', 'fflate', 'flatbuffers', 'onnx-buf', 'zod']
+
+/** Writes the licences of what is bundled beside it. */
+const licences = {
+  name: 'licences',
+  generateBundle(this: { emitFile(file: { type: 'asset'; fileName: string; source: string }): void }) {
+    const source = bundled.map((name) => {
+      const folder = new URL(`node_modules/${name}/`, import.meta.url)
+      const { version, license } = JSON.parse(readFileSync(new URL('package.json', folder), 'utf8'))
+      const text = readdirSync(folder).find((f) => /^licen[cs]e/i.test(f))
+      return `${name} ${version}, ${license}\n\n${text ? readFileSync(new URL(text, folder), 'utf8') : ''}`
+    })
+    this.emitFile({ type: 'asset', fileName: 'licences.txt', source: source.join(`\n${'-'.repeat(80)}\n`) })
+  }
+}
+
+const shared = {
   entry: {
     index: 'src/index.ts',
     'node/index': 'src/node/index.ts',
@@ -19,8 +37,17 @@ export default defineConfig({
   format: 'esm',
   platform: 'node',
   target: 'node20',
-  dts: true,
-  clean: true,
-  fixedExtension: false,
-  plugins: [passListAsData]
-})
+  fixedExtension: false
+} as const
+
+/** Declarations name the types of packages, so that those of a user's own schemas fit. */
+export default defineConfig([
+  {
+    ...shared,
+    dts: false,
+    clean: true,
+    noExternal: bundled.map((name) => new RegExp(`^${name}(/|$)`)),
+    plugins: [listsAsData, licences]
+  },
+  { ...shared, dts: { emitDtsOnly: true }, clean: false }
+])

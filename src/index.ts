@@ -32,7 +32,7 @@ export {
 export { type GateBounds, gateOf } from './measure/gate.ts'
 export { pairedDrop, wilson } from './measure/intervals.ts'
 export { type Judging, type JudgingInput, judgingOf } from './measure/judging.ts'
-export { type InterleaveOptions, interleave, type Timed } from './measure/latency.ts'
+export { type InterleaveOptions, interleave, type Timed, type TimedRun } from './measure/latency.ts'
 export { type LayersOptions, layersOf } from './measure/layers.ts'
 export { type Parameters, parametersOf, type Sizes, sizeOf } from './measure/size.ts'
 export { costOf, type ModelCost, type Shapes } from './ops/cost.ts'

@@ -1,17 +1,14 @@
 /** What can be known to fail is known before the long work begins. */
 import { accessSync, constants, existsSync, readFileSync, realpathSync, type Stats, statSync } from 'node:fs'
-import { basename, dirname, extname, join, resolve } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import { PareError } from '../base/errors.ts'
 import { nearest } from '../base/suggest.ts'
 import type { DataDescription } from '../data/description.ts'
-import { formatOfFile } from '../formats/index.ts'
-import { formatOf, outputFormat, targetOf } from '../node/catalog.ts'
 import type { JobData } from '../node/job.ts'
-import type { Catalog, Recipe } from '../types.ts'
+import type { Recipe } from '../types.ts'
 import { type Command, isOn, type Surroundings, text } from './command.ts'
 import { systemReason } from './fault.ts'
-import { kebab, type Parsed } from './flags.ts'
-import { writeOptions } from './format-flags.ts'
+import type { Parsed } from './flags.ts'
 
 /** A file that is to be read. Throws `E_FILE`. */
 export function readable(path: string): string {
@@ -69,24 +66,6 @@ function access(path: string, mode: number, message: string): void {
   }
 }
 
-/**
- * Where the model goes: `--out`, else `NAME.pare` beside the model with the ending of the target's format. Never onto the
- * model itself. Throws `E_USAGE` where the ending is another format's.
- */
-export function outputOf(given: Parsed, model: string, catalog: Catalog): string {
-  const target = targetOf(text(given, 'target'), model, catalog)
-  const [ending] = formatOf(target, catalog).extensions
-  const out = text(given, 'out') ?? join(dirname(model), `${basename(model, extname(model))}.pare${ending}`)
-  outputFormat(out, target, catalog, writeOptions(given, catalog))
-  writable(out, isOn(given, 'force'))
-  if (isSame(out, model))
-    throw new PareError('E_USAGE', 'the output is the model itself', {
-      facts: { file: out },
-      hint: '--out with another name'
-    })
-  return refuseInput(given, 'out', out)
-}
-
 const inputFlags = [
   'data',
   'eval-data',
@@ -102,7 +81,7 @@ const inputFlags = [
 ] as const
 
 /** Throws `E_USAGE` where a file that is to be written is one that is read. */
-function refuseInput(given: Parsed, flag: string, path: string): string {
+export function refuseInput(given: Parsed, flag: string, path: string): string {
   for (const read of inputFlags)
     for (const one of [text(given, read) ?? '', ...(text(given, read)?.split(',') ?? [])])
       if (one !== '' && isSame(path, one))
@@ -113,7 +92,8 @@ function refuseInput(given: Parsed, flag: string, path: string): string {
   return path
 }
 
-const isSame = (a: string, b: string): boolean =>
+/** Do two paths lead to one file? */
+export const isSame = (a: string, b: string): boolean =>
   resolve(a) === resolve(b) || (existsSync(a) && existsSync(b) && realpathSync(a) === realpathSync(b))
 
 /** The report's file, if one is asked for. */
@@ -231,45 +211,15 @@ export function shellLine(argv: readonly string[]): string {
   return ['pare', ...argv].map(quote).join(' ')
 }
 
-/** Flags as they were given, spelled again. */
-const again = (given: Parsed, names: readonly string[]): string[] =>
-  names.flatMap((name) => (given.values.has(name) ? [`--${kebab(name)}`, String(given.values.get(name))] : []))
-
-const readingNames = ['preprocess', 'labels', 'tokenizer', 'max-length', 'sample-rate', 'window', 'hop'] as const
-
-/** The command that makes the same model from the recipe of a report. */
-export function replayLine(given: Parsed, model: string, out: string, report: string, catalog: Catalog): string {
-  const names = [
-    'data',
-    'eval-data',
-    'calibration-data',
-    ...readingNames,
-    'metric',
-    'output',
-    'max-drop',
-    'target',
-    'seed',
-    'threads',
-    ...Object.keys(writeOptions(given, catalog))
-  ]
-  return shellLine(['compress', model, '--out', out, '--recipe', report, ...again(given, names)])
-}
-
-/** The command that verifies a result on the data that was given, as it was read. */
-export function verifyLine(given: Parsed, model: string, out: string): string {
-  if (formatOfFile(model)?.weightless) return shellLine(['compress', out, '--data', 'PATH'])
-  const flags = again(given, ['eval-data', 'data', ...readingNames, 'metric', 'output'])
-  return shellLine(['verify', model, out, ...(flags.length > 0 ? flags : ['--data', 'PATH'])])
-}
+export const readingNames = ['preprocess', 'labels', 'tokenizer', 'max-length', 'sample-rate', 'window', 'hop'] as const
 
 /** The part of a job that every command fills in alike. */
-export function common(given: Parsed, command: Command, { argv, catalog }: Pick<Surroundings, 'argv' | 'catalog'>) {
+export function common(given: Parsed, command: Command, { argv, write }: Pick<Surroundings, 'argv' | 'write'>) {
   const [seed, threads] = ['seed', 'threads'].map((f) => given.values.get(f) as number | undefined)
   if (threads !== undefined && (threads < 1 || threads > 1024))
     throw new PareError('E_USAGE', `--threads takes 1 or more, not ${threads}`)
   if (seed !== undefined && seed < 0) throw new PareError('E_USAGE', `--seed takes 0 or more, not ${seed}`)
   const target = text(given, 'target')
-  const write = command.writes ? writeOptions(given, catalog) : {}
   return {
     line: shellLine([command.name, ...argv.slice(1)]),
     force: isOn(given, 'force'),

@@ -10,7 +10,9 @@ export interface Surroundings {
   readonly out: NodeJS.WriteStream
   readonly err: NodeJS.WriteStream
   readonly signal: AbortSignal
-  readonly catalog: Catalog
+  catalog(): Promise<Catalog>
+  /** Options of formats that were given; none where the command writes no model. */
+  readonly write: Readonly<Record<string, unknown>>
   /** Runs a job: the program does in a thread of its own. */
   start(job: Job, hooks: JobHooks): Promise<JobResult>
 }

@@ -1,20 +1,9 @@
-import { passFor } from '../passes/index.ts'
-import { parseOptions } from '../passes/pass.ts'
 import { type Objective, objectives } from '../search/choose.ts'
-import { strategies } from '../search/strategies/index.ts'
-import {
-  common,
-  dataOf,
-  judgedOf,
-  maxTimeOf,
-  outputOf,
-  readable,
-  recipeOf,
-  replayLine,
-  reportOf,
-  verifyLine
-} from './check.ts'
+import type { Recipe } from '../types.ts'
+import { common, dataOf, judgedOf, maxTimeOf, readable, recipeOf, reportOf } from './check.ts'
 import { type Command, isOn, number, text } from './command.ts'
+import { strategyList } from './lists.ts'
+import { outputOf, replayLine, verifyLine } from './output.ts'
 import { runInWorker } from './run.ts'
 import {
   calibrationDataFlag,
@@ -55,10 +44,10 @@ export const command: Command = {
     {
       name: 'strategy',
       kind: 'choice',
-      choices: strategies.map((s) => s.name),
+      choices: strategyList.map((s) => s.name),
       group: 'search',
-      default: strategies[0].name,
-      about: `how candidates are searched for; ${strategies.map((s) => `${s.name}: ${s.summary}`).join('; ')}`
+      default: strategyList[0].name,
+      about: `how candidates are searched for; ${strategyList.map((s) => `${s.name}: ${s.summary}`).join('; ')}`
     },
     recipeFlag,
     {
@@ -80,7 +69,7 @@ export const command: Command = {
   run: async (given, at) => {
     const [model = ''] = given.positionals
     readable(model)
-    const out = outputOf(given, model, at.catalog)
+    const out = await outputOf(given, model, at)
     const report = reportOf(given)
     const [data, metric, maxDrop, recipe] = [
       dataOf(given),
@@ -88,7 +77,7 @@ export const command: Command = {
       number(given, 'max-drop'),
       recipeOf(given)
     ]
-    for (const [name, options] of recipe ?? []) parseOptions(passFor(name), options)
+    if (recipe) await checkRecipe(recipe)
     const job = {
       command: 'compress' as const,
       ...common(given, command, at),
@@ -97,15 +86,21 @@ export const command: Command = {
       ...(metric === undefined ? {} : { metric }),
       ...judgedOf(given),
       ...(maxDrop === undefined ? {} : { maxDrop }),
-      ...(recipe === undefined ? { strategy: text(given, 'strategy') ?? strategies[0].name } : { recipe }),
+      ...(recipe === undefined ? { strategy: text(given, 'strategy') ?? strategyList[0].name } : { recipe }),
       ...maxTimeOf(given),
       ...(isOn(given, 'resume') ? { resume: true } : {})
     }
     return runInWorker(job, given, at, {
       report,
       wrote: true,
-      replay: report === undefined ? undefined : replayLine(given, model, out, report, at.catalog),
+      replay: report === undefined ? undefined : replayLine(given, model, out, report, at),
       next: () => verifyLine(given, model, out)
     })
   }
+}
+
+/** Throws `E_USAGE` for a pass that does not exist, `E_OPTION` for options that it does not have. */
+async function checkRecipe(recipe: Recipe): Promise<void> {
+  const [{ passFor }, { parseOptions }] = await Promise.all([import('../passes/index.ts'), import('../passes/pass.ts')])
+  for (const [name, options] of recipe) parseOptions(passFor(name), options)
 }

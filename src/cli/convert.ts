@@ -1,5 +1,6 @@
-import { common, outputOf, readable, reportOf } from './check.ts'
+import { common, readable, reportOf } from './check.ts'
 import type { Command } from './command.ts'
+import { outputOf } from './output.ts'
 import { runInWorker } from './run.ts'
 import { outputFlags, reportFlags, targetFlag } from './shared-flags.ts'
 
@@ -14,7 +15,7 @@ export const command: Command = {
   run: async (given, at) => {
     const [model = ''] = given.positionals
     readable(model)
-    const out = outputOf(given, model, at.catalog)
+    const out = await outputOf(given, model, at)
     const report = reportOf(given)
     const job = {
       command: 'convert' as const,

@@ -6,8 +6,8 @@ import { passFor } from '../passes/index.ts'
 import type { Command } from './command.ts'
 import { type Flag, kebab, parseFlags } from './flags.ts'
 import { passGroups } from './help.ts'
+import { passList } from './lists.ts'
 import { passCommand } from './pass.ts'
-import { passList } from './pass-list.ts'
 import { flagsOf, optionsFrom } from './schema.ts'
 
 const flag = (name: string, kind: Flag['kind'], more: Partial<Flag> = {}): Flag => ({

@@ -17,9 +17,11 @@ function formatFlags(formats: readonly AnyFormat[]): readonly Flag[] {
   return [...byName.values()]
 }
 
-/** All flags of a command. */
-export const flagsFor = (command: Command, { formats }: Catalog): readonly Flag[] =>
-  command.writes ? [...command.flags, ...formatFlags(formats)] : command.flags
+/** All flags of a command that writes a model. */
+export const flagsFor = (command: Command, { formats }: Catalog): readonly Flag[] => [
+  ...command.flags,
+  ...formatFlags(formats)
+]
 
 /** What was given of the formats' options. */
 export const writeOptions = (given: Parsed, { formats }: Catalog): Readonly<Record<string, unknown>> =>

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** The program `pare`. A worker thread starts with this module too, and then runs its job. */
 import { isJobThread, serveJob } from '../node/worker.ts'
+import type { Catalog } from '../types.ts'
 import type { Command, Surroundings } from './command.ts'
 
 interface Entry {
@@ -72,7 +73,7 @@ async function commandFor(name: string): Promise<Command> {
   const { passCommand } = await import('./pass.ts')
   const pass = passCommand(name)
   if (pass) return pass
-  const [{ unknownCommand }, { passList }] = await Promise.all([import('./check.ts'), import('./pass-list.ts')])
+  const [{ unknownCommand }, { passList }] = await Promise.all([import('./check.ts'), import('./lists.ts')])
   throw unknownCommand(
     name,
     [...entries, ...passList].map((e) => e.name)
@@ -82,7 +83,7 @@ async function commandFor(name: string): Promise<Command> {
 async function showOverview(out: NodeJS.WriteStream): Promise<void> {
   const [{ overview, passGroups }, { passList }, { styleFor }, { version }] = await Promise.all([
     import('./help.ts'),
-    import('./pass-list.ts'),
+    import('./lists.ts'),
     import('./style.ts'),
     import('../node/version.ts')
   ])
@@ -109,18 +110,21 @@ async function main(argv: readonly string[], signal: AbortSignal): Promise<numbe
       return 0
     }
     const command = await commandFor(name)
-    const [{ flagsFor }, { standard }] = await Promise.all([import('./format-flags.ts'), import('../node/catalog.ts')])
+    const catalog = async (): Promise<Catalog> => (await import('../node/catalog.ts')).standard
+    const formats = command.writes ? await import('./format-flags.ts') : undefined
+    const flags = formats?.flagsFor(command, await catalog()) ?? command.flags
     if (args.includes('--help') || args.includes('-h')) {
       const [{ commandHelp }, { styleFor }] = await Promise.all([import('./help.ts'), import('./style.ts')])
-      stdout.write(commandHelp({ ...command, flags: flagsFor(command, standard) }, styleFor(stdout)))
+      stdout.write(commandHelp({ ...command, flags }, styleFor(stdout)))
       return 0
     }
     const { parseFlags } = await import('./flags.ts')
-    const given = parseFlags(args, flagsFor(command, standard), command.positionals, name)
+    const given = parseFlags(args, flags, command.positionals, name)
+    const write = formats?.writeOptions(given, await catalog()) ?? {}
     const program = new URL(import.meta.url)
     const start: Surroundings['start'] = async (job, hooks) =>
       (await import('../node/worker.ts')).startJob(job, program, hooks)
-    return await command.run(given, { argv, out: stdout, err: stderr, signal, catalog: standard, start })
+    return await command.run(given, { argv, out: stdout, err: stderr, signal, catalog, write, start })
   } catch (thrown) {
     const [{ asPareError, printError, statusOf }, { styleFor }] = await Promise.all([
       import('./fault.ts'),

@@ -3,9 +3,10 @@ import { PareError } from '../base/errors.ts'
 import { passes } from '../passes/index.ts'
 import type { AnyPass } from '../passes/pass.ts'
 import { parseOptions } from '../passes/pass.ts'
-import { common, dataOf, judgedOf, outputOf, readable, reportOf, verifyLine } from './check.ts'
+import { common, dataOf, judgedOf, readable, reportOf } from './check.ts'
 import { type Command, isOn, text } from './command.ts'
 import { type Flag, kebab } from './flags.ts'
+import { outputOf, verifyLine } from './output.ts'
 import { runInWorker } from './run.ts'
 import { flagsOf, optionsFrom } from './schema.ts'
 import {
@@ -67,7 +68,7 @@ function commandOf(pass: AnyPass): Command {
       const missing = pass.needs.find((kind) => !data.data && !(kind === 'train' ? data.train : data.calibration))
       if (missing) throw new PareError('E_DATA', `${pass.name} needs ${missing} data`, { hint: '--data PATH' })
       const before = given.values.get('prepare') === false ? [] : pass.after.map((name) => [name, {}] as const)
-      const out = outputOf(given, model, at.catalog)
+      const out = await outputOf(given, model, at)
       const report = reportOf(given)
       const metric = text(given, 'metric')
       const reference = text(given, 'reference')

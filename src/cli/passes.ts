@@ -1,3 +1,4 @@
+import { z } from 'zod'
 import { passes } from '../passes/index.ts'
 import { cell, columns } from '../report/table.ts'
 import type { Command } from './command.ts'
@@ -17,7 +18,6 @@ export const command: Command = {
   flags: [{ name: 'json', kind: 'boolean', group: 'output', about: 'print JSON, options as JSON Schema' }],
   run: async (given, { out }) => {
     if (given.values.get('json') === true) {
-      const { z } = await import('zod')
       const all = passes.map((p) => ({
         ...{ name: p.name, summary: p.summary, needs: p.needs },
         options: z.toJSONSchema(p.options, { io: 'input', unrepresentable: 'any' })

@@ -11,7 +11,7 @@ export interface Timed {
   readonly ratio?: Ratio
 }
 
-export interface Entry {
+export interface TimedRun {
   readonly name: string
   run(): Promise<unknown>
   /** ms of all its runs so far, by a clock nearer to it than the caller's. */
@@ -45,7 +45,7 @@ const fewRuns = 6
  * two runs next to each other in time, and the median over rounds shrugs off bursts of other work on the machine.
  */
 export async function interleave(
-  entries: readonly Entry[],
+  entries: readonly TimedRun[],
   rng: Rng,
   o: InterleaveOptions = {}
 ): Promise<readonly Timed[]> {
@@ -56,7 +56,7 @@ export async function interleave(
     const times: number[] = new Array(entries.length)
     for (const i of rng.permutation(entries.length)) {
       stopIfAborted(signal)
-      const { run, spentMs = now } = entries[i] as Entry
+      const { run, spentMs = now } = entries[i] as TimedRun
       const start = spentMs()
       await run()
       times[i] = spentMs() - start

@@ -6,7 +6,7 @@ import { z } from 'zod'
 import type { Command } from '../cli/command.ts'
 import { command as convert } from '../cli/convert.ts'
 import { parseFlags } from '../cli/flags.ts'
-import { flagsFor } from '../cli/format-flags.ts'
+import { flagsFor, writeOptions } from '../cli/format-flags.ts'
 import { command as targetsCommand } from '../cli/targets.ts'
 import { text } from '../formats/text.ts'
 import { model, print } from '../ir/text.ts'
@@ -86,7 +86,10 @@ async function pare(command: Command, args: readonly string[]): Promise<string> 
   const given = parseFlags(args, flagsFor(command, catalog), command.positionals, command.name)
   const start = (job: Job, hooks: JobHooks): ReturnType<typeof runJob> => runJob(job, hooks, catalog)
   const { signal } = new AbortController()
-  await command.run(given, { argv: [command.name, ...args], out: stream, err: stream, signal, catalog, start })
+  await command.run(given, {
+    ...{ argv: [command.name, ...args], out: stream, err: stream, signal, start },
+    ...{ catalog: async () => catalog, write: writeOptions(given, catalog) }
+  })
   return out
 }
 

@@ -28,7 +28,10 @@ export function shortNames(names: readonly string[]): string[] {
 }
 
 /** `5,000` */
-export const whole = (n: number): string => Math.round(n).toLocaleString('en-US')
+export const whole = (n: number): string => {
+  const text = String(Math.round(n))
+  return text.includes('e') ? text : text.replace(/\B(?=(\d{3})+$)/g, ',')
+}
 
 /** About three digits: `0.27`, `40.8`, `1,090`. */
 export function digits(x: number): string {

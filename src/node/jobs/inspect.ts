@@ -7,8 +7,6 @@ import { linearOf } from '../../ops/ask.ts'
 import { costOf, type Shapes } from '../../ops/cost.ts'
 import { opFor } from '../../ops/index.ts'
 import { ownersOf } from '../../ops/owners.ts'
-import { describeGroups } from '../../passes/prune/describe.ts'
-import { applyRecipe } from '../../passes/recipe.ts'
 import type { GroupLine } from '../../report/groups.ts'
 import type { Inspection, Saving, Share } from '../../report/inspection.ts'
 import type { Layer } from '../../report/types.ts'
@@ -54,6 +52,10 @@ export async function inspectJob(job: Job, hooks: JobHooks, catalog: Catalog): P
 
 /** As `prune-channels` sees them: with computed shapes folded, and equal constants apart. */
 async function groupsOf(o: Opened, { signal, progress }: JobHooks): Promise<readonly GroupLine[]> {
+  const [{ describeGroups }, { applyRecipe }] = await Promise.all([
+    import('../../passes/prune/describe.ts'),
+    import('../../passes/recipe.ts')
+  ])
   const { engine, target, rng } = o
   const folded = await applyRecipe(o.model, [['simplify', { merge: false }]], {
     ...{ engine, target, rng, signal, progress, data: {} }

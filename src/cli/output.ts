@@ -1,0 +1,66 @@
+/** Where a command writes its model, and the commands that make or verify it again. */
+import { basename, dirname, extname, join } from 'node:path'
+import { PareError } from '../base/errors.ts'
+import { formatOfFile } from '../formats/index.ts'
+import { formatOf, outputFormat, targetOf } from '../node/catalog.ts'
+import { isSame, readingNames, refuseInput, shellLine, writable } from './check.ts'
+import { isOn, type Surroundings, text } from './command.ts'
+import { kebab, type Parsed } from './flags.ts'
+
+/**
+ * Where the model goes: `--out`, else `NAME.pare` beside the model with the ending of the target's format. Never onto the
+ * model itself. Throws `E_USAGE` where the ending is another format's.
+ */
+export async function outputOf(
+  given: Parsed,
+  model: string,
+  at: Pick<Surroundings, 'catalog' | 'write'>
+): Promise<string> {
+  const catalog = await at.catalog()
+  const target = targetOf(text(given, 'target'), model, catalog)
+  const [ending] = formatOf(target, catalog).extensions
+  const out = text(given, 'out') ?? join(dirname(model), `${basename(model, extname(model))}.pare${ending}`)
+  outputFormat(out, target, catalog, at.write)
+  writable(out, isOn(given, 'force'))
+  if (isSame(out, model))
+    throw new PareError('E_USAGE', 'the output is the model itself', {
+      facts: { file: out },
+      hint: '--out with another name'
+    })
+  return refuseInput(given, 'out', out)
+}
+
+/** Flags as they were given, spelled again. */
+const again = (given: Parsed, names: readonly string[]): string[] =>
+  names.flatMap((name) => (given.values.has(name) ? [`--${kebab(name)}`, String(given.values.get(name))] : []))
+
+/** The command that makes the same model from the recipe of a report. */
+export function replayLine(
+  given: Parsed,
+  model: string,
+  out: string,
+  report: string,
+  { write }: Pick<Surroundings, 'write'>
+): string {
+  const names = [
+    'data',
+    'eval-data',
+    'calibration-data',
+    ...readingNames,
+    'metric',
+    'output',
+    'max-drop',
+    'target',
+    'seed',
+    'threads',
+    ...Object.keys(write)
+  ]
+  return shellLine(['compress', model, '--out', out, '--recipe', report, ...again(given, names)])
+}
+
+/** The command that verifies a result on the data that was given, as it was read. */
+export function verifyLine(given: Parsed, model: string, out: string): string {
+  if (formatOfFile(model)?.weightless) return shellLine(['compress', out, '--data', 'PATH'])
+  const flags = again(given, ['eval-data', 'data', ...readingNames, 'metric', 'output'])
+  return shellLine(['verify', model, out, ...(flags.length > 0 ? flags : ['--data', 'PATH'])])
+}
