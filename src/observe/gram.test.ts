@@ -69,6 +69,22 @@ async function errorByRunning(m: Model, other: Model, positions: number): Promis
   return sum / (samples * positions)
 }
 
+/** A value over all samples, as vectors of its 4 channels. */
+async function valuesOf(m: Model, id: string): Promise<number[][]> {
+  const session = await nodeRunner().open(m, { outputs: [id] })
+  const out: number[][] = []
+  for await (const { inputs } of dataFor(m).batches({ batch: samples })) {
+    const t = (await session.run(inputs))[id] as Tensor
+    const values = toFloats(t)
+    const isImage = t.shape.length === 4
+    const inner = isImage ? 36 : 1
+    for (let n = 0; n < values.length / (4 * inner); n++)
+      for (let i = 0; i < inner; i++) out.push([0, 1, 2, 3].map((c) => values[n * 4 * inner + c * inner + i] as number))
+  }
+  await session.close()
+  return out
+}
+
 /** float32 products summed over some thousand rows. */
 const SUMS = 1e-4
 
@@ -105,6 +121,35 @@ describe('grams', () => {
     const real = await errorByRunning(m, other, positions)
     expect(Math.abs(told / real - 1)).toBeLessThan(SUMS)
   })
+  it.each([
+    [
+      'Conv',
+      model`input x: f32[N,3,6,6]\ns = Conv(x, V: f32[4,3,1,1])\nh = Conv(s, W: f32[4,4,3,3], pads=[1,1,1,1])\ny = Add(h, s)\noutput y`,
+      9
+    ],
+    [
+      'MatMul',
+      model`input x: f32[N,5,3]\ns = MatMul(x, V: f32[3,4])\nh = MatMul(s, W: f32[4,4])\ny = Add(h, s)\noutput y`,
+      1
+    ]
+  ] as const)('tell how what is added to the output of a %s is off', async (_, m, kernel) => {
+    const other = disturbed(m, 'V')
+    const layer = layersOf(m).find((l) => l.weight === 'W') as LayerInput
+    const [was, is] = [await valuesOf(m, 's'), await valuesOf(other, 's')]
+    for await (const [, { joined, rows }] of grams(other, [{ ...layer, joins: 's' }], dataFor(m), testContext(), m)) {
+      expect(was.length).toBe(rows)
+      for (let o = 0; o < 4; o++) {
+        const off = was.map((v, r) => (v[o] as number) - (is[r]?.[o] as number))
+        expect(joined?.mean[o]).toBeCloseTo(off.reduce((a, b) => a + b, 0) / rows, 4)
+        for (let c = 0; c < 4; c++) {
+          const mean = off.reduce((sum, d, r) => sum + d * (is[r]?.[c] as number), 0) / rows
+          // The middle of the kernel lies on the position itself.
+          expect(joined?.h[o * 4 * kernel + c * kernel + Math.floor(kernel / 2)]).toBeCloseTo(mean, 4)
+        }
+      }
+    }
+  })
+
   it('give the same moments to layers that read the same rows', async () => {
     const m = model`
       input x: f32[N,12]

@@ -58,6 +58,8 @@ export interface LayerInput {
   readonly perChannel: number
   readonly dtype: Tensor['dtype']
   readonly windows?: readonly Window[]
+  /** A value of the shape of the layer's output that is added to it, where what it is off by is gathered too; of one group only. */
+  readonly joins?: string
 }
 
 /** Moments of a layer's input, averaged over `rows` rows. */
@@ -71,6 +73,8 @@ export interface Gram {
   readonly mean: Float64Array
   /** E[(x − x̂) x̂ᵀ] and E[x − x̂], where a reference was given. */
   readonly off?: { readonly h: Float64Array; readonly mean: Float64Array }
+  /** E[(s − ŝ) x̂ᵀ], outputs × K, and E[s − ŝ] of the value s that is added to the output, where the layer joins one. */
+  readonly joined?: { readonly h: Float64Array; readonly mean: Float64Array }
 }
 
 // ---------------------------------------------------------------- layers
@@ -115,7 +119,7 @@ function windowsOf(patch: Patch): Window[] | string {
 }
 
 /** Layers with the same rows have the same key. */
-const keyOf = (l: LayerInput): string => JSON.stringify([l.x, l.groups, l.k, l.perChannel, l.windows])
+const keyOf = (l: LayerInput): string => JSON.stringify([l.x, l.groups, l.k, l.perChannel, l.windows, l.joins])
 
 // ---------------------------------------------------------------- gathering
 
@@ -201,14 +205,21 @@ interface Sums {
   readonly h: Float64Array
   readonly mean: Float64Array
   readonly off: { readonly h: Float64Array; readonly mean: Float64Array } | undefined
+  readonly joined: { readonly h: Float64Array; readonly mean: Float64Array } | undefined
 }
 
-function emptySums({ groups, k }: LayerInput, withOff: boolean): Sums {
-  const make = (): { h: Float64Array; mean: Float64Array } => ({
-    h: new Float64Array(groups * k * k),
-    mean: new Float64Array(groups * k)
+function emptySums({ groups, k, outputs, joins }: LayerInput, withOff: boolean): Sums {
+  const make = (h: number, mean: number): { h: Float64Array; mean: Float64Array } => ({
+    h: new Float64Array(h),
+    mean: new Float64Array(mean)
   })
-  return { rows: 0, ...make(), off: withOff ? make() : undefined }
+  const own = (): { h: Float64Array; mean: Float64Array } => make(groups * k * k, groups * k)
+  return {
+    rows: 0,
+    ...own(),
+    off: withOff ? own() : undefined,
+    joined: withOff && joins !== undefined ? make(outputs * k, outputs) : undefined
+  }
 }
 
 function addTo(sums: Sums, tap: Tap, outputs: Readonly<Record<string, Tensor>>): void {
@@ -223,6 +234,10 @@ function addTo(sums: Sums, tap: Tap, outputs: Readonly<Record<string, Tensor>>):
     add(sums.off.h, tap.off.h)
     add(sums.off.mean, tap.off.sum)
   }
+  if (sums.joined && tap.joined) {
+    add(sums.joined.h, tap.joined.h)
+    add(sums.joined.mean, tap.joined.sum)
+  }
 }
 
 /** In place of the sums. */
@@ -231,7 +246,12 @@ function averaged(s: Sums, l: LayerInput): Gram {
     for (const all of [m.h, m.mean]) for (let i = 0; i < all.length; i++) all[i] = (all[i] as number) / s.rows
     return { h: m.h, mean: m.mean }
   }
-  return { groups: l.groups, k: l.k, rows: s.rows, ...divided(s), ...(s.off ? { off: divided(s.off) } : {}) }
+  return {
+    ...{ groups: l.groups, k: l.k, rows: s.rows },
+    ...divided(s),
+    ...(s.off ? { off: divided(s.off) } : {}),
+    ...(s.joined ? { joined: divided(s.joined) } : {})
+  }
 }
 
 // ---------------------------------------------------------------- the reducing model
@@ -242,6 +262,7 @@ interface Tap {
   readonly sum: string
   readonly size: string
   readonly off: { readonly h: string; readonly sum: string } | undefined
+  readonly joined: { readonly h: string; readonly sum: string } | undefined
 }
 
 function withMoments(
@@ -261,9 +282,15 @@ function withMoments(
         sum: d.add('ReduceSum', [of, axes], { attrs: { keepdims: 0 } })
       })
       const off = twin ? d.add('Sub', [addRows(d, l, twin(l.x)), rows]) : undefined
-      taps.push({ ...moments(rows), size: d.add('Size', [rows]), off: off === undefined ? undefined : moments(off) })
+      const joined = twin && l.joins !== undefined ? addOutputRows(d, l, twin(l.joins), l.joins) : undefined
+      taps.push({
+        ...moments(rows),
+        size: d.add('Size', [rows]),
+        off: off === undefined ? undefined : moments(off),
+        joined: joined === undefined ? undefined : moments(joined)
+      })
     }
-    const all = taps.flatMap((t) => [t.h, t.sum, t.size, ...(t.off ? [t.off.h, t.off.sum] : [])])
+    const all = taps.flatMap((t) => [t.h, t.sum, t.size, ...[t.off, t.joined].flatMap((m) => (m ? [m.h, m.sum] : []))])
     d.setOutputs(watchedOutputs(model, all))
     d.sweep()
   })
@@ -285,6 +312,17 @@ function addRows(d: Draft, l: LayerInput, x: string): string {
   const patches = positions(windows).map((p) => reshape(slice(d, whole, windows, p), [0, l.groups, channels, 1, -1]))
   const joined = patches.length === 1 ? (patches[0] as string) : d.add('Concat', patches, { attrs: { axis: 3 } })
   return reshape(d.add('Transpose', [joined], { attrs: { perm: [1, 2, 3, 0, 4] } }), [l.groups, l.k, -1])
+}
+
+/** What a value of the shape of the layer's output is off by, as float32 [1, outputs, rows]. */
+function addOutputRows(d: Draft, l: LayerInput, reference: string, own: string): string {
+  const off = d.add('Sub', [reference, own])
+  const from = l.dtype === 'float32' ? off : d.add('Cast', [off], { attrs: { to: 1 } })
+  const reshape = (of: string, shape: readonly number[]): string => d.add('Reshape', [of, constantInts(d, shape)])
+  const turned = l.windows
+    ? d.add('Transpose', [reshape(from, [0, l.outputs, -1])], { attrs: { perm: [1, 0, 2] } })
+    : d.add('Transpose', [reshape(from, [-1, l.outputs])], { attrs: { perm: [1, 0] } })
+  return reshape(turned, [1, l.outputs, -1])
 }
 
 /** Every position in the kernel, in the order of the weight's elements. */

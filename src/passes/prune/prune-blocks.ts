@@ -66,7 +66,15 @@ export const pruneBlocks = definePass({
     const found = findBlocks(deep)
     const candidates = candidatesOf(deep, found, o, ctx)
     const samples = await samplesFor(o, ctx)
-    const begun = { deep, candidates, samples, o, ctx, harm: await harmBeside(deep, samples, ctx) }
+    const begun = {
+      deep,
+      blocks: found.blocks,
+      candidates,
+      samples,
+      o,
+      ctx,
+      harm: await harmBeside(deep, samples, ctx)
+    }
     const work: Work = { ...begun, alone: await harmAlone(begun) }
     const chosen = o.blocks.length > 0 ? candidates.filter((c) => o.blocks.includes(c.name)) : await leastHarmful(work)
     if (chosen.length === 0) return given
@@ -153,6 +161,8 @@ function unreadWithout(deep: Model, block: Block): string | undefined {
 
 interface Work {
   readonly deep: Model
+  /** All of them, also those that stay in any case. */
+  readonly blocks: readonly Block[]
   readonly candidates: readonly Candidate[]
   readonly samples: Dataset
   readonly o: Options
@@ -237,14 +247,15 @@ async function dropOf(work: Work, chosen: readonly Candidate[]): Promise<number>
 const simplified = (model: Model, ctx: Context): Promise<Model> =>
   simplify.run(model, parseOptions(simplify, { merge: false }), ctx)
 
-async function finished({ deep, samples, o, ctx }: Work, chosen: readonly Candidate[]): Promise<Model> {
+async function finished({ deep, blocks, samples, o, ctx }: Work, chosen: readonly Candidate[]): Promise<Model> {
   const bare = without(deep, chosen)
   const by = o.repair === 'auto' ? 'weights' : o.repair
   if (by === 'none') return simplified(bare, ctx)
   if (by === 'statistics')
     return reestimated(await simplified(await repaired(bare, deep, new Map(), samples, ctx), ctx), samples, ctx)
   const values = new Set(chosen.map((c) => c.block.output))
-  return simplified(await answered(deep, bare, { values }, samples, ctx), ctx)
+  const joins = new Map(blocks.map(({ add, skip }) => [add.inputs.find((id) => id !== skip) as string, skip]))
+  return simplified(await answered(deep, bare, { values, joins }, samples, ctx), ctx)
 }
 
 // ---------------------------------------------------------------- what is said

@@ -2,17 +2,18 @@
  * Least-squares repair (He et al., Channel Pruning, 2017, for all layers in order): the weights W' of every layer behind a
  * change answer the changed inputs x̂ as W answered the original's inputs x: min E‖Wx − W'x̂‖² + λ‖W' − W‖² over the columns K
  * that stay. With H = E[x̂x̂ᵀ] and D = E[(x − x̂)x̂ᵀ]: W'_K = W_K + (W·D + W_P·H_P)_K·(H_KK + λ)⁻¹, P the columns that go.
- * Means are taken out and put into the bias where there can be one. λ is a share of the mean of H's diagonal.
+ * Means are taken out and put into the bias where there can be one. λ is a share of the mean of H's diagonal. Where a value s
+ * is added to the output, which is ŝ now, the layer may make up for that as well: with E[(s − ŝ)x̂ᵀ] beside W·D.
  *
  * All shapes stay: what goes is zero in the weights that read it, so that both models have their values side by side.
  */
 import { edit } from '../../ir/edit.ts'
-import { consumers, producer } from '../../ir/graph.ts'
+import { consumers, producer, soleConsumer } from '../../ir/graph.ts'
 import { tensor, toFloats } from '../../ir/tensor.ts'
 import { type Gram, grams, type LayerInput, layerInput } from '../../observe/gram.ts'
 import { inferShapes } from '../../ops/infer.ts'
 import type { Context, Dataset, Model, Tensor } from '../../types.ts'
-import { shiftBiases } from '../biases.ts'
+import { biasPlace, shiftBiases } from '../biases.ts'
 import { inverseRoot } from '../quantize/weights/gptq.ts'
 import { canShift, centred, shiftOf } from '../quantize/weights/layerwise.ts'
 import type { Kept } from './remove.ts'
@@ -74,21 +75,23 @@ interface Change {
   readonly values: ReadonlySet<string>
   /** Columns of a layer's matrix that go; absent: none of any. */
   columns?(layer: LayerInput): readonly boolean[]
+  /** What is added to the results of residual branches, by these: their last layers make up for what it is off by. */
+  readonly joins?: ReadonlyMap<string, string>
 }
 
 /** A changed model, under the names of the original, with weights that answer as the original's did. */
 export async function answered(
   typed: Model,
   changed: Model,
-  { values, columns }: Change,
+  { values, columns, joins }: Change,
   data: Dataset,
   ctx: Context
 ): Promise<Model> {
-  const layers = changedLayers(typed, changed, values)
+  const found = changedLayers(typed, changed, values)
+  const layers = joins ? found.map((l) => joining(typed, l, joins)) : found
   let now = changed
-  const perStage = Math.ceil(layers.length / maxStages)
-  for (let from = 0; from < layers.length; from += perStage) {
-    const stage = layers.slice(from, from + perStage)
+  let done = 0
+  for (const stage of stagesOf(layers)) {
     const made = new Map<string, Tensor>()
     const shifts = new Map<string, Float64Array>()
     for await (const [layer, gram] of grams(now, stage, data, { ...ctx, progress: () => {} }, typed)) {
@@ -106,9 +109,33 @@ export async function answered(
       }
       shiftBiases(d, typed.graph, shifts)
     })
-    ctx.progress('repairing layers', Math.min(layers.length, from + perStage), layers.length)
+    done += stage.length
+    ctx.progress('repairing layers', done, layers.length)
   }
   return now
+}
+
+/** Runs of layers that are repaired at once; one that makes up for a join is the last of its run, for the next sees what it did. */
+function stagesOf(layers: readonly LayerInput[]): readonly (readonly LayerInput[])[] {
+  const most = Math.ceil(layers.length / maxStages)
+  const out: LayerInput[][] = [[]]
+  for (const l of layers) {
+    const last = out.at(-1) as LayerInput[]
+    const isFull = last.length === most || last.at(-1)?.joins !== undefined
+    if (isFull) out.push([l])
+    else last.push(l)
+  }
+  return out
+}
+
+/** The layer with what its output is added to, behind a bias of its own or not. */
+function joining({ graph }: Model, layer: LayerInput, joins: ReadonlyMap<string, string>): LayerInput {
+  if (layer.groups > 1) return layer
+  const place = biasPlace(graph, layer.node, { behind: true })
+  const [output = ''] = layer.node.outputs
+  const isBehind = typeof place !== 'string' && place.kind === 'behind'
+  const skip = joins.get(isBehind ? (soleConsumer(graph, output)?.outputs[0] ?? '') : output)
+  return skip === undefined ? layer : { ...layer, joins: skip }
 }
 
 /** Linear layers whose inputs change, that are still there, with a weight of their own. */
@@ -145,7 +172,7 @@ function answering(layer: LayerInput, own: Tensor, gram: Gram, isGone: readonly 
     if (!solve) continue
     for (let o = g * perGroup; o < (g + 1) * perGroup; o++) {
       const row = Float64Array.from({ length: k }, (_, i) => w[o * outStride + i * inStride] as number)
-      const change = solve(row, isGone)
+      const change = solve(row, isGone, gram.joined?.h.subarray(o * k, (o + 1) * k))
       for (const [j, i] of left.entries())
         out[o * outStride + i * inStride] = (row[i] as number) + (change[j] as number)
     }
@@ -158,7 +185,7 @@ function solver(
   { h, off, k }: Gram,
   group: number,
   left: readonly number[]
-): ((row: Float64Array, isGone: readonly boolean[]) => Float64Array) | undefined {
+): ((row: Float64Array, isGone: readonly boolean[], joined: Float64Array | undefined) => Float64Array) | undefined {
   const at = group * k * k
   const n = left.length
   const inner = new Float64Array(n * n)
@@ -171,8 +198,8 @@ function solver(
     Int32Array.from(left, (_, a) => a),
     damp
   )
-  return (row, isGone) => {
-    const rest = new Float64Array(n)
+  return (row, isGone, joined) => {
+    const rest = Float64Array.from(left, (i) => joined?.[i] ?? 0)
     for (let i = 0; i < k; i++) {
       const x = row[i] as number
       if (x === 0) continue

@@ -1,28 +1,19 @@
-/**
- * Distillation (Hinton et al. 2015): the input is the teacher, the result a smaller student trained towards what the
- * teacher says: α·T²·KL(teacher ‖ student, at temperature T) + (1 − α)·cross-entropy; without labels the first alone, and
- * where some samples have one, KL over all and the cross-entropy's mean over those.
- * Values inside may be matched as well (FitNets, Romero et al. 2015), through a learned map where widths differ.
- */
+/** Distillation: the input is the teacher, the result a smaller student trained towards what the teacher says. */
 import { z } from 'zod'
-import { quickHash, toArray } from '../../base/bytes.ts'
 import { PareError } from '../../base/errors.ts'
 import { opFor } from '../../ops/index.ts'
-import { inferShapes } from '../../ops/infer.ts'
-import { fedOf, prescribed } from '../../runtime/batches.ts'
-import { initialise, type LossTerm } from '../../train/index.ts'
-import type { Context, Dim, Model, Value } from '../../types.ts'
+import { initialise } from '../../train/index.ts'
+import type { Context, Model } from '../../types.ts'
 import { definePass, parseOptions } from '../pass.ts'
 import type { Blocker } from '../prune/groups.ts'
 import { type Narrowed, narrow } from '../prune/narrow.ts'
 import { pruneBlocks } from '../prune/prune-blocks.ts'
 import { repaired } from '../prune/repair.ts'
 import { simplify } from '../simplify/index.ts'
-import { learn, parameterCount } from './learn.ts'
+import { parameterCount } from './learn.ts'
 import { refuseRounded } from './loss.ts'
 import { trainingFields } from './options.ts'
-import { type Samples, samplesFor, type Task, taskOf } from './task.ts'
-import { labelledBy, openTeacher, type Pairs } from './teacher.ts'
+import { taught, teachingFields } from './taught.ts'
 
 const { patience: _, ...fields } = trainingFields
 
@@ -47,8 +38,7 @@ const options = {
     .describe('instead, also with depth: the teacher with this share of its channels, the most important ones'),
   loss: z
     .strictObject({
-      alpha: z.number().min(0).max(1).default(0.8).describe('share of the teacher; the rest is of the labels'),
-      temperature: z.number().min(1).max(20).default(3).describe('how much the teacher’s scores are softened'),
+      ...teachingFields,
       features: z.array(z.string()).default([]).describe('values inside to match: a name, or student’s=teacher’s name'),
       featureWeight: z.number().min(0).default(1).describe('weight of each of them in the loss')
     })
@@ -68,103 +58,24 @@ export const distill = definePass({
   options,
   run: async (teacher, o, ctx) => {
     const { model: student, widths } = await studentOf(teacher, o, ctx)
-    const [task, taught] = [taskOf(student), taskOf(teacher)]
-    const hasClasses = task?.kind === 'classes' && taught?.kind === 'classes'
-    checkFit(teacher, student)
     tellSizes(teacher, student, ctx)
-    const output = hasClasses ? task.output : (student.graph.outputs[0] as string)
-    const said = hasClasses ? taught.logits : (teacher.graph.outputs[0] as string)
-    const pairs = new Map([[output, said], ...featurePairs(o)])
-    const samples = await choose(teacher, said, hasClasses ? task : undefined, o.holdout, ctx)
-    return train(teacher, student, { o, pairs, samples, output, hasClasses, widths }, ctx)
-  }
-})
-
-interface Plan {
-  readonly o: Options
-  readonly pairs: Pairs
-  readonly samples: Samples
-  readonly output: string
-  readonly hasClasses: boolean
-  readonly widths: readonly Narrowed[]
-}
-
-async function train(teacher: Model, student: Model, p: Plan, ctx: Context): Promise<Model> {
-  const { o, pairs, samples, widths } = p
-  const { student: _file, depth: _depth, width: _width, loss, ...common } = o
-  const fixed = prescribed(fedOf(teacher))
-  const batch = fixed ?? Math.min(o.batch, samples.train.size)
-  const cached = o.augment.kind === 'none' && loss.features.length === 0
-  const asked = await openTeacher(teacher, pairs, { data: samples.train, cached }, ctx)
-  try {
-    const { model, ...told } = await learn(
-      {
-        ...{ pass: 'distill', model: student, samples, options: { ...common, batch } },
-        loss: lossOf(teacher, p, batch),
-        identity: [loss, contentOf(teacher)],
-        targets: (training, b, at) => asked.targets(training, b, at)
-      },
+    const { student: _file, depth: _depth, width: _width, loss, ...common } = o
+    const features = loss.features.map((pair) => {
+      const [own = pair, other = own] = pair.split('=')
+      return [own, other] as const
+    })
+    const { model, ...told } = await taught(
+      teacher,
+      student,
+      { pass: 'distill', options: common, ...loss, features },
       ctx
     )
     const ratio = parameterCount(teacher) / parameterCount(student)
     const parameters = { teacher: parameterCount(teacher), student: parameterCount(student), ratio }
     ctx.plan({ parameters, ...(widths.length > 0 ? { widths } : {}), ...told })
     return model
-  } finally {
-    await asked.close()
   }
-}
-
-function lossOf(teacher: Model, { o, samples, output, hasClasses }: Plan, batch: number): LossTerm[] {
-  const { alpha, temperature, featureWeight } = o.loss
-  const { values } = inferShapes(teacher).graph
-  const features = featurePairs(o).map(([value, from]): LossTerm => {
-    const shape = fixedShape(from, values.get(from), batch)
-    return { kind: 'features', value, shape, weight: featureWeight }
-  })
-  if (!hasClasses) return [{ kind: 'mse', output }, ...features]
-  if (!samples.train.labelled || alpha === 1) return [{ kind: 'kl', output, temperature }, ...features]
-  return [
-    { kind: 'kl', output, temperature, weight: alpha },
-    { kind: 'cross-entropy', output, weight: 1 - alpha },
-    ...features
-  ]
-}
-
-function fixedShape(id: string, v: Value | undefined, batch: number): number[] {
-  const shape = v?.shape?.map((d: Dim, i) => (i === 0 ? batch : d))
-  if (shape?.every((d): d is number => typeof d === 'number')) return shape
-  throw new PareError('E_OPTION', `the teacher has no value ${id} whose size is known`, {
-    where: id,
-    facts: { shape: v?.shape ? `[${v.shape.join(', ')}]` : 'unknown' },
-    hint: 'pare inspect --graph lists the names'
-  })
-}
-
-function featurePairs(o: Options): (readonly [string, string])[] {
-  return o.loss.features.map((pair) => {
-    const [own = pair, other = own] = pair.split('=')
-    return [own, other] as const
-  })
-}
-
-/** What the epochs are compared by: labels where there are enough, else the teacher's classes. */
-async function choose(
-  teacher: Model,
-  logits: string,
-  task: Task | undefined,
-  holdout: number | undefined,
-  ctx: Context
-): Promise<Samples> {
-  const { train: data } = ctx.data
-  if (!data) throw new PareError('E_DATA', 'distill needs training data', { where: 'distill', hint: 'give --data' })
-  if (task) return samplesFor('distill', task, ctx, { holdout, teacher: (d) => labelledBy(teacher, logits, d, ctx) })
-  if (!holdout) return { train: data }
-  throw new PareError('E_OPTION', 'outputs that are no class scores have no score to choose an epoch by', {
-    where: 'distill, holdout',
-    hint: 'leave holdout away: the last epoch is kept'
-  })
-}
+})
 
 // ---------------------------------------------------------------- the student
 
@@ -240,18 +151,6 @@ function cannotNarrow(width: number, groups: readonly Narrowed[], blockers: read
   })
 }
 
-/** Throws `E_DATA_SHAPE` where the student cannot be given what the teacher is given. */
-function checkFit(teacher: Model, student: Model): void {
-  const [a, b] = [teacher, student].map((m) => m.graph.inputs.filter((id) => !m.graph.values.get(id)?.data))
-  const missing = b?.find((id) => !a?.includes(id))
-  if (missing === undefined) return
-  throw new PareError('E_DATA_SHAPE', `the student reads ${missing}, which the teacher does not`, {
-    where: missing,
-    facts: { teacher: a?.join(', ') ?? '', student: b?.join(', ') ?? '' },
-    hint: 'name its inputs as the teacher’s'
-  })
-}
-
 /** Ratios of size over which a teacher helps. */
 const [leastRatio, mostRatio] = [2, 5]
 
@@ -264,7 +163,3 @@ function tellSizes(teacher: Model, student: Model, ctx: Context): void {
   else if (ratio < leastRatio)
     ctx.note(`the teacher has only ${ratio.toFixed(1)} × the parameters of the student: there is little to gain`)
 }
-
-/** Tells teachers apart. */
-const contentOf = (model: Model): string[] =>
-  [...model.graph.values.values()].flatMap((v) => (v.data ? [`${v.id} ${quickHash(toArray(v.data.bytes))}`] : []))

@@ -3,8 +3,10 @@ import { testContext } from '../../../test/compare.ts'
 import { digits, network } from '../../../test/digits.ts'
 import { arrayDataset } from '../../data/arrays.ts'
 import { subset } from '../../data/split.ts'
+import { check } from '../../ir/check.ts'
 import { equalTensors, tensor, toFloats } from '../../ir/tensor.ts'
 import { model } from '../../ir/text.ts'
+import { costOf } from '../../ops/cost.ts'
 import { decodeCheckpoint } from '../../train/checkpoint.ts'
 import type { Checkpoints, Context, Dataset, Model } from '../../types.ts'
 import { parseOptions } from '../pass.ts'
@@ -177,9 +179,44 @@ describe('finetune', () => {
 
     it.each([
       [{ to: 0.9, every: 5 }, '9 rounds of pruning need 41 epochs, and there are 4'],
-      [{ every: 5 }, 'pruning needs the share of the weights that are zero in the end']
+      [{ every: 5 }, 'pruning needs the share that is gone in the end'],
+      [{ what: 'channels' }, 'pruning needs the share that is gone in the end'],
+      [{ to: 0.5, schedule: 'once', what: 'blocks', pattern: '2:4' }, 'prune-blocks has no option pattern']
     ])('%j is refused', async (asked, message) => {
       await expect(run(network('p'), { ...quick, prune: asked })).rejects.toMatchObject({ code: 'E_OPTION', message })
+    })
+  })
+
+  describe('beside a teacher', () => {
+    it('learns from another model, which is opened by its name', async () => {
+      const wise = (await run(network('t'), { ...quick, epochs: 8 })).model
+      const load = async (path: string): Promise<Model> => {
+        expect(path).toBe('wise.onnx')
+        return wise
+      }
+      const options = { ...quick, epochs: 12, teacher: 'wise.onnx', loss: { alpha: 1 } }
+      const { told } = await run(network('u'), options, { load })
+      expect(told.curves['finetune loss']?.length).toBe(12)
+      expect(told.score?.after).toBeGreaterThan((told.score?.before ?? 1) + 0.3)
+      await expect(run(network('u'), options)).rejects.toMatchObject({ code: 'E_OPTION' })
+    })
+
+    it.each([
+      ['channels', 'once'],
+      ['blocks', 'once'],
+      ['channels', 'steps']
+    ] as const)('gets narrower or shallower while it learns from what it was: %s, %s', async (what, schedule) => {
+      const begun = (await run(network('p'), { ...quick, epochs: 6 })).model
+      const prune = { what, to: 0.5, step: 0.25, every: 2, schedule, ...(what === 'channels' ? { align: 2 } : {}) }
+      const { model: made, told, notes } = await run(begun, { ...quick, teacher: 'itself', prune })
+      check(made)
+      const [before, after] = [begun, made].map((m) => costOf(m).total as number) as [number, number]
+      expect(after / before).toBeLessThanOrEqual(0.5)
+      expect(told.curves['finetune loss']?.map(([x]) => x)).toEqual([1, 2, 3, 4])
+      expect(told.score?.after).toBeGreaterThan(0.6)
+      expect(notes.join()).toContain(`prune-${what}: `)
+      const again = await run(begun, { ...quick, teacher: 'itself', prune })
+      expect(sameWeights(again.model, made)).toBe(true)
     })
   })
 

@@ -1,33 +1,45 @@
 /**
- * Pruning while training goes on: weights become zero in rounds, with epochs of training after each. A round is a training run
+ * Pruning while training goes on: weights become zero, or channels or blocks go, in rounds, with epochs of training after each. A round is a training run
  * of its own, with its own schedule of the learning rate and its own checkpoint, so that a stopped run goes on where it was.
  * `steps`: the same share more in every round. `cubic`: s·(1 − (1 − i/n)³) in round i of n, most of it early (Zhu and Gupta,
  * 2017). `once`: all of it before the first epoch.
  */
 import { z } from 'zod'
 import { PareError } from '../../base/errors.ts'
+import { costOf } from '../../ops/cost.ts'
 import type { Context, Model } from '../../types.ts'
 import { parseOptions } from '../pass.ts'
 import { patterns } from '../prune/masks.ts'
+import { pruneBlocks } from '../prune/prune-blocks.ts'
+import { pruneChannels } from '../prune/prune-channels.ts'
 import { pruneWeights } from '../prune/prune-weights.ts'
 import type { Fitted } from './learn.ts'
 
 /** Options of pruning beside training; none is given: nothing is pruned. */
 export const gradualFields = z
   .strictObject({
-    to: z.number().gt(0).lt(1).optional().describe('share of the weights that are zero in the end'),
-    step: z.number().gt(0).lt(1).optional().describe('share that becomes zero in each round (default 0.1)'),
+    what: z
+      .enum(['weights', 'channels', 'blocks'])
+      .optional()
+      .describe('weights become zero (default); channels or blocks go, as in prune-channels and prune-blocks'),
+    to: z
+      .number()
+      .gt(0)
+      .lt(1)
+      .optional()
+      .describe(
+        'share of the weights that are zero in the end; of channels and blocks, of the multiply-adds that are gone'
+      ),
+    step: z.number().gt(0).lt(1).optional().describe('share that goes in each round (default 0.1)'),
     every: z.int().min(1).optional().describe('epochs from one round to the next (default 1)'),
     schedule: z
       .enum(['steps', 'cubic', 'once'])
       .optional()
       .describe('steps: the same share in each round (default); cubic: most of it early; once: before the first epoch'),
-    criterion: z
-      .enum(['magnitude', 'wanda', 'sparsegpt', 'taylor'])
-      .optional()
-      .describe('as in prune-weights (default magnitude)'),
-    pattern: z.enum(patterns).optional().describe('as in prune-weights (default any)'),
-    scope: z.enum(['global', 'layer']).optional().describe('as in prune-weights (default global)')
+    criterion: z.string().optional().describe('as in prune-weights or prune-channels, with the default of these'),
+    pattern: z.enum(patterns).optional().describe('of weights, as in prune-weights (default any)'),
+    scope: z.enum(['global', 'layer']).optional().describe('as in prune-weights and prune-channels (default global)'),
+    align: z.int().min(1).max(4096).optional().describe('of channels, as in prune-channels')
   })
   .prefault({})
 
@@ -49,7 +61,7 @@ export function roundsOf({ to, step = 0.1, every = 1, schedule = 'steps', ...res
       ...Object.values(rest).map((v) => v !== undefined)
     ]
     if (!isGiven.includes(true)) return []
-    throw new PareError('E_OPTION', 'pruning needs the share of the weights that are zero in the end', {
+    throw new PareError('E_OPTION', 'pruning needs the share that is gone in the end', {
       where: 'prune.to',
       hint: '--prune.to 0.9'
     })
@@ -75,20 +87,17 @@ export function roundsOf({ to, step = 0.1, every = 1, schedule = 'steps', ...res
 export async function inRounds(
   given: Model,
   rounds: readonly Round[],
-  { criterion, pattern, scope }: Gradual,
+  gradual: Gradual,
   train: (model: Model, epochs: number) => Promise<Fitted>,
   ctx: Context
 ): Promise<Fitted & { readonly rounds: readonly Round[] }> {
-  const asked = Object.fromEntries(
-    Object.entries({ criterion, pattern, scope }).filter(([, value]) => value !== undefined)
-  )
+  const prune = pruner(given, gradual, { ...ctx, plan: () => {} })
   let model = given
   let done = 0
   let curves: Fitted['curves'] = {}
   let last: Fitted | undefined
   for (const { ratio, epochs } of rounds) {
-    const options = parseOptions(pruneWeights, { ...asked, ratio })
-    const pruned = await pruneWeights.run(model, options, { ...ctx, plan: () => {} })
+    const pruned = await prune(model, ratio)
     const begun = done
     last = await train(pruned, epochs)
     model = last.model
@@ -101,4 +110,34 @@ export async function inRounds(
   }
   const { model: _, ...told } = last as Fitted
   return { ...told, model, curves, epochs: done, rounds }
+}
+
+type Prune = (model: Model, ratio: number) => Promise<Model>
+
+/** Prunes a model on to a share of the given one. Throws `E_OPTION` for options that what is pruned does not have. */
+function pruner(given: Model, { what = 'weights', criterion, pattern, scope, align }: Gradual, ctx: Context): Prune {
+  const asked = Object.fromEntries(
+    Object.entries({ criterion, pattern, scope, align }).filter(([, v]) => v !== undefined)
+  )
+  if (what === 'weights') {
+    const options = (ratio: number) => parseOptions(pruneWeights, { ...asked, ratio })
+    options(0.5)
+    return (model, ratio) => pruneWeights.run(model, options(ratio), ctx)
+  }
+  const before = costOf(given).total
+  if (before === undefined)
+    throw new PareError('E_UNSUPPORTED', 'the multiply-adds of this model are not known', {
+      where: 'prune.what',
+      hint: 'prune it beforehand, bounded by parameters: prune-channels, prune-blocks'
+    })
+  const channels = (macs: number) => parseOptions(pruneChannels, { ...asked, macs })
+  const blocks = (macs: number) => parseOptions(pruneBlocks, { ...asked, macs })
+  const isWide = what === 'channels'
+  if (isWide) channels(0.5)
+  else blocks(0.5)
+  return async (model, ratio) => {
+    const left = ((1 - ratio) * before) / (costOf(model).total ?? before)
+    if (left >= 1) return model
+    return isWide ? pruneChannels.run(model, channels(left), ctx) : pruneBlocks.run(model, blocks(left), ctx)
+  }
 }

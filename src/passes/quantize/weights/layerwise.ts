@@ -118,7 +118,7 @@ export function canShift(typed: Model, { node, linear }: LayerInput): boolean {
   return typeof place !== 'string' && place.kind !== 'codes' && linear.alpha === 1
 }
 
-/** Ŵ·E[x̂] − W·E[x]: what rounding adds to the mean of every output. */
+/** Ŵ·E[x̂] − W·E[x] − E[s − ŝ]: what rounding adds to the mean of every output, with what is added to it where that is known. */
 export function shiftOf(layer: LayerInput, own: Tensor, made: Tensor, gram: Gram): Float64Array {
   const { outputs, groups, k, outStride, inStride } = layer
   const [w, q] = [toFloats(own), toFloats(made)]
@@ -131,12 +131,12 @@ export function shiftOf(layer: LayerInput, own: Tensor, made: Tensor, gram: Gram
       const exact = mean + (gram.off ? (gram.off.mean[from + i] as number) : 0)
       sum += (w[at] as number) * exact - (q[at] as number) * mean
     }
-    return -sum
+    return -sum - (gram.joined?.mean[o] ?? 0)
   })
 }
 
 /** Moments around the means. */
-export function centred({ groups, k, rows, h, mean, off }: Gram): Gram {
+export function centred({ groups, k, rows, h, mean, off, joined }: Gram): Gram {
   const around = (m: Float64Array, a: Float64Array): Float64Array =>
     m.map((x, at) => {
       const row = Math.floor(at / k)
@@ -148,6 +148,7 @@ export function centred({ groups, k, rows, h, mean, off }: Gram): Gram {
     rows,
     mean,
     h: around(h, mean),
-    ...(off ? { off: { h: around(off.h, off.mean), mean: off.mean } } : {})
+    ...(off ? { off: { h: around(off.h, off.mean), mean: off.mean } } : {}),
+    ...(joined ? { joined: { h: around(joined.h, joined.mean), mean: joined.mean } } : {})
   }
 }
