@@ -1,5 +1,6 @@
 /** Where a command writes its model, and the commands that make or verify it again. */
 import { basename, dirname, extname, join } from 'node:path'
+import { hasEnding } from '../base/endings.ts'
 import { PareError } from '../base/errors.ts'
 import { formatOfFile } from '../formats/index.ts'
 import { formatOf, outputFormat, targetOf } from '../node/catalog.ts'
@@ -59,7 +60,8 @@ export function replayLine(
 }
 
 /** The command that verifies a result on the data that was given, as it was read. */
-export function verifyLine(given: Parsed, model: string, out: string): string {
+export function verifyLine(given: Parsed, model: string, out: string): string | undefined {
+  if (hasEnding(out, ['.ort'])) return undefined
   if (formatOfFile(model)?.weightless) return shellLine(['compress', out, '--data', 'PATH'])
   const flags = again(given, ['eval-data', 'data', ...readingNames, 'metric', 'output'])
   return shellLine(['verify', model, out, ...(flags.length > 0 ? flags : ['--data', 'PATH'])])

@@ -15,6 +15,11 @@ const likenesses: readonly Likeness[] = [
   { start: '<!DOCTYPE', kind: 'a web page', hint: fetched },
   { start: '<!doctype', kind: 'a web page', hint: fetched },
   { start: '<html', kind: 'a web page', hint: fetched },
+  {
+    start: '....ORTM',
+    kind: 'a model in ONNX Runtime’s own format',
+    hint: 'it runs, and cannot be read: take the ONNX file that it was made of'
+  },
   { start: '\x89HDF', kind: 'an HDF5 file, as of Keras', hint: exported },
   { start: 'PK\x03\x04', kind: 'a zip archive, as of PyTorch, Keras or numpy', hint: exported },
   { start: '\x80\x02', kind: 'a Python pickle', hint: exported },

@@ -13,7 +13,7 @@ import { openerOf, startOf } from './openers.ts'
  * program is the same whether Pare runs from source or built.
  */
 const preamble = `
-import { readFileSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, readSync } from 'node:fs'
 const chunks = []
 for await (const chunk of process.stdin) chunks.push(chunk)
 const job = JSON.parse(Buffer.concat(chunks).toString())

@@ -17,6 +17,7 @@ import {
 } from 'node:fs'
 import { basename, dirname, extname, join, resolve, sep } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
+import { hasEnding } from '../base/endings.ts'
 import { PareError, stopIfAborted } from '../base/errors.ts'
 import { writeIn } from '../formats/index.ts'
 import { readNoted } from '../formats/read.ts'
@@ -28,6 +29,8 @@ import { outputFormat, standard } from './catalog.ts'
 const wholeBytes = 64 * 1024 * 1024
 /** Files of text are read up to this size. */
 const maxTextBytes = 64 * 1024 * 1024
+/** Of ONNX Runtime's own format, which only that writes. */
+const ortEnding = '.ort'
 /** Unit of copying and hashing. */
 const chunkBytes = 8 * 1024 * 1024
 
@@ -150,7 +153,8 @@ export interface SaveOptions {
 /**
  * Writes a model in the format of its target, all or nothing. What the target does not load is refused (`E_UNSUPPORTED`).
  * External weights go into a file named by their hash, and the model is put in place last: at every moment there is the old model or the new one. Under a name of their own, which `force` replaces,
- * weights and model are put in place one after the other. `bytes`: both files; `sha256`: the model file's.
+ * weights and model are put in place one after the other. A path that ends in `.ort` gets ONNX Runtime's own format, with the list
+ * of what a reduced build needs beside it. `bytes`: both files; `sha256`: the model file's.
  */
 export async function save(
   model: Model,
@@ -166,6 +170,7 @@ export async function save(
   const write = (externalName: string): Written => writeIn(format, model, options, { target, externalName })
   const { written, name } =
     o.weightsName === undefined ? withHash(first, write, path) : named(first, write, o.weightsName)
+  if (hasEnding(path, [ortEnding])) return saveOrt(model, path, written, o)
   if (!written.external) return writeAtomic(path, written.parts, o)
   const weights = join(dirname(path), name)
   const isNew = statSync(weights, { throwIfNoEntry: false }) === undefined
@@ -179,6 +184,27 @@ export async function save(
     return { bytes: bytes + made.bytes, sha256: made.sha256 }
   } catch (error) {
     if (isNew) rmSync(weights, { force: true })
+    throw error
+  }
+}
+
+/** The model in the runtime's own format, and its list beside it, which is put in place first. */
+async function saveOrt(
+  model: Model,
+  path: string,
+  written: Written,
+  o: SaveOptions
+): Promise<{ bytes: number; sha256: string }> {
+  // Loaded only here: reading and writing of files starts without the runtime.
+  const { listName, ortBytes, requiredList } = await import('./ort-file.ts')
+  const bytes = await ortBytes(written)
+  const list = join(dirname(path), listName(path))
+  const isNew = statSync(list, { throwIfNoEntry: false }) === undefined
+  await writeAtomic(list, [new TextEncoder().encode(await requiredList(model))], { force: o.force ?? false })
+  try {
+    return await writeAtomic(path, [bytes], o)
+  } catch (error) {
+    if (isNew) rmSync(list, { force: true })
     throw error
   }
 }

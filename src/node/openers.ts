@@ -12,15 +12,27 @@ import { model } from '../ir/text.ts'
 /** ONNX Runtime. `job.first`: a model without work, as base64, for a package that is handed bytes and starts with its first session. */
 const onnxRuntime = `
 const ort = module.InferenceSession ? module : module.default
-const create = async (source) =>
-  ort.InferenceSession.create(source, { intraOpNumThreads: job.threads, interOpNumThreads: 1, logSeverityLevel: 4 })
+const create = async (source, extra = {}) => ort.InferenceSession.create(source, {
+  intraOpNumThreads: job.threads, interOpNumThreads: 1, logSeverityLevel: 4, extra
+})
+// By its first bytes: a file that is not yet in place has another ending.
+const isOrtFile = (path) => {
+  const head = Buffer.alloc(8)
+  const file = openSync(path)
+  readSync(file, head)
+  closeSync(file)
+  return head.toString('latin1', 4) === 'ORTM'
+}
 const start = async () => {
   if (!job.first) return
   ort.env.wasm.numThreads = 1
   await (await create(new Uint8Array(Buffer.from(job.first, 'base64')))).release()
 }
 const open = async (path) => {
-  const session = await create(job.first ? new Uint8Array(readFileSync(path)) : path)
+  const session = await create(
+    job.first ? new Uint8Array(readFileSync(path)) : path,
+    isOrtFile(path) ? { 'session.load_model_format': 'ORT' } : {}
+  )
   const names = session.outputMetadata.filter((o) => o.isTensor).map((o) => o.name)
   const run = async (feeds) => {
     const given = feeds.map((f) => [f.name, new ort.Tensor(f.dtype, f.strings ?? f.data, f.shape)])

@@ -7,7 +7,7 @@ import { looksLikeModel } from './scan.ts'
 export const onnxReader: Reader = {
   name: formatName,
   title: 'ONNX',
-  extensions: ['.onnx'],
+  extensions: ['.onnx', '.ort'],
   detect: looksLikeModel,
   read: readOnnx
 }
