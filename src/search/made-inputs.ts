@@ -90,7 +90,11 @@ function shapesOf(
       for (const symbol of typeof d === 'string' ? (d.match(/[A-Za-z_][\w.]*/g) ?? []) : [])
         sizes[symbol] ??= sizeOf(symbol, at, input, lengths)
   const shapeOf = (x: Input): readonly number[] =>
-    (x.shape ?? []).map((d: Dim, i) => evaluateDim(d, sizes) ?? sizeOf('', i, x, lengths))
+    (x.shape ?? []).map((d: Dim, i, all) => {
+      // Exporters write one symbol for two axes, [batch, batch]: the first is what it says.
+      const isAgain = typeof d === 'string' && all.indexOf(d) < i
+      return (isAgain ? undefined : evaluateDim(d, sizes)) ?? sizeOf('', i, x, lengths)
+    })
   return { shapes: Object.fromEntries(inputs.map((x) => [x.name, shapeOf(x)])), past }
 }
 

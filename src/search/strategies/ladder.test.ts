@@ -103,12 +103,47 @@ input x: f32[1,6,64]
 p = MatMul(x, W: f32[64,64])
 y = Relu(p)
 output y`
-    const trials = proposed({ 'dynamic int8': { latency: 0.4, bytes: 250 } }, { model: m, isCalibrated: false })
-    const added = ['dynamic int8', '8-bit blocks', '4-bit blocks']
-    expect(names(trials)).toEqual([...whole.slice(0, 3), ...added])
+    const floats = ['int8 weights', '16-bit weights']
+    const blocks = ['8-bit blocks', '4-bit blocks']
+    const dear = { latency: 0.9, bytes: 12_000 }
+    const bytes = 17_000
+    const trials = proposed({ 'dynamic int8': dear }, { model: m, isCalibrated: false, bytes })
+    expect(names(trials)).toEqual(['float, simplified', 'dynamic int8', ...floats, ...blocks])
     const dynamic = trials.find((t) => t.proposal.name === 'dynamic int8')
     expect(dynamic?.proposal.recipe[2]).toEqual(['quantize-dynamic', { include: ['MatMul'] }])
-    expect(names(proposed({}, { model: m })).slice(3, 7)).toEqual([...added, 'int8'])
+    expect(names(proposed({ 'dynamic int8': dear }, { model: m, bytes }))).toContain('int8')
+    // What computes in float is no faster than float, and its bytes are known beforehand.
+    const good = proposed({ 'dynamic int8': { latency: 0.4, bytes: 4500 } }, { model: m, isCalibrated: false, bytes })
+    expect(names(good)).toEqual(['float, simplified', 'dynamic int8'])
+    const least = { model: m, isCalibrated: false, bytes, objective: 'size' as const }
+    const small = proposed({ 'dynamic int8': { latency: 0.4, bytes: 4800 } }, least)
+    expect(names(small)).toEqual(['float, simplified', 'dynamic int8', 'int8 weights', '4-bit blocks'])
+  })
+
+  it('smooths dynamic int8 where it loses much of what is allowed, and mixes where that does not help', () => {
+    const m = model`
+input x: f32[1,6,64]
+p = MatMul(x, W: f32[64,64])
+y = Relu(p)
+output y`
+    const bytes = 17_000
+    const at = (drop: number): Figures => ({ latency: 0.4, bytes: 4500, drop })
+    const [plain, smooth, mixed] = [
+      'dynamic int8',
+      'dynamic int8, smoothed',
+      'int8 but for layers that it slows or harms'
+    ]
+    const int8 = { latency: 0.5, bytes: 4500 }
+    expect(names(proposed({ [plain]: at(0.001), int8 }, { model: m, bytes }))).not.toContain(smooth)
+    const lossy = proposed(
+      { [plain]: at(0.02), [smooth]: at(0.005), int8: { ...int8, drop: 0.005 } },
+      { model: m, bytes }
+    )
+    expect(names(lossy)).toContain(smooth)
+    expect(names(lossy)).not.toContain(mixed)
+    const hard = proposed({ [plain]: at(0.02), [smooth]: at(0.02), int8: { ...int8, drop: 0.02 } }, { model: m, bytes })
+    expect(names(hard).at(-1)).toBe(mixed)
+    expect(hard.at(-1)?.proposal.recipe.map(([pass]) => pass)).toEqual(['simplify', 'fuse', 'smooth', 'mix-precision'])
   })
 
   it('writes single operators for several last of all, where there are such', () => {

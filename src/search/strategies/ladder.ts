@@ -3,19 +3,22 @@
  * what `mix-precision` finds by measurement; for `size`, the mixture of the fewest bits.
  */
 import type { Recipe } from '../../types.ts'
-import { choose, tie } from '../choose.ts'
+import { choose, type Standing, tie } from '../choose.ts'
 import type { Problem, StrategyRecord } from '../strategy.ts'
 import { isMeasured, type Measured, measuredOf, type Proposal, standing, type Trial } from '../trial.ts'
 import {
+  bytesLeft,
   fewBitInteger,
   fewestBits,
   integer,
   isCoded,
+  isDynamic,
   isInteger,
   lastPasses,
   partlyCoded,
   partlyInteger,
   savedByFewBits,
+  smoothed,
   type Variant,
   variants
 } from './variants.ts'
@@ -28,7 +31,7 @@ const base: Proposal = {
   ]
 }
 
-/** What the variants begin with, the first that is not slower than the original. Only what is fused is also fused last. */
+/** What the variants begin with, the first that is not proven slower than the original. Only what is fused is also fused last. */
 const bases: readonly Proposal[] = [
   base,
   { name: 'float, simplified but not fused', recipe: [['simplify', {}]] },
@@ -49,7 +52,8 @@ function baseOf(history: readonly Trial[], last: Recipe): { readonly frame: Fram
     const trial = history.find((t) => t.proposal.name === b.name)
     if (!trial) return { next: proposal(frame, { name: b.name, tail: [] }) }
     if (!isMeasured(trial)) return { frame: plain }
-    if ((trial.timing?.ratio.median ?? 1) <= tie) return { frame }
+    // Not slower, or not told apart from that.
+    if ((trial.timing?.ratio.low ?? 1) <= tie) return { frame }
   }
   return { frame: plain }
 }
@@ -66,10 +70,10 @@ export const ladder: StrategyRecord = {
         const found = baseOf(history, last)
         if ('next' in found) return asked.has(found.next.name) ? 'done' : found.next
         const { frame } = found
-        const whole = forms.find((f) => !asked.has(f.name))
+        const whole = forms.find((f) => !asked.has(f.name) && !isHopeless(problem, f, history))
         if (whole) return proposal(frame, whole)
         if (pending.length > 0 || !problem.isCalibrated) return 'done'
-        const few = fewerBits(problem, history, asked)
+        const few = fewerBits(problem, history, asked) ?? smoother(problem, history, asked)
         if (few) return proposal(frame, few)
         const form = mixture(problem, forms, history, asked) ?? smallest(problem, asked)
         return form ? proposal(frame, form) : 'done'
@@ -82,6 +86,30 @@ const proposal = ({ from, last }: Frame, { name, tail }: Variant): Proposal => (
   name,
   recipe: [...from, ...tail, ...last]
 })
+
+/** Can a form that computes in float not win over the integer models that were measured, even if it loses nothing? */
+function isHopeless(problem: Problem, { name, floatBits }: Variant, history: readonly Trial[]): boolean {
+  const integers = measuredOf(history).filter((t) => isDynamic(t) || isInteger(t))
+  if (floatBits === undefined || integers.length === 0) return false
+  const { model, metric, bytes, objective, maxDrop } = problem
+  const latency = { median: leastFloat, low: leastFloat, high: leastFloat }
+  const bytesRatio = bytesLeft(model, bytes, floatBits)
+  const promised: Standing = { name, bytesRatio, latency, macs: '?', drop: 0, error: 0 }
+  const all = integers.map((t) => standing(t, metric, bytes))
+  return choose([promised, ...all], objective, maxDrop).winner !== 0
+}
+
+/** Latency that float kernels over smaller weights reach at best. */
+const leastFloat = 0.95
+
+/** Dynamic int8 smoothed first, where it loses much of what is allowed. */
+function smoother(problem: Problem, history: readonly Trial[], asked: ReadonlySet<string>): Variant | undefined {
+  const { metric, maxDrop } = problem
+  const plain = measuredOf(history).find(isDynamic)
+  if (!plain || (maxDrop !== undefined && (plain.drop[metric]?.value ?? 0) <= maxDrop / 4)) return undefined
+  const form = smoothed(problem)
+  return form && !asked.has(form.name) ? form : undefined
+}
 
 /** Integer kernels over fewer bits, where 8 bits lose little: 4 bits, and 6 where those lose too much. */
 function fewerBits(problem: Problem, history: readonly Trial[], asked: ReadonlySet<string>): Variant | undefined {
@@ -111,11 +139,14 @@ function mixture(
   history: readonly Trial[],
   asked: ReadonlySet<string>
 ): Variant | undefined {
-  const whole = new Set([base.name, ...forms.map((f) => f.name)])
+  const smooth = smoothed(problem)
+  const whole = new Set([base.name, ...forms.map((f) => f.name), ...(smooth ? [smooth.name] : [])])
   const trials = measuredOf(history)
   const small = smallestOf(problem)
   if (small && asked.has(small.name)) return undefined
-  const all = trials.filter((t) => whole.has(t.proposal.name)).map((trial) => ({ trial, form: mended(problem, trial) }))
+  const all = trials
+    .filter((t) => whole.has(t.proposal.name))
+    .map((trial) => ({ trial, form: mended(problem, trial, trials) }))
   const last = all.findLastIndex(({ form }) => form !== undefined && asked.has(form.name))
   return all.slice(last + 1).find(({ trial, form }) => form !== undefined && isHopeful(problem, trial, trials))?.form
 }
@@ -129,14 +160,22 @@ const smallestOf = ({ objective, target, maxDrop }: Problem): Variant | undefine
   objective === 'size' ? fewestBits(target, maxDrop) : undefined
 
 /** How a form that loses too much, or that some layers make slow, is mixed with others layer by layer; `undefined` where nothing is wrong. */
-function mended(problem: Problem, trial: Measured): Variant | undefined {
+function mended(problem: Problem, trial: Measured, trials: readonly Measured[]): Variant | undefined {
   const { maxDrop } = problem
+  if (isDynamic(trial))
+    return isLossy(problem, trial) && !isServed(problem, trials) ? partlyInteger(problem) : undefined
   if (isInteger(trial)) {
     const isSlow = (trial.timing?.ratio.median ?? 0) > slowInteger
-    return isLossy(problem, trial) || isSlow ? partlyInteger(maxDrop) : undefined
+    return isLossy(problem, trial) || isSlow ? partlyInteger(problem) : undefined
   }
   return isLossy(problem, trial) && isCoded(trial) ? partlyCoded(maxDrop) : undefined
 }
+
+/** Is there a fast integer model that loses little enough? */
+const isServed = (problem: Problem, trials: readonly Measured[]): boolean =>
+  trials.some(
+    (t) => (isDynamic(t) || isInteger(t)) && !isLossy(problem, t) && (t.timing?.ratio.median ?? 1) <= slowInteger
+  )
 
 /** Integer models that gain less than this are slow in some of their layers. */
 const slowInteger = 0.8
@@ -148,7 +187,7 @@ function isHopeful(
   trials: readonly Measured[]
 ): boolean {
   const own = standing(trial, metric, bytes)
-  const latency = isInteger(trial) ? { median: 0, low: 0, high: 0 } : own.latency
+  const latency = isInteger(trial) || isDynamic(trial) ? { median: 0, low: 0, high: 0 } : own.latency
   const mended = { ...own, drop: 0, ...(latency ? { latency } : {}) }
   const { winner } = choose([...trials.map((t) => standing(t, metric, bytes)), mended], objective, maxDrop)
   return winner === trials.length

@@ -88,6 +88,9 @@ export function planDynamic(
   const isIncluded = matcher(o.include)
   const isExcluded = matcher(o.exclude)
   const uses = weightUses(model)
+  const weighty = new Set(
+    [...uses.values()].flatMap((w) => (elementCount(w.data.shape) < o.minElements ? [] : w.uses.map((u) => u.node)))
+  )
   const nodes: Rooted[] = []
   const left: Record<string, number> = {}
   for (const graph of allGraphs(model))
@@ -95,6 +98,7 @@ export function planDynamic(
       if (isExcluded(node)) continue
       if (!isIncluded(node)) {
         if (kinds[opName(node)]) left[node.op] = (left[node.op] ?? 0) + 1
+        else if (weighty.has(node)) ctx.refuse(node, `${noForm(node)}; quantize-weights stores its weights in 8 bits`)
         continue
       }
       const found = rootsOf(model, graph, node, { o, uses, isExcluded, target: ctx.target })
@@ -122,6 +126,9 @@ export function planDynamic(
   }
 }
 
+/** ONNX Runtime has no operator for it: of recurrent layers only LSTM is there, as DynamicQuantizeLSTM. */
+const noForm = (node: Node): string => `${opName(node)} has no dynamic form`
+
 interface Rooted {
   readonly node: Node
   readonly roots: Readonly<Record<number, string>>
@@ -144,7 +151,7 @@ function rootsOf(
   const kind = kinds[opName(node)]
   const view = viewOf(model, graph, node)
   const types = dynamicTypes(target, node)
-  if (!kind || !types) return weightPlaces(node).length > 0 ? `${opName(node)} has no dynamic form` : undefined
+  if (!kind || !types) return weightPlaces(node).length > 0 ? noForm(node) : undefined
   const roots: Record<number, string> = {}
   for (const input of kind.weights) {
     const id = rootOf(model, graph, node.inputs[input])

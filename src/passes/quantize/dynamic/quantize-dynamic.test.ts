@@ -314,4 +314,18 @@ describe('quantize-dynamic', () => {
     expect(await run(product, { minElements: 1000 })).toBe(product)
     expect(await run(product, { exclude: ['MatMul'] })).toBe(product)
   })
+
+  it('leaves a GRU to weight-only forms, and says why', async () => {
+    const tagger = model`
+      input x: f32[7,N,16]
+      y, h = GRU(x, W: f32[1,96,16], R: f32[1,96,32], hidden_size=32)
+      p = MatMul(y, V: f32[32,8])
+      output p`
+    const ctx = testContext()
+    const made = await quantizeDynamic.run(tagger, parseOptions(quantizeDynamic, { microsoft: true }), ctx)
+    expect(made.graph.nodes.map((n) => n.op)).toContain('GRU')
+    expect(ctx.refusals.map((r) => r.reason)).toContain(
+      'GRU has no dynamic form; quantize-weights stores its weights in 8 bits'
+    )
+  })
 })

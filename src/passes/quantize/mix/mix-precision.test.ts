@@ -136,10 +136,32 @@ describe('mix-precision', () => {
   it('splits into int8 and float layers by time, and replays as plain passes', async () => {
     const { ctx, replayed, notes } = watched(net)
     const made = await run(net, { objective: 'latency', maxDrop: 0.5 }, ctx)
-    expect(notes.join('\n')).toMatch(/layers that stay float, latency and loss, as measured: 0 in float/)
+    expect(notes.join('\n')).toMatch(
+      /layers by how they compute, latency and loss, as measured: 2 static, 0 dynamic, 0 in float/
+    )
     const again = await applyRecipe(net, replayed[0] ?? [], ctx)
     const feeds = randomFeeds(net, 1, 4)
     expect(difference(await outputsOf(made, feeds), await outputsOf(again.model, feeds))).toBe(0)
+  })
+  it('mixes integers with ranges taken at run time in, or uses them alone, and replays as plain passes', async () => {
+    const { ctx, replayed, notes } = watched(net)
+    const made = await run(net, { objective: 'latency', maxDrop: 0.5 }, ctx)
+    expect(notes.join('\n')).toMatch(/ 0 static, 2 dynamic, 0 in float: /)
+    expect(replayed.length).toBe(1)
+    const alone = watched(net)
+    const dynamic = await run(net, { objective: 'latency', maxDrop: 0.5, types: ['dynamic'] }, alone.ctx)
+    expect(alone.notes.join('\n')).not.toMatch(/[1-9] static/)
+    const passes = (alone.replayed[0] ?? []).map(([pass]) => pass)
+    // Which is faster is the machine's to say.
+    expect([['quantize-dynamic', 'quantize-weights'], []]).toContainEqual(passes)
+    for (const [m, w] of [
+      [made, replayed],
+      [dynamic, alone.replayed]
+    ] as const) {
+      const again = await applyRecipe(net, w[0] ?? [], ctx)
+      const feeds = randomFeeds(net, 1, 4)
+      expect(difference(await outputsOf(m, feeds), await outputsOf(again.model, feeds))).toBe(0)
+    }
   })
   it('weighs loss against bytes within the bound, or takes the least bytes', async () => {
     const [weighed, least] = [watched(net), watched(net)]
@@ -187,6 +209,11 @@ describe('mix-precision', () => {
       message: 'assignment.int8 names a node that is not there: nowhere'
     })
     await expect(run(net, { budget: { latency: 0.5 } }, ctx)).rejects.toMatchObject({ code: 'E_OPTION' })
+    await expect(run(net, { types: ['dynamic'] }, ctx)).rejects.toMatchObject({
+      code: 'E_OPTION',
+      message: 'type dynamic is none of objective size'
+    })
+    await expect(run(net, { objective: 'latency', types: ['int4'] }, ctx)).rejects.toMatchObject({ code: 'E_OPTION' })
     await expect(run(net, { objective: 'latency', budget: { bytes: 0.5 } }, ctx)).rejects.toMatchObject({
       code: 'E_OPTION'
     })

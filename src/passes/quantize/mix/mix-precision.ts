@@ -15,9 +15,24 @@ import { type Assignment, applyAssignment } from './apply.ts'
 import { type Point, paretoFront } from './knapsack.ts'
 import { mixLatency } from './latency.ts'
 import { explain } from './report.ts'
-import { type Method, type MixOptions, type MixType, mixTypes, type Part, partsOf } from './types.ts'
+import { type Method, type MixOptions, type MixType, mixTypes, type Part, partsOf, storedTypes } from './types.ts'
 import { isSafe, kneeOf, nearest, type Walked, walk } from './walk.ts'
 import { type Disturbed, disturbances, disturbed, sensitivities } from './weights.ts'
+
+/** Types that trade bytes for loss. */
+const sizeTypes: readonly MixType[] = ['float16', 'int8', 'int6', 'int5', 'palette5', 'palette4', 'int4', 'palette3']
+/** Ways to compute in integers. */
+const latencyTypes: readonly MixType[] = ['int8', 'dynamic']
+
+/** Throws `E_OPTION` for a type that the objective has no use for. */
+function checkTypes(types: readonly MixType[], objective: 'size' | 'latency'): void {
+  const odd = types.find((t) => (objective === 'latency' ? !latencyTypes.includes(t) : t === 'dynamic'))
+  if (odd)
+    throw new PareError('E_OPTION', `type ${odd} is none of objective ${objective}`, {
+      where: 'types',
+      hint: `for latency: ${latencyTypes.join(', ')}; for size: all but dynamic`
+    })
+}
 
 const share = (about: string) => z.number().gt(0).max(1).optional().describe(about)
 
@@ -33,7 +48,7 @@ export const mixPrecision = definePass({
     objective: z
       .enum(['size', 'latency'])
       .default('size')
-      .describe('size: types of weights, at float speed; latency: which layers compute in int8'),
+      .describe('size: types of weights, at float speed; latency: which layers compute in int8, and how'),
     maxDrop: z
       .number()
       .min(0)
@@ -57,8 +72,10 @@ export const mixPrecision = definePass({
     types: z
       .array(z.enum(mixTypes))
       .min(1)
-      .default(['float16', 'int8', 'int6', 'int5', 'palette5', 'palette4', 'int4', 'palette3'])
-      .describe(`types to choose from beside float: ${mixTypes.join(', ')}`),
+      .optional()
+      .describe(
+        `types to choose from beside float: ${mixTypes.join(', ')}; for size by default ${sizeTypes.join(', ')}; for latency int8 (ranges from calibration) and dynamic (ranges taken at run time)`
+      ),
     method: z
       .enum(['auto', 'rtn', 'hqq', 'gptq'])
       .default('auto')
@@ -68,7 +85,7 @@ export const mixPrecision = definePass({
     exclude: z.array(z.string()).default([]).describe('nodes that stay float: operator types or name patterns with *'),
     minElements: z.int().min(1).default(128).describe('smaller weights stay as they are'),
     assignment: z
-      .partialRecord(z.enum(mixTypes), z.array(z.string()))
+      .partialRecord(z.enum(storedTypes), z.array(z.string()))
       .optional()
       .describe('node names by type: what was found before, to be applied without measuring')
   },
@@ -76,7 +93,9 @@ export const mixPrecision = definePass({
     const method: Method = options.method === 'auto' ? (ctx.data.calibration ? 'gptq' : 'rtn') : options.method
     if (options.assignment) return applyAssignment(model, options.assignment, { ...options, method }, ctx)
     const bound = options.maxDrop ?? (Object.keys(options.budget).length > 0 ? undefined : defaultDrop)
-    const wanted = { ...options, method, ...(bound === undefined ? {} : { maxDrop: bound }) }
+    const types = options.types ?? (options.objective === 'latency' ? latencyTypes : sizeTypes)
+    checkTypes(types, options.objective)
+    const wanted = { ...options, types, method, ...(bound === undefined ? {} : { maxDrop: bound }) }
     return options.objective === 'latency' ? mixLatency(model, wanted, ctx) : mixSize(model, wanted, ctx)
   }
 })

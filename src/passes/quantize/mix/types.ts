@@ -30,8 +30,12 @@ export const codedTypes = {
 } as const satisfies Readonly<Record<string, Spelling>>
 
 export type CodedType = keyof typeof codedTypes
-export type MixType = CodedType | 'float16'
-export const mixTypes = ['float16', ...(Object.keys(codedTypes) as CodedType[])] as const
+export type MixType = CodedType | 'float16' | 'dynamic'
+/** Types that weights are stored in. */
+export const storedTypes = ['float16', ...(Object.keys(codedTypes) as CodedType[])] as const
+export const mixTypes = [...storedTypes, 'dynamic'] as const
+
+const isCoded = (type: MixType): type is CodedType => type in codedTypes
 
 /** How weights are rounded to codes. */
 export type Method = 'rtn' | 'hqq' | 'gptq'
@@ -96,7 +100,7 @@ export function plansFor(
 export function partsOf(model: Model, o: PartOptions, ctx: Pick<Context, 'target'>): Part[] {
   const data = new Map([...weightUses(model)].map(([id, w]) => [id, w.data]))
   const isExcluded = matcher(o.exclude)
-  const coded = o.types.flatMap((type) => (type === 'float16' ? [] : [{ type, plans: plansFor(model, type, o, ctx) }]))
+  const coded = o.types.flatMap((type) => (isCoded(type) ? [{ type, plans: plansFor(model, type, o, ctx) }] : []))
   const nodesOf = new Map<string, readonly string[]>()
   for (const { plans } of coded) for (const w of plans) nodesOf.set(w.id, w.nodes)
   if (o.types.includes('float16'))
