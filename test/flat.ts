@@ -26,39 +26,56 @@ export function drawn(dtype: DType, shape: readonly number[], seed = 1): Tensor 
 export interface Both {
   readonly inONNX: readonly Tensor[]
   readonly inFile: readonly Tensor[]
-  readonly model: Model
 }
 
 /** The outputs of both, in order; `feeds` by place, drawn where absent. */
-export async function both(bytes: Uint8Array, feeds: readonly Tensor[] = []): Promise<Both> {
+export async function both(bytes: Uint8Array, feeds: readonly (Tensor | undefined)[] = []): Promise<Both> {
   const model = readFlatFile(bytes)
-  const given = model.graph.inputs.map((id, i): Tensor => {
-    const v = model.graph.values.get(id)
+  const given = fed(model, feeds)
+  const inONNX = await inOnnxRuntime(model, given)
+  const session = await liteRt.open(bytes)
+  try {
+    const out = await session.run(
+      named(
+        session.inputs.map((v) => v.name),
+        given
+      )
+    )
+    return { inONNX, inFile: session.outputs.map((v) => out[v.name] as Tensor) }
+  } finally {
+    await session.close()
+  }
+}
+
+/** The outputs of what is read from a file, in order. */
+export async function inOnnxRuntime(
+  model: Model,
+  feeds: readonly (Tensor | undefined)[] = []
+): Promise<readonly Tensor[]> {
+  const session = await nodeRunner().open(writeModel(model).bytes)
+  try {
+    const out = await session.run(named(model.graph.inputs, fed(model, feeds)))
+    return model.graph.outputs.map((id) => out[id] as Tensor)
+  } finally {
+    await session.close()
+  }
+}
+
+const named = (names: readonly string[], all: readonly Tensor[]): Record<string, Tensor> =>
+  Object.fromEntries(names.map((name, i) => [name, all[i] as Tensor]))
+
+const fed = ({ graph }: Model, feeds: readonly (Tensor | undefined)[]): readonly Tensor[] =>
+  graph.inputs.map((id, i) => {
+    const { dtype = 'float32', shape = [] } = graph.values.get(id) ?? {}
     return (
       feeds[i] ??
       drawn(
-        v?.dtype ?? 'float32',
-        (v?.shape ?? []).map((d) => (typeof d === 'number' ? d : 1)),
+        dtype,
+        shape.map((d) => (typeof d === 'number' ? d : 1)),
         i + 1
       )
     )
   })
-  const [ours, theirs] = [await nodeRunner().open(writeModel(model).bytes), await liteRt.open(bytes)]
-  try {
-    const named = (names: readonly string[]): Record<string, Tensor> =>
-      Object.fromEntries(names.map((name, i) => [name, given[i] as Tensor]))
-    const inONNX = await ours.run(named(model.graph.inputs))
-    const inFile = await theirs.run(named(theirs.inputs.map((v) => v.name)))
-    return {
-      model,
-      inONNX: model.graph.outputs.map((id) => inONNX[id] as Tensor),
-      inFile: theirs.outputs.map((v) => inFile[v.name] as Tensor)
-    }
-  } finally {
-    await ours.close()
-    await theirs.close()
-  }
-}
 
 /** The largest difference of two outputs; of different shapes it is infinite. */
 export function distance(a: Tensor, b: Tensor): number {

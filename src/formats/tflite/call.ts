@@ -1,4 +1,5 @@
 /** One operator of the file as the rows of `ops/` see it: its inputs as values, its options, and the nodes that stand for it. */
+import { toArray } from '../../base/bytes.ts'
 import { PareError } from '../../base/errors.ts'
 import { codeOfDtype } from '../../ir/dtype-code.ts'
 import { elementCount, ints, isInteger, rangeOf, roundHalfEven, tensor, toNumbers } from '../../ir/tensor.ts'
@@ -77,6 +78,13 @@ export class Call {
   list(field: string): readonly number[] | undefined {
     const value = this.options[field]
     return Array.isArray(value) ? value : undefined
+  }
+
+  /** The options of a custom operator as little-endian int32. */
+  customInts(): readonly number[] {
+    const bytes = toArray(this.node.custom_options ?? new Uint8Array(0))
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    return range(0, Math.floor(bytes.length / 4)).map((i) => view.getInt32(4 * i, true))
   }
 
   // -------------------------------------------------------------- inputs and outputs

@@ -7,7 +7,7 @@ import type { Attr, AttrInput, Graph, Value } from '../../types.ts'
 import { Call, type Convert, Refused, type Turned } from './call.ts'
 import { Emitter, type Ids } from './emit.ts'
 import type { FlatModel, FlatOperator, SubGraph } from './model.ts'
-import { rows } from './ops/index.ts'
+import { customRows, rows } from './ops/index.ts'
 import { nameOf } from './schema.ts'
 import { Scope } from './scope.ts'
 import { dtypeOf, shapeOf } from './tensors.ts'
@@ -36,7 +36,8 @@ export function convertInto(scope: Scope, at: Conversion, depth: number): void {
     const name = operatorOf(at.model, node)
     const call = new Call(scope, node, name.builtin, (text) => noted(at, `${name.builtin}: ${text}`, node, scope))
     try {
-      const convert = held(name.builtin, at, depth) ?? rows.get(name.builtin)
+      const known = name.custom === undefined ? rows.get(name.builtin) : customRows.get(name.custom)
+      const convert = held(name.builtin, at, depth) ?? known
       if (convert === undefined)
         throw new Refused(name.custom === undefined ? 'it has no counterpart' : 'it is the maker’s own')
       bindAll(call, convert(call))
@@ -189,6 +190,12 @@ function branches(c: Call, at: Conversion, depth: number): readonly string[] {
   return bindRaw(c, c.ops('If', [condition], attrs, c.outputCount))
 }
 
+/** A condition of one element as a scalar, as Loop wants it. */
+function asScalar(emitter: Emitter, id: string): string {
+  const shape = emitter.constant(tensor('int64', [0], []), `${id}/shape`)
+  return emitter.add('Reshape', [id, shape], {}, [`${id}/scalar`])[0] as string
+}
+
 /** The condition is asked before the loop, and at the end of every turn on the new values. */
 function loop(c: Call, at: Conversion, depth: number): readonly string[] {
   const inputs = rawInputs(c)
@@ -215,6 +222,19 @@ function loop(c: Call, at: Conversion, depth: number): readonly string[] {
     values.map((v) => v.id)
   )
   const [again = ''] = within(emitter, at, depth, condition, next)
-  const graph = graphOf(emitter, subgraph(at, body).name ?? 'body', [turn, goes, ...values], [again, ...next])
-  return bindRaw(c, c.ops('Loop', [null, first, ...inputs], { body: { kind: 'graph', value: graph } }, c.outputCount))
+  const graph = graphOf(
+    emitter,
+    subgraph(at, body).name ?? 'body',
+    [turn, goes, ...values],
+    [asScalar(emitter, again), ...next]
+  )
+  return bindRaw(
+    c,
+    c.ops(
+      'Loop',
+      [null, asScalar(c.scope.emitter, first), ...inputs],
+      { body: { kind: 'graph', value: graph } },
+      c.outputCount
+    )
+  )
 }

@@ -1,6 +1,6 @@
 /** Convolutions. Their kernels are constants as a rule, and get their axes in ONNX's order here. */
 import type { Call, Rows, Turned } from '../call.ts'
-import { windowAttrs } from '../window.ts'
+import { type Window, windowAttrs } from '../window.ts'
 import { biasOf } from './bias.ts'
 
 const positive = (c: Call, sizes: readonly number[]): readonly number[] =>
@@ -59,15 +59,23 @@ function conv3d(c: Call): Turned {
   return c.channelsFirst((x) => c.activation(c.op('Conv', [x, weight, ...biasOf(c, 2)], attrs)))
 }
 
-/** Inputs: shape of the output, kernels [out, height, width, in], data, bias. */
-function transposedConv(c: Call): Turned {
-  c.ranked(4, 2)
+/** A transposed convolution: places of its inputs, padding and strides. Kernels [out, height, width, in]. */
+interface Transposed {
+  readonly data: number
+  readonly bias: number
+  readonly padding: string
+  readonly strides: readonly number[]
+}
+
+function transposed(c: Call, { data, bias, padding, strides }: Transposed): Turned {
+  c.ranked(4, data)
   c.ranked(4, 1)
   const [, kh = 1, kw = 1] = c.shape(1)
-  const attrs = transposedAttrs(c, [kh, kw], strides2d(c))
+  const places = c.shape(data).slice(1, -1)
+  const attrs = transposedAttrs(c, places, { padding, kernel: [kh, kw], strides: positive(c, strides) })
   const weight = c.value(1, [3, 0, 1, 2])
-  const bias = c.has(3) ? biasOf(c, 3, 2) : []
-  return c.channelsFirst((x) => c.activation(c.op('ConvTranspose', [x, weight, ...bias], attrs)), 2)
+  const biases = biasOf(c, bias, data)
+  return c.channelsFirst((x) => c.activation(c.op('ConvTranspose', [x, weight, ...biases], attrs)), data)
 }
 
 /**
@@ -76,15 +84,15 @@ function transposedConv(c: Call): Turned {
  */
 function transposedAttrs(
   c: Call,
-  kernel: readonly number[],
-  strides: readonly number[]
+  places: readonly number[],
+  { padding, kernel, strides }: Window
 ): Record<string, readonly number[]> {
-  const [wanted, given] = [c.outShape().slice(1, -1), c.shape(2).slice(1, -1)]
-  if ([...wanted, ...given].some((d) => d < 0)) c.refuse('its sizes are not fixed')
+  const wanted = c.outShape().slice(1, -1)
+  if ([...wanted, ...places].some((d) => d < 0)) c.refuse('its sizes are not fixed')
   const axes = kernel.map((k, i) => {
     const stride = strides[i] ?? 1
-    const [out, size] = [wanted[i] ?? 1, given[i] ?? 1]
-    const forward = c.text('padding') === 'SAME' ? Math.ceil(out / stride) : Math.ceil((out - k + 1) / stride)
+    const [out, size] = [wanted[i] ?? 1, places[i] ?? 1]
+    const forward = Math.ceil((padding === 'SAME' ? out : out - k + 1) / stride)
     const before = Math.floor(Math.max(0, (forward - 1) * stride + k - out) / 2)
     return { before, after: (size - 1) * stride + k - before - out }
   })
@@ -97,9 +105,20 @@ function transposedAttrs(
   }
 }
 
+/** Options of MediaPipe's operator: padding, stride along the width, along the height, as the runtime has them in memory. */
+function biasedTransposed(c: Call): Turned {
+  const [padding = 0, width = 0, height = 0] = c.customInts()
+  const name = ['', 'SAME', 'VALID'][padding] || c.refuse(`its padding is ${padding}`)
+  return transposed(c, { data: 0, bias: 2, padding: name, strides: [height, width] })
+}
+
+/** By the name that their makers gave them. */
+export const customConvRows: Rows = { Convolution2DTransposeBias: biasedTransposed }
+
 export const convRows: Rows = {
   CONV_2D: conv2d,
   DEPTHWISE_CONV_2D: depthwise,
-  TRANSPOSE_CONV: transposedConv,
+  /** Inputs: shape of the output, kernels, data, bias. */
+  TRANSPOSE_CONV: (c) => transposed(c, { data: 2, bias: 3, padding: c.text('padding'), strides: strides2d(c) }),
   CONV_3D: conv3d
 }

@@ -1,6 +1,6 @@
 /** The only list of the operators that are converted, but for those that hold subgraphs (`../control.ts`). */
 import type { Convert } from '../call.ts'
-import { convRows } from './conv.ts'
+import { convRows, customConvRows } from './conv.ts'
 import { elementwiseRows } from './elementwise.ts'
 import { indexingRows } from './indexing.ts'
 import { matmulRows } from './matmul.ts'
@@ -26,3 +26,6 @@ export const rows: ReadonlyMap<string, Convert> = new Map(
     spaceRows
   ].flatMap((family) => Object.entries(family))
 )
+
+/** Converters by name of the operators of others that are known. */
+export const customRows: ReadonlyMap<string, Convert> = new Map(Object.entries(customConvRows))

@@ -111,9 +111,11 @@ function dynamicUpdateSlice(c: Call): string {
   return c.op('ScatterND', [c.value(0), places, c.value(1)])
 }
 
+/** Kernels are there for integers of 64 bits only. */
 function unique(c: Call): readonly string[] {
-  const [values = '', , places = ''] = c.ops('Unique', [c.value()], { sorted: 0 }, 3)
-  return [values, c.cast(places, c.outType(1))]
+  const x = c.isInteger() && c.dtype() !== 'int64' ? c.cast(c.value(), 'int64') : c.value()
+  const [values = '', , places = ''] = c.ops('Unique', [x], { sorted: 0 }, 3)
+  return [c.cast(values, c.outType()), c.cast(places, c.outType(1))]
 }
 
 export const indexingRows: Rows = {

@@ -35,9 +35,17 @@ const resized =
     const [corners, half] = [c.flag('align_corners'), c.flag('half_pixel_centers')]
     const way = corners ? 'align_corners' : half ? 'half_pixel' : 'asymmetric'
     const rounding = mode === 'linear' ? {} : { nearest_mode: corners || half ? 'round_prefer_ceil' : 'floor' }
-    const attrs = { mode, coordinate_transformation_mode: way, ...rounding, axes: [2, 3] }
-    return c.channelsFirst((x) => c.op('Resize', [x, null, null, c.int64(1)], attrs))
+    const attrs = { mode, coordinate_transformation_mode: way, ...rounding }
+    return c.channelsFirst((x) => c.op('Resize', [x, null, null, sizesOf(c, x)], attrs))
   }
+
+/** Sizes of all axes, channels first: ONNX Runtime does not open every file in which Resize names axes. */
+function sizesOf(c: Call, x: string): string {
+  const [samples = -1, , , channels = -1] = c.shape()
+  const places = c.content(1)
+  if (samples >= 0 && channels >= 0 && places) return c.ints([samples, channels, ...places])
+  return c.op('Concat', [c.op('Shape', [x], { end: 2 }), c.int64(1)], { axis: 0 })
+}
 
 const blocked =
   (op: string, attrs: Record<string, string> = {}): Convert =>
