@@ -200,6 +200,8 @@ export interface Noted {
 export interface ReadOptions {
   /** Gives the bytes of a file beside the model, checked by the caller. */
   external?(name: string): Bytes
+  /** What was chosen of the format's `readOptions`. */
+  readonly choices?: Readonly<Record<string, unknown>>
 }
 
 /** How a format is read. */
@@ -212,6 +214,8 @@ export interface Reader {
   readonly extensions: readonly [string, ...string[]]
   /** Looks at the first bytes of the content only. */
   detect(head: Uint8Array): boolean
+  /** What can be chosen when a model is read; flags, help and checks come from it. Absent: nothing. */
+  readonly readOptions?: ZodType
   read(bytes: Bytes, o?: ReadOptions): Noted
 }
 

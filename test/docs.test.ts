@@ -19,8 +19,12 @@ import { type Ended, isBuilt, pare } from './program.ts'
 
 const root = fileURLToPath(new URL('../', import.meta.url))
 const network = join(root, 'examples', 'demo', 'digits.onnx')
-/** The bundled network, trained or as a text. */
-const networks: Readonly<Record<string, string>> = { '.onnx': network, '.txt': network.replace('.onnx', '.txt') }
+/** The bundled networks: trained, as a text, and out of DL4J. */
+const networks: Readonly<Record<string, string>> = {
+  '.onnx': network,
+  '.txt': network.replace('.onnx', '.txt'),
+  '.zip': join(root, 'examples', 'java', 'digits.zip')
+}
 /** A TensorFlow Lite file. */
 const small = flatOperator({
   op: 'SOFTMAX',
@@ -29,6 +33,8 @@ const small = flatOperator({
   options: { table: 'SoftmaxOptions', beta: 1 }
 })
 const data = join(root, 'examples', 'demo', 'digits-data.mjs')
+/** The same for networks of DL4J. */
+const dl4jData = join(root, 'examples', 'java', 'digits-data.mjs')
 
 interface Document {
   readonly name: string
@@ -83,10 +89,11 @@ function onBundled(line: string): { readonly args: readonly string[]; readonly i
     const value = flag
     flag = word.startsWith('-') ? word : ''
     if (word === '--preprocess' || value === '--preprocess') continue
-    if (/\.(onnx|txt|tflite)$/.test(word) && value !== '-o' && value !== '--out') inputs.push(word)
+    if (/\.(onnx|txt|tflite|zip)$/.test(word) && value !== '-o' && value !== '--out') inputs.push(word)
     args.push(dataFlags.includes(value) ? data : word)
   }
-  return { args, inputs }
+  const isDl4j = inputs.some((name) => name.endsWith('.zip'))
+  return { args: isDl4j ? args.map((a) => (a === data ? dl4jData : a)) : args, inputs }
 }
 
 let folder = ''

@@ -8,8 +8,8 @@ const require = createRequire(import.meta.url)
 const side = 28
 const pixels = side * side
 
-/** The digits to train on, or those held out. */
-export function digits({ heldOut }) {
+/** The digits to train on, or those held out; `name`: the network's input. */
+export function digits({ heldOut, name = 'image' }) {
   const samples = []
   for (let label = 0; label < 10; label++) {
     const data = Float32Array.from(require(`mnist/src/digits/${label}.json`).data)
@@ -27,7 +27,7 @@ export function digits({ heldOut }) {
         yield {
           n: picked.length,
           inputs: {
-            image: { dtype: 'float32', shape: [picked.length, 1, side, side], bytes: new Uint8Array(image.buffer) }
+            [name]: { dtype: 'float32', shape: [picked.length, 1, side, side], bytes: new Uint8Array(image.buffer) }
           },
           labels: picked.map((s) => s.label)
         }

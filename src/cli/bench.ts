@@ -7,6 +7,7 @@ import { dataFlag, forceFlag, maxTimeFlag, placeFlags, readingFlags, reportFlags
 export const command: Command = {
   name: 'bench',
   summary: 'measure the latency of a model, or of two in one interleaved run',
+  opens: true,
   positionals: [{ name: 'model.onnx' }],
   flags: [
     { name: 'vs', kind: 'text', hint: 'FILE', group: 'target', about: 'a second model, timed in the same run' },

@@ -214,7 +214,11 @@ export function shellLine(argv: readonly string[]): string {
 export const readingNames = ['preprocess', 'labels', 'tokenizer', 'max-length', 'sample-rate', 'window', 'hop'] as const
 
 /** The part of a job that every command fills in alike. */
-export function common(given: Parsed, command: Command, { argv, write }: Pick<Surroundings, 'argv' | 'write'>) {
+export function common(
+  given: Parsed,
+  command: Command,
+  { argv, write, read }: Pick<Surroundings, 'argv' | 'write' | 'read'>
+) {
   const [seed, threads] = ['seed', 'threads'].map((f) => given.values.get(f) as number | undefined)
   if (threads !== undefined && (threads < 1 || threads > 1024))
     throw new PareError('E_USAGE', `--threads takes 1 or more, not ${threads}`)
@@ -227,6 +231,7 @@ export function common(given: Parsed, command: Command, { argv, write }: Pick<Su
     ...(given.values.get('check') === false ? { check: false } : {}),
     ...(target === undefined ? {} : { target }),
     ...(Object.keys(write).length === 0 ? {} : { write }),
+    ...(Object.keys(read).length === 0 ? {} : { read }),
     ...(seed === undefined ? {} : { seed }),
     ...(threads === undefined ? {} : { threads })
   }

@@ -13,6 +13,8 @@ export interface Surroundings {
   catalog(): Promise<Catalog>
   /** Options of formats that were given; none where the command writes no model. */
   readonly write: Readonly<Record<string, unknown>>
+  /** What was chosen of how formats are read. */
+  readonly read: Readonly<Record<string, unknown>>
   /** Runs a job: the program does in a thread of its own. */
   start(job: Job, hooks: JobHooks): Promise<JobResult>
 }
@@ -23,6 +25,8 @@ export interface Command {
   readonly summary: string
   readonly positionals: readonly Positional[]
   readonly flags: readonly Flag[]
+  /** It reads a model that the user names: how formats are read are flags of it too. */
+  readonly opens?: true
   /** It writes a model: options of formats are flags of it too. */
   readonly writes?: true
   readonly examples?: readonly string[]

@@ -24,6 +24,7 @@ import {
 export const command: Command = {
   name: 'compress',
   summary: 'make a model smaller and faster, and prove what that cost',
+  opens: true,
   positionals: [{ name: 'model.onnx' }],
   writes: true,
   flags: [
@@ -94,7 +95,7 @@ export const command: Command = {
       report,
       wrote: true,
       replay: report === undefined ? undefined : replayLine(given, model, out, report, at),
-      next: () => verifyLine(given, model, out)
+      next: () => verifyLine(given, model, out, at)
     })
   }
 }

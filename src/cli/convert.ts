@@ -8,6 +8,7 @@ import { outputFlags, reportFlags, targetFlag } from './shared-flags.ts'
 export const command: Command = {
   name: 'convert',
   summary: 'write a model in the format of its target, raised to the opset that Pare works in',
+  opens: true,
   positionals: [{ name: 'model' }],
   writes: true,
   flags: [...outputFlags, targetFlag, ...reportFlags],

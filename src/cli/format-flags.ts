@@ -1,4 +1,4 @@
-/** Options of formats as flags of the commands that write a model. */
+/** Options of formats as flags of the commands that read or write a model. */
 import type { AnyFormat, Catalog } from '../types.ts'
 import type { Command } from './command.ts'
 import type { Flag, Parsed } from './flags.ts'
@@ -17,11 +17,24 @@ function formatFlags(formats: readonly AnyFormat[]): readonly Flag[] {
   return [...byName.values()]
 }
 
-/** All flags of a command that writes a model. */
+/** The same of how formats are read. */
+const readFlags = (formats: readonly AnyFormat[]): readonly Flag[] =>
+  formats.flatMap((f) =>
+    f.readOptions
+      ? flagsOf(f.readOptions, 'reading').map((flag) => ({ ...flag, about: `${f.title}: ${flag.about}` }))
+      : []
+  )
+
+/** All flags of a command. */
 export const flagsFor = (command: Command, { formats }: Catalog): readonly Flag[] => [
   ...command.flags,
-  ...formatFlags(formats)
+  ...(command.writes ? formatFlags(formats) : []),
+  ...(command.opens ? readFlags(formats) : [])
 ]
+
+/** What was given of how formats are read. */
+export const readChoices = (given: Parsed, { formats }: Catalog): Readonly<Record<string, unknown>> =>
+  optionsFrom(readFlags(formats), given.values)
 
 /** What was given of the formats' options. */
 export const writeOptions = (given: Parsed, { formats }: Catalog): Readonly<Record<string, unknown>> =>

@@ -7,6 +7,7 @@ import { forceFlag, reportFlags, targetFlag } from './shared-flags.ts'
 export const command: Command = {
   name: 'inspect',
   summary: 'show what is in a model, what it costs, what could be saved',
+  opens: true,
   positionals: [{ name: 'model.onnx' }],
   flags: [
     {

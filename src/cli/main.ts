@@ -96,6 +96,13 @@ const wordsOf = ([first, name, ...rest]: readonly string[]): readonly string[] =
     ? [...(name === undefined ? [] : [name]), '--help']
     : [first, name, ...rest].filter((w) => w !== undefined)
 
+/** Is a word none of the flags that come with formats, which take time to load? `--help` shows those too. */
+const isOwn = ({ flags }: Command, word: string): boolean =>
+  !word.startsWith('-') ||
+  flags.some(
+    ({ name, short }) => word === `-${short}` || word.replace(/=.*/, '').replace('--no-', '--') === `--${name}`
+  )
+
 /** Runs a command line; gives the exit status. */
 async function main(argv: readonly string[], signal: AbortSignal): Promise<number> {
   const { stdout, stderr } = process
@@ -111,7 +118,8 @@ async function main(argv: readonly string[], signal: AbortSignal): Promise<numbe
     }
     const command = await commandFor(name)
     const catalog = async (): Promise<Catalog> => (await import('../node/catalog.ts')).standard
-    const formats = command.writes ? await import('./format-flags.ts') : undefined
+    const asked = command.writes || (command.opens && args.some((a) => !isOwn(command, a)))
+    const formats = asked ? await import('./format-flags.ts') : undefined
     const flags = formats?.flagsFor(command, await catalog()) ?? command.flags
     if (args.includes('--help') || args.includes('-h')) {
       const [{ commandHelp }, { styleFor }] = await Promise.all([import('./help.ts'), import('./style.ts')])
@@ -120,11 +128,12 @@ async function main(argv: readonly string[], signal: AbortSignal): Promise<numbe
     }
     const { parseFlags } = await import('./flags.ts')
     const given = parseFlags(args, flags, command.positionals, name)
-    const write = formats?.writeOptions(given, await catalog()) ?? {}
+    const write = command.writes ? (formats?.writeOptions(given, await catalog()) ?? {}) : {}
+    const read = formats?.readChoices(given, await catalog()) ?? {}
     const program = new URL(import.meta.url)
     const start: Surroundings['start'] = async (job, hooks) =>
       (await import('../node/worker.ts')).startJob(job, program, hooks)
-    return await command.run(given, { argv, out: stdout, err: stderr, signal, catalog, write, start })
+    return await command.run(given, { argv, out: stdout, err: stderr, signal, catalog, write, read, start })
   } catch (thrown) {
     const [{ asPareError, printError, statusOf }, { styleFor }] = await Promise.all([
       import('./fault.ts'),

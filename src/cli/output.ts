@@ -41,7 +41,7 @@ export function replayLine(
   model: string,
   out: string,
   report: string,
-  { write }: Pick<Surroundings, 'write'>
+  { write, read }: Pick<Surroundings, 'write' | 'read'>
 ): string {
   const names = [
     'data',
@@ -54,15 +54,21 @@ export function replayLine(
     'target',
     'seed',
     'threads',
-    ...Object.keys(write)
+    ...Object.keys(write),
+    ...Object.keys(read)
   ]
   return shellLine(['compress', model, '--out', out, '--recipe', report, ...again(given, names)])
 }
 
 /** The command that verifies a result on the data that was given, as it was read. */
-export function verifyLine(given: Parsed, model: string, out: string): string | undefined {
+export function verifyLine(
+  given: Parsed,
+  model: string,
+  out: string,
+  { read }: Pick<Surroundings, 'read'>
+): string | undefined {
   if (hasEnding(out, ['.ort'])) return undefined
   if (formatOfFile(model)?.weightless) return shellLine(['compress', out, '--data', 'PATH'])
-  const flags = again(given, ['eval-data', 'data', ...readingNames, 'metric', 'output'])
+  const flags = again(given, ['eval-data', 'data', ...readingNames, 'metric', 'output', ...Object.keys(read)])
   return shellLine(['verify', model, out, ...(flags.length > 0 ? flags : ['--data', 'PATH'])])
 }

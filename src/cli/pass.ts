@@ -44,6 +44,7 @@ function commandOf(pass: AnyPass): Command {
     name: pass.name,
     summary: pass.summary,
     positionals: [{ name: 'model.onnx' }],
+    opens: true,
     writes: true,
     flags: [
       ...own,
@@ -82,7 +83,7 @@ function commandOf(pass: AnyPass): Command {
         ...(reference === undefined ? {} : { reference: readable(reference) }),
         ...(isOn(given, 'resume') ? { resume: true } : {})
       }
-      return runInWorker(job, given, at, { report, wrote: true, next: () => verifyLine(given, model, out) })
+      return runInWorker(job, given, at, { report, wrote: true, next: () => verifyLine(given, model, out, at) })
     }
   }
   return command

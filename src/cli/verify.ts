@@ -34,6 +34,7 @@ const enginesFlag: Flag = {
 export const command: Command = {
   name: 'verify',
   summary: 'compare a compressed model with its original: metrics, layers, speed, load time, memory',
+  opens: true,
   positionals: [{ name: 'original.onnx' }, { name: 'compressed.onnx' }],
   flags: [
     dataFlag,

@@ -4,6 +4,7 @@ import { PareError } from '../base/errors.ts'
 import { parseOptions } from '../base/options.ts'
 import { nearest } from '../base/suggest.ts'
 import type { AnyFormat, Model, WritePlace, Written } from '../types.ts'
+import { dl4j } from './dl4j/format.ts'
 import { onnx } from './onnx/format.ts'
 import { text } from './text.ts'
 import { tflite } from './tflite/format.ts'
@@ -11,7 +12,7 @@ import { tflite } from './tflite/format.ts'
 export { type ReadModelOptions, readModel, readNoted } from './read.ts'
 
 /** Every format. */
-export const formats: readonly AnyFormat[] = [onnx, tflite, text]
+export const formats: readonly AnyFormat[] = [onnx, tflite, text, dl4j]
 
 export interface WriteModelOptions extends WritePlace {
   /** A format or the name of one of Pare's own; by default ONNX. */

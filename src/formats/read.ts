@@ -2,7 +2,9 @@
  * Reading alone: it knows neither how formats are written nor what operators do, so that a page that only reads models
  * bundles little.
  */
+import { z } from 'zod'
 import { PareError } from '../base/errors.ts'
+import { parseOptions } from '../base/options.ts'
 import type { Bytes, Model, Noted, Reader, ReadOptions } from '../types.ts'
 import { onnxReader } from './onnx/reader.ts'
 import { likenessOf } from './unread.ts'
@@ -37,8 +39,14 @@ export function readNoted(
       ...(like?.hint === undefined ? {} : { hint: like.hint })
     })
   }
-  return format.read(bytes, o)
+  return format.read(bytes, { ...o, choices: choicesFor(format, o.choices) })
 }
+
+/** The choices with defaults filled in. Throws `E_OPTION` for those that the format does not offer. */
+const choicesFor = (
+  { name, readOptions = z.strictObject({}) }: Reader,
+  given: ReadOptions['choices']
+): Record<string, unknown> => parseOptions({ name, options: readOptions }, given) as Record<string, unknown>
 
 /** The same without the notes. */
 export const readModel = (content: Bytes | ArrayBuffer, o: ReadModelOptions = {}): Model => readNoted(content, o).model

@@ -88,7 +88,7 @@ async function pare(command: Command, args: readonly string[]): Promise<string> 
   const { signal } = new AbortController()
   await command.run(given, {
     ...{ argv: [command.name, ...args], out: stream, err: stream, signal, start },
-    ...{ catalog: async () => catalog, write: writeOptions(given, catalog) }
+    ...{ catalog: async () => catalog, write: writeOptions(given, catalog), read: {} }
   })
   return out
 }

@@ -11,6 +11,7 @@ export interface CompressFileOptions
     | 'check'
     | 'target'
     | 'seed'
+    | 'read'
     | 'write'
     | 'threads'
     | 'metric'

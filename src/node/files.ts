@@ -22,7 +22,7 @@ import { PareError, stopIfAborted } from '../base/errors.ts'
 import { writeIn } from '../formats/index.ts'
 import { readNoted } from '../formats/read.ts'
 import { refuseMisfits, targetOfFile } from '../targets/index.ts'
-import type { AnyFormat, Bytes, Catalog, Model, Noted, Target, Written } from '../types.ts'
+import type { AnyFormat, Bytes, Catalog, Model, Noted, ReadOptions, Target, Written } from '../types.ts'
 import { outputFormat, standard } from './catalog.ts'
 
 /** Files up to this size are read at once. */
@@ -93,7 +93,8 @@ export const load = async (path: string, opened?: (file: Bytes) => void): Promis
 export async function loadNoted(
   path: string,
   opened?: (file: Bytes) => void,
-  formats: readonly AnyFormat[] = standard.formats
+  formats: readonly AnyFormat[] = standard.formats,
+  choices: ReadOptions['choices'] = {}
 ): Promise<Noted> {
   const bytes = fileBytes(path)
   if (bytes.length === 0) throw new PareError('E_FORMAT', 'the file is empty', { where: path })
@@ -102,6 +103,7 @@ export async function loadNoted(
   try {
     return readNoted(bytes, {
       formats,
+      choices,
       external: (name) => {
         const file = fileBytes(inside(folder, store, name))
         opened?.(file)

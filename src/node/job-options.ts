@@ -39,6 +39,7 @@ const shared = {
   strategy: path.optional(),
   maxSeconds: z.number().positive().optional(),
   resume: z.boolean().optional(),
+  read: z.record(z.string(), z.unknown()).optional(),
   write: z.record(z.string(), z.unknown()).optional()
 }
 

@@ -58,6 +58,8 @@ export interface Job {
   readonly resume?: boolean
   /** Commands that write a model: `false` writes it without opening it and running it beside the original. */
   readonly check?: boolean
+  /** What was chosen of how the model's format is read, as `{ normalizer: 'graph' }` of DL4J's. */
+  readonly read?: Readonly<Record<string, unknown>>
   /** Commands that write a model: options of the format that it is written in. */
   readonly write?: Readonly<Record<string, unknown>>
   /** `quantize-for`: the types to make; all by default. */

@@ -8,7 +8,7 @@ export const ortCpu: Target = {
   summary: 'ONNX Runtime on a CPU with int8 dot products (x86 VNNI, ARM dotprod)',
   runtime: 'onnxruntime-node',
   fusesLike: [],
-  endings: ['.onnx', '.txt'],
+  endings: ['.onnx', '.txt', '.zip'],
   fused: [
     ...fusedRows,
     { op: 'com.microsoft:RotaryEmbedding' },

@@ -40,14 +40,19 @@ export interface Opened extends OpenedModel, Runners {
 }
 
 /** Opens a model. Throws `E_FILE`, `E_FORMAT`, … */
-export async function openModel(path: string, formats: readonly AnyFormat[]): Promise<OpenedModel> {
+export async function openModel(
+  path: string,
+  formats: readonly AnyFormat[],
+  choices?: Job['read']
+): Promise<OpenedModel> {
   let bytes = fileBytes(path).length
   const read = await loadNoted(
     path,
     (file) => {
       bytes += file.length
     },
-    formats
+    formats,
+    choices
   )
   const model = inferShapes(read.model)
   return {
@@ -74,7 +79,7 @@ function notAsked(model: Model): readonly string[] {
 export async function openJob(job: Job, catalog: Catalog): Promise<Opened> {
   const target = targetOf(job.target, job.model, catalog)
   if (job.out !== undefined) outputFormat(job.out, target, catalog, job.write)
-  const opened = await openModel(job.model, catalog.formats)
+  const opened = await openModel(job.model, catalog.formats, job.read)
   const seed = job.seed ?? 0
   const threads = job.threads ?? 1
   const runners = await runnersFor(target)

@@ -2,11 +2,15 @@
  * The last look at a file before it gets its name: it opens in the target's runtime, runs on one sample, and says nearly
  * what the original says. All of it happens in a process of its own.
  */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { PareError } from '../../base/errors.ts'
 import { elementCount, isFloat, toFloats } from '../../ir/tensor.ts'
 import { passFor } from '../../passes/index.ts'
 import type { Dataset, Recipe, Tensor } from '../../types.ts'
 import { formatOf } from '../catalog.ts'
+import { save } from '../files.ts'
 import type { Job, JobHooks } from '../job.ts'
 import { type Ran, type RunFilesOptions, runFiles } from '../outputs.ts'
 import { opensFiles, scorer } from '../runtimes.ts'
@@ -48,9 +52,22 @@ export function checkOf(
       // A network in words holds no weights, and no runtime opens it: there is nothing to compare with.
       const told = o.model.origin?.untrained
         ? await openedAlone(path, { ...how, ...(tried[0] ? { feeds: tried[0] } : {}), runs: 1 })
-        : await looked(path, job.model, { ...how, tried }, isNear(recipe))
+        : await withOriginal(job, o, (original) => looked(path, original, { ...how, tried }, isNear(recipe)))
       if (told !== undefined && !notes.includes(told)) notes.push(told)
     }
+  }
+}
+
+/** The original as a file that the runtime opens: itself, or written for the target in a folder that lasts as long. */
+async function withOriginal<T>(job: Job, o: Opened, use: (path: string) => Promise<T>): Promise<T> {
+  if (opensFiles(scorer(o), o.model.origin?.format)) return use(job.model)
+  const folder = await mkdtemp(join(tmpdir(), 'pare-original-'))
+  try {
+    const path = join(folder, `original${formatOf(o.target, o.catalog).extensions[0]}`)
+    await save(o.model, path, { target: o.target, catalog: o.catalog })
+    return await use(path)
+  } finally {
+    await rm(folder, { recursive: true, force: true })
   }
 }
 
