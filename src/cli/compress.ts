@@ -66,7 +66,7 @@ export const command: Command = {
     'pare compress model.onnx --data photos/ --preprocess imagenet --max-drop 1%',
     'pare compress model.onnx --data test.npz --max-drop 0.5% --objective size --report report.html'
   ],
-  more: 'Status 3: no candidate stays within --max-drop; nothing is written and the report says what came nearest.',
+  more: 'Status 3: no candidate stays within --max-drop, or none is faster or smaller; nothing is written, and the report says which and what came nearest.',
   run: async (given, at) => {
     const [model = ''] = given.positionals
     readable(model)

@@ -38,6 +38,12 @@ describe('detections', () => {
       expect(score(changed(0, [50, 50, 20, 20, 0.1, 0.9]))).toBeCloseTo(2 / 3, 12)
       expect(score(changed(0, [50, 50, 20, 20, 0.4, 0.1]))).toBeCloseTo(4 / 5, 12)
       expect(score(changed(0, [50, 50, 20, 20, Number.NaN, 0.1]))).toBeCloseTo(4 / 5, 12)
+      // Nine tenths of the threshold keep it; so does the class beside another that has become surer by a hair.
+      expect(score(changed(0, [50, 50, 20, 20, 0.46, 0.1]))).toBe(1)
+      expect(score(changed(0, [50, 50, 20, 20, 0.44, 0.1]))).toBeCloseTo(4 / 5, 12)
+      expect(score(changed(2, [300, 90, 30, 10, 0.52, 0.51]))).toBeCloseTo(5 / 6, 12)
+      // Two boxes where one was: the one is matched once.
+      expect(score(changed(3, [50, 50, 20, 20, 0.8, 0.1]))).toBeCloseTo(6 / 7, 12)
     }
   })
 

@@ -1,7 +1,9 @@
 /**
  * Detections: boxes with scores beside them, before and after. A detection is a box whose greatest score reaches the
- * threshold; its class is that score's. Detections of the same class whose boxes overlap with IoU ≥ 0.5 are matched one to
- * one, the surest first, and a sample scores F1 = 2·matched / (before + after), 1 where neither model finds anything.
+ * threshold; its class is that score's. A detection is kept where the other model has a box that overlaps with IoU ≥ 0.5 and
+ * whose score of that class reaches nine tenths of the threshold: scores of a twentieth around it say as much before as after.
+ * Boxes are matched one to one, the surest first. A sample scores F1 = (kept of before + kept of after) / (before + after),
+ * 1 where neither model finds anything.
  *
  * Boxes and scores lie in one tensor, [4 + classes, boxes] or [boxes, 4 + classes], or in two: [boxes, 4] and
  * [boxes, classes], [classes, boxes] or [boxes]. Corners (x1, y1, x2, y2) are told from centre and size by the boxes.
@@ -38,6 +40,8 @@ type Found = Pick<Layout, 'count' | 'boxes' | 'scores'>
 
 const thresholds = [0.5, 0.25, 0.1, 0.05]
 const sameObject = 0.5
+/** Share of the threshold that the score of a detection may fall to in the other model. */
+const nearly = 0.9
 const mostMatched = 1000
 
 /** Shape of a row without axes of 1, and what is left of the axes. */
@@ -168,25 +172,50 @@ function formOf(found: Found & { readonly background?: number }, seen: readonly 
   return sized >= 0.95 * boxes ? 'centre' : undefined
 }
 
+/** Left, top, right, bottom. */
+type Box = readonly [number, number, number, number]
+
 interface Detection {
   readonly kind: number
   readonly score: number
-  /** Left, top, right, bottom. */
-  readonly box: readonly [number, number, number, number]
+  readonly box: Box
 }
 
-/** What is found in a sample, the surest first. */
-function found(o: Layout, boxes: Row, scores: Row): readonly Detection[] {
-  const all: Detection[] = []
-  for (let i = 0; i < o.count; i++) {
-    const { best, score } = surest(scores, o.scores, i, o.background)
-    if (!(score >= o.threshold)) continue
+/** What a model says of a sample. */
+interface Said {
+  /** What is found, the surest first. */
+  readonly found: readonly Detection[]
+  /** Boxes whose score of a class nearly reaches the threshold, the surest first. */
+  near(kind: number): readonly Detection[]
+}
+
+function said(o: Layout, boxes: Row, scores: Row): Said {
+  const boxAt = (i: number): Box => {
     const [a, b, c, d] = [0, 1, 2, 3].map((k) => at(boxes, o.boxes, i, k)) as [number, number, number, number]
     const [x1, y1, x2, y2] = o.form === 'corners' ? [a, b, c, d] : [a - c / 2, b - d / 2, a + c / 2, b + d / 2]
-    const box = [Math.min(x1, x2), Math.min(y1, y2), Math.max(x1, x2), Math.max(y1, y2)] as const
-    all.push({ kind: best, score, box })
+    return [Math.min(x1, x2), Math.min(y1, y2), Math.max(x1, x2), Math.max(y1, y2)]
   }
-  return all.sort((p, q) => q.score - p.score).slice(0, mostMatched)
+  const list = (pick: (i: number) => { readonly kind: number; readonly score: number }, least: number) => {
+    const all: Detection[] = []
+    for (let i = 0; i < o.count; i++) {
+      const { kind, score } = pick(i)
+      if (score >= least) all.push({ kind, score, box: boxAt(i) })
+    }
+    return all.sort((p, q) => q.score - p.score)
+  }
+  const known = new Map<number, readonly Detection[]>()
+  return {
+    found: list((i) => {
+      const { best, score } = surest(scores, o.scores, i, o.background)
+      return { kind: best, score }
+    }, o.threshold).slice(0, mostMatched),
+    near: (kind) => {
+      const scored = (i: number) => ({ kind, score: at(scores, o.scores, i, kind) })
+      const made = known.get(kind) ?? list(scored, nearly * o.threshold).slice(0, 2 * mostMatched)
+      known.set(kind, made)
+      return made
+    }
+  }
 }
 
 const countAbove = (o: Layout, seen: readonly Seen[]): number => {
@@ -196,7 +225,7 @@ const countAbove = (o: Layout, seen: readonly Seen[]): number => {
   return n
 }
 
-function overlap(a: Detection['box'], b: Detection['box']): number {
+function overlap(a: Box, b: Box): number {
   const width = Math.min(a[2], b[2]) - Math.max(a[0], b[0])
   const height = Math.min(a[3], b[3]) - Math.max(a[1], b[1])
   if (!(width >= 0 && height >= 0)) return 0
@@ -205,19 +234,26 @@ function overlap(a: Detection['box'], b: Detection['box']): number {
   return sum > 0 ? shared / sum : a.every((x, i) => x === b[i]) ? 1 : 0
 }
 
-function agreeing(before: readonly Detection[], after: readonly Detection[]): number {
-  if (before.length + after.length === 0) return 1
-  const free = new Set(after)
-  let matched = 0
-  for (const d of before) {
+/** How many detections of one model the other has too. */
+function kept(of: Said, by: Said): number {
+  const free = new Map<number, Set<Detection>>()
+  let n = 0
+  for (const { kind, box } of of.found) {
+    const left = free.get(kind) ?? new Set(by.near(kind))
+    free.set(kind, left)
     let [best, most]: [Detection | undefined, number] = [undefined, sameObject]
-    for (const e of free) {
-      const iou = e.kind === d.kind ? overlap(d.box, e.box) : 0
+    for (const e of left) {
+      const iou = overlap(box, e.box)
       if (iou >= most && (iou > most || !best)) [best, most] = [e, iou]
     }
-    if (best && free.delete(best)) matched++
+    if (best && left.delete(best)) n++
   }
-  return (2 * matched) / (before.length + after.length)
+  return n
+}
+
+function agreeing(before: Said, after: Said): number {
+  const all = before.found.length + after.found.length
+  return all === 0 ? 1 : (kept(before, after) + kept(after, before)) / all
 }
 
 /** The metric for a layout; without one, the layout is taken from the reference of each batch. */
@@ -235,7 +271,7 @@ export function detections(known?: Layout): Metric {
       const of = (given: Outputs) => {
         const boxes = rowsOf(layout.boxes.output, counterpart(given, layout.boxes.output), n)
         const scores = rowsOf(layout.scores.output, counterpart(given, layout.scores.output), n)
-        return (i: number) => found(layout, row(boxes, i), row(scores, i))
+        return (i: number) => said(layout, row(boxes, i), row(scores, i))
       }
       const [before, after] = [of(original), of(outputs)]
       return Array.from({ length: n }, (_, i) => agreeing(before(i), after(i)))

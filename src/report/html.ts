@@ -6,8 +6,9 @@ import { layerSection, layerTable, places } from './html.layers.ts'
 import { engineSection, rangeSection } from './html.ranges.ts'
 import { script, scriptSha256, style } from './html.style.ts'
 import { escapeText, html, type Markup, percent, scriptJson, section } from './markup.ts'
-import { groupRefusals, unmet } from './text.ts'
+import { groupRefusals } from './text.ts'
 import type { Report } from './types.ts'
+import { hasNoWinner, unmet } from './unmet.ts'
 import {
   allowedText,
   bytesText,
@@ -79,14 +80,14 @@ const scripts = (report: Report): Markup => ({
 
 function opening(report: Report): Markup {
   const { constraint } = report
-  const isUnmet = constraint?.met === false
+  const isUnmet = constraint?.met === false || hasNoWinner(report)
   const said = isUnmet ? unmet(report) : headline(report)
   const verdict =
     constraint === undefined
       ? undefined
       : constraint.met
         ? html`<p class="verdict">✓ within ${allowedText(constraint.metric, constraint.maxDrop)}</p>`
-        : html`<p class="verdict bad">✗ more than ${allowedText(constraint.metric, constraint.maxDrop)} lost</p>`
+        : html`<p class="verdict bad">✗ not within ${allowedText(constraint.metric, constraint.maxDrop)}</p>`
   const facts = [`target ${report.target}, ${report.threads} thread${report.threads === 1 ? '' : 's'}`]
   if (report.objective) facts.push(`objective ${report.objective}`)
   if (report.data) facts.push(dataText(report.data))

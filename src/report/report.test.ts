@@ -6,8 +6,9 @@ import { script, scriptSha256 } from './html.style.ts'
 import { printPage } from './html.ts'
 import { printInspection } from './inspection.ts'
 import { noStyle } from './table.ts'
-import { printOpening, printReport, unmet } from './text.ts'
-import type { Report } from './types.ts'
+import { printOpening, printReport } from './text.ts'
+import type { Candidate, Hindrance, Report } from './types.ts'
+import { unmet } from './unmet.ts'
 import { bytesText, countText, digits, headline, msText, plain, ratioInterval, sizeWords, speedWords } from './words.ts'
 
 const hostile = '</script><script>alert(1)</script>"\'><img src=x onerror=alert(1)>\u001b[31m\u0007\u202e&lt;'
@@ -73,7 +74,7 @@ describe('text', () => {
       ...rest,
       constraint: { metric: 'top1', maxDrop: 0.005, met: false },
       candidates: all.candidates
-        .map((c) => ({ ...c, chosen: false }))
+        .map((c) => ({ ...c, chosen: false, hindrance: 'accuracy' as const }))
         .filter((c) => (c.drop?.['top1']?.value ?? 0) > 0.005)
     }
     expect(unmet(r)).toBe(
@@ -81,6 +82,29 @@ describe('text', () => {
     )
     expect(printReport(r, noStyle)).toContain('✗ no candidate')
     expect(printPage(r)).toContain('No candidate stays within')
+  })
+
+  it('names the true hindrance: speed, bytes or the check, and what else kept others out', () => {
+    const { output: _, after: _a, ratios: _r, drop: _d, constraint: _c, ...rest } = sampleReport()
+    const one = (name: string, hindrance: Hindrance, why = ''): Candidate => ({
+      ...{ name, hindrance, why, chosen: false, recipe: [], measurement: { bytes: 100, metrics: {} } },
+      ratios: { bytes: 1.2, latency: { median: 1.5, low: 1.4, high: 1.6 } },
+      drop: { top1: { value: 0.02, low: 0, high: 0.03, n: 10 } }
+    })
+    const constraint = { metric: 'top1', maxDrop: 0.01, met: false }
+    const of = (candidates: readonly Candidate[]): string => unmet({ ...rest, constraint, candidates })
+    const [slow, large, lossy] = [one('int8', 'speed'), one('int4', 'bytes'), one('int2', 'accuracy')]
+    const failed = one('int1', 'check', 'ONNX Runtime does not open it')
+    expect(of([lossy, failed, slow])).toBe(
+      'what stays within 1 point is slower than the original; nearest: int8, 1.50 × the time at 1.20 × the bytes; 1 more loses too much; 1 more cannot be made or run. Nothing was written. Try --objective size.'
+    )
+    expect(of([large, lossy])).toContain('what stays within 1 point is larger than the original; nearest: int4, 1.20 ×')
+    expect(of([failed])).toBe(
+      'no candidate could be made and run; int1: ONNX Runtime does not open it. Nothing was written.'
+    )
+    const free = { ...rest, candidates: [slow] }
+    expect(unmet(free)).toContain('no candidate is as fast as the original; nearest: int8')
+    expect(printPage(free)).toContain('No candidate is as fast')
   })
 
   it('shows ? for what is unknown', () => {

@@ -5,6 +5,7 @@ import { costLines } from './costs.ts'
 import { engineLines, layerLines } from './layers-text.ts'
 import { type Cell, cell, columns, right, type Style } from './table.ts'
 import type { Candidate, Report } from './types.ts'
+import { hasNoWinner, unmet } from './unmet.ts'
 import {
   allowedText,
   bytesText,
@@ -197,34 +198,4 @@ function conclusion(report: Report, style: Style, ending: Ending): string[] {
   if (ending.next !== undefined) parts.push(style.dim(plain(ending.next, 400)))
   const line = parts.filter(Boolean).join('      ')
   return line ? [...lines, `  ${line}`] : lines
-}
-
-/** Were there candidates, and none that was taken? */
-const hasNoWinner = (report: Report): boolean =>
-  report.candidates.length > 0 && report.candidates.every((c) => !c.chosen)
-
-/** Why the constraint is not met, what came nearest and what to try. */
-export function unmet(report: Report): string {
-  const { constraint } = report
-  if (!constraint)
-    return hasNoWinner(report)
-      ? `no candidate that runs is as fast as the original. Nothing was written. Try --objective size.`
-      : ''
-  const { metric, maxDrop } = constraint
-  const allowed = allowedText(metric, maxDrop)
-  const drop = report.drop?.[metric]
-  const advice = 'Nothing was written. Try a larger --max-drop, or more --data.'
-  if (drop) {
-    const lost = `not within ${allowed}: ${dropText(metric, drop.value)} ${dropInterval(metric, drop)} ${onSamples(drop.n, report.data)}`
-    return report.candidates.length === 0 ? lost : `${lost}. ${advice}`
-  }
-  const near = report.candidates
-    .filter((c) => c.drop?.[metric] !== undefined)
-    .sort((a, b) => (a.drop?.[metric]?.value ?? 0) - (b.drop?.[metric]?.value ?? 0))[0]
-  const nearest = near?.drop?.[metric]
-  const told =
-    near && nearest
-      ? `; nearest: ${plain(near.name, 60)}, ${dropText(metric, nearest.value)} at ${factor(near.ratios.bytes)}`
-      : ''
-  return `no candidate stays within ${allowed}${told}. ${advice}`
 }

@@ -20,8 +20,13 @@ export interface Candidate {
   /** On the selection part, before − after in the direction that hurts: positive is worse. */
   readonly drop?: Readonly<Record<string, Interval>>
   readonly chosen: boolean
+  /** What keeps it out of the race; absent where it was in it. */
+  readonly hindrance?: Hindrance
   readonly why: string
 }
+
+/** It loses too much, is slower than the original, is larger, or cannot be made, opened or run. */
+export type Hindrance = 'accuracy' | 'speed' | 'bytes' | 'check'
 
 export interface Step {
   readonly pass: string

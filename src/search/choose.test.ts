@@ -29,6 +29,14 @@ describe('choose', () => {
   it('takes the smallest for size, however slow', () => {
     expect(pick([weights, int8, slow], 'size')).toBe('slow')
   })
+  it('takes nothing that is larger than the original for size, unless it was given', () => {
+    const grown = at('grown', 1.1, 0.5)
+    expect(choose([grown], 'size', undefined)).toMatchObject({ winner: undefined, verdicts: [{ hindrance: 'bytes' }] })
+    expect(choose([grown], 'given', undefined)).toMatchObject({
+      winner: 0,
+      verdicts: [{ why: 'as given: 1.10 × the bytes' }]
+    })
+  })
   it('breaks the ties of latency by size', () => {
     expect(pick([at('float', 1, 0.995), weights], 'latency')).toBe('weights')
   })
@@ -38,7 +46,7 @@ describe('choose', () => {
   it('leaves out what loses more than allowed, and says so', () => {
     const { winner, verdicts } = choose([at('a', 0.2, 0.5, 0.02)], 'balanced', 0.01)
     expect(winner).toBeUndefined()
-    expect(verdicts[0]?.why).toBe('loses 2.0 points, more than 1.0 points')
+    expect(verdicts[0]).toEqual({ hindrance: 'accuracy', why: 'loses 2.0 points, more than 1.0 points' })
   })
   it('speaks of no time where nothing was timed', () => {
     const untimed: Standing = { name: 'a', bytesRatio: 0.25, drop: 0, error: 0 }

@@ -1,5 +1,6 @@
 /** Which candidate wins: pure functions of what was measured. */
 import { least } from '../base/extremes.ts'
+import type { Hindrance } from '../report/types.ts'
 import type { Ratio } from '../types.ts'
 
 export const objectives = ['balanced', 'size', 'latency', 'macs'] as const
@@ -18,8 +19,9 @@ export interface Standing {
 }
 
 export interface Verdict {
-  /** Lower is better; `undefined`: not in the race, and `why` says so. */
+  /** Lower is better; `undefined`: not in the race, for the hindrance. */
   readonly score?: number
+  readonly hindrance?: Hindrance
   readonly why: string
 }
 
@@ -28,13 +30,20 @@ export const tie = 1.02
 /** A paired median up to this is "no slower". */
 const noSlower = 1.03
 
+/** What is wanted; `given`: the one candidate that was asked for, unless it loses too much. */
+export type Wanted = Objective | 'given'
+
 /** Judges one candidate by an objective and a bound on the drop. */
-export function judge(s: Standing, objective: Objective, maxDrop: number | undefined): Verdict {
-  if (maxDrop !== undefined && s.drop > maxDrop) return { why: `loses ${points(s.drop)}, more than ${points(maxDrop)}` }
+export function judge(s: Standing, objective: Wanted, maxDrop: number | undefined): Verdict {
+  if (maxDrop !== undefined && s.drop > maxDrop)
+    return { hindrance: 'accuracy', why: `loses ${points(s.drop)}, more than ${points(maxDrop)}` }
   const slow = s.latency?.median ?? 1
   const untimed = s.latency === undefined ? ' (not timed)' : ''
-  if (objective === 'size') return { score: s.bytesRatio, why: `${times(s.bytesRatio)} the bytes` }
-  if (slow > noSlower) return { why: `slower than the original: ${times(slow)}` }
+  if (objective === 'size' && s.bytesRatio > 1)
+    return { hindrance: 'bytes', why: `larger than the original: ${times(s.bytesRatio)}` }
+  if (objective === 'size' || objective === 'given')
+    return { score: s.bytesRatio, why: `${times(s.bytesRatio)} the bytes` }
+  if (slow > noSlower) return { hindrance: 'speed', why: `slower than the original: ${times(slow)}` }
   if (objective === 'latency') return { score: slow, why: untimed ? 'not timed' : `${times(slow)} the latency` }
   if (objective === 'macs' && typeof s.macs === 'number')
     return { score: s.macs * (1 + 0.01 * s.bytesRatio * slow), why: `${s.macs} MACs` }
@@ -49,7 +58,7 @@ export function judge(s: Standing, objective: Objective, maxDrop: number | undef
  */
 export function choose(
   all: readonly Standing[],
-  objective: Objective,
+  objective: Wanted,
   maxDrop: number | undefined
 ): { readonly winner: number | undefined; readonly verdicts: readonly Verdict[] } {
   const verdicts = all.map((s) => judge(s, objective, maxDrop))
@@ -61,7 +70,8 @@ export function choose(
     winner,
     verdicts: verdicts.map((v, i) => {
       if (v.score === undefined) return v
-      if (i === winner) return { ...v, why: `best for ${objective}: ${v.why}` }
+      if (i === winner)
+        return { ...v, why: objective === 'given' ? `as given: ${v.why}` : `best for ${objective}: ${v.why}` }
       const reason = !tied.includes(i)
         ? 'behind'
         : objective === 'latency'

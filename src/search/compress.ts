@@ -8,7 +8,7 @@ import { nearest } from '../base/suggest.ts'
 import { runsSingly, singly, singlyNote } from '../runtime/batches.ts'
 import type { Session } from '../types.ts'
 import { type Bench, benchFor, type Made, open } from './attempt.ts'
-import { choose, type Objective } from './choose.ts'
+import { choose, type Wanted } from './choose.ts'
 import { type Fitted, fitted } from './fitted.ts'
 import { identityOf } from './identity.ts'
 import type { CompressInput } from './input.ts'
@@ -107,14 +107,14 @@ function decide(
   return {
     ...(best ? { winner: best } : {}),
     candidates: [
-      ...measured.map((t, i) => candidateOf(t, bytes, { chosen: i === winner, why: verdicts[i]?.why ?? '' })),
+      ...measured.map((t, i) => candidateOf(t, bytes, i === winner, verdicts[i])),
       ...trials.filter((t) => !isMeasured(t)).map((t) => candidateOf(t, bytes))
     ]
   }
 }
 
 /** A recipe that the user gave is not in a race: it is taken unless it loses too much. */
-const objectiveOf = (input: CompressInput): Objective => (input.recipe ? 'size' : input.objective)
+const objectiveOf = (input: CompressInput): Wanted => (input.recipe ? 'given' : input.objective)
 
 /** The model of a trial whose model is gone. Throws `E_INTERNAL` where its recipe makes another one. */
 async function remade(bench: Bench, trial: Measured): Promise<Made> {

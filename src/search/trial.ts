@@ -5,7 +5,7 @@
 import { quickHash } from '../base/bytes.ts'
 import type { Candidate, Step } from '../report/types.ts'
 import type { Interval, Latency, Ratio, Recipe, Refusal } from '../types.ts'
-import type { Standing } from './choose.ts'
+import type { Standing, Verdict } from './choose.ts'
 
 /** A candidate to be made and measured. */
 export interface Proposal {
@@ -93,11 +93,12 @@ export function standing(trial: Measured, metric: string, original: number): Sta
 }
 
 /** A trial as the report shows it. */
-export function candidateOf(trial: Trial, original: number, verdict?: { chosen: boolean; why: string }): Candidate {
+export function candidateOf(trial: Trial, original: number, chosen = false, verdict?: Verdict): Candidate {
   const { name, recipe: proposed } = trial.proposal
   if (!isMeasured(trial))
     return {
       ...{ name, recipe: proposed, measurement: { bytes: 0, metrics: {} }, ratios: { bytes: 0 }, chosen: false },
+      hindrance: 'check',
       why: trial.failed
     }
   const { recipe, bytes, metrics, timing, drop } = trial
@@ -107,7 +108,8 @@ export function candidateOf(trial: Trial, original: number, verdict?: { chosen: 
     measurement: { bytes, metrics, ...(timing ? { latencyMs: timing.after } : {}) },
     ratios: { bytes: bytes / original, ...(timing ? { latency: timing.ratio } : {}) },
     drop,
-    chosen: verdict?.chosen ?? false,
+    chosen,
+    ...(verdict?.hindrance ? { hindrance: verdict.hindrance } : {}),
     why: verdict?.why ?? ''
   }
 }
