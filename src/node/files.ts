@@ -229,10 +229,17 @@ function withHash(
   return { written: write(name), name }
 }
 
-/** Bytes of a model's file in its own opset, with the weights beside it. */
-export function writtenBytes(model: Model, format: AnyFormat): number {
-  const { parts, external } = writeIn(format, model, {})
-  return [...parts, ...(external?.parts ?? [])].reduce((n, part) => n + part.length, 0)
+/** Counts the bytes of a model's file in its own opset, with the weights beside it: of each model once. */
+export function bytesCounter(format: AnyFormat): (model: Model) => number {
+  const known = new WeakMap<Model, number>()
+  return (model) => {
+    const counted = known.get(model)
+    if (counted !== undefined) return counted
+    const { parts, external } = writeIn(format, model, {})
+    const bytes = [...parts, ...(external?.parts ?? [])].reduce((n, part) => n + part.length, 0)
+    known.set(model, bytes)
+    return bytes
+  }
 }
 
 function named(first: Written, write: (externalName: string) => Written, name: string): ReturnType<typeof withHash> {

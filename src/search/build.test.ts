@@ -1,10 +1,12 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 import { network } from '../../test/digits.ts'
 import { rng } from '../base/random.ts'
-import { readModel, writeModel } from '../formats/index.ts'
+import { formatFor, readModel, writeModel } from '../formats/index.ts'
+import { bytesCounter } from '../node/files.ts'
 import { nodeRunner } from '../node/runner.ts'
 import type { Surroundings } from '../passes/recipe.ts'
 import { targetFor } from '../targets/index.ts'
+import type { AnyFormat } from '../types.ts'
 import { modelBuilder } from './build.ts'
 
 let ctx: Surroundings
@@ -48,6 +50,24 @@ describe('models from recipes', () => {
       writeModel((await small.build(codes)).model).bytes
     ]
     expect(Buffer.from(a).equals(Buffer.from(b))).toBe(true)
+  })
+
+  it('are written once each to count their bytes', async () => {
+    let written = 0
+    const onnx = formatFor('onnx')
+    const counting: AnyFormat = {
+      ...onnx,
+      write: (...given) => {
+        written++
+        return (onnx.write as NonNullable<AnyFormat['write']>)(...given)
+      }
+    }
+    const { build } = modelBuilder(net, { ...ctx, fileBytes: bytesCounter(counting) })
+    const { steps, model } = await build(codes)
+    await build([...base, ['quantize-weights', { bits: 4 }]])
+    // The original, what simplify and equalize made, and two of quantize-weights.
+    expect(written).toBe(5)
+    expect(steps.at(-1)?.after.bytes).toBe(writeModel(model).bytes.length)
   })
 
   it('refuse a wrong option before any pass runs', async () => {

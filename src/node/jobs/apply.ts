@@ -8,7 +8,7 @@ import { prescribed, runsSingly, singly, singlyNote } from '../../runtime/batche
 import type { Catalog, Context, Dataset, Model } from '../../types.ts'
 import { formatOf } from '../catalog.ts'
 import { type CheckpointFiles, checkpointsBeside } from '../checkpoint.ts'
-import { save, writtenBytes } from '../files.ts'
+import { bytesCounter, save } from '../files.ts'
 import type { Job, JobHooks, JobResult } from '../job.ts'
 import { runtimeNotes } from '../runtimes.ts'
 import { saturationNotes } from './host.ts'
@@ -49,7 +49,8 @@ export async function applyJob(job: Job, hooks: JobHooks, catalog: Catalog): Pro
       ? {}
       : { reference: await openReference(job.reference, o.model, surroundings, catalog.formats) }),
     load: (path) => loadRunnable(path, catalog.formats),
-    fileBytes: (model) => writtenBytes(model, formatOf(o.target, catalog)),
+    // Only reports tell the bytes behind each step.
+    ...(job.reports ? { fileBytes: bytesCounter(formatOf(o.target, catalog)) } : {}),
     ...(checkpoints ? { checkpoints } : {}),
     ...(await measuring(job, o, data, signal))
   })

@@ -12,7 +12,7 @@ import type { Identity } from '../../search/trial.ts'
 import type { Catalog, Measurement, Model } from '../../types.ts'
 import { formatOf } from '../catalog.ts'
 import { checkpointsBeside } from '../checkpoint.ts'
-import { fileBytes, type SaveOptions, save, sha256File, writtenBytes } from '../files.ts'
+import { bytesCounter, fileBytes, type SaveOptions, save, sha256File } from '../files.ts'
 import type { Job, JobHooks, JobResult } from '../job.ts'
 import { journalBeside } from '../journal.ts'
 import { temporaryError } from '../runner.ts'
@@ -116,7 +116,7 @@ function inputOf(
     data: parts,
     ...(parts.train ? { train: parts.train } : {}),
     load: (path) => loadRunnable(path, o.catalog.formats),
-    fileBytes: (model) => writtenBytes(model, format),
+    fileBytes: bytesCounter(format),
     synthetic: parts.synthetic,
     engine: o.engine,
     ...(o.measured ? { measured: o.measured } : {}),
