@@ -563,6 +563,8 @@ export interface Dataset {
   readonly lengths?: readonly number[]
   /** Samples are sequences, over which a model's states are fed back. */
   readonly isStepped?: boolean
+  /** Tokens that texts do not tell of: marks such as those of padding, and the one that stands for all that is unknown. */
+  readonly marks?: { readonly ids: readonly number[]; readonly unknown?: number }
   /** Of at most `batch` samples each, as many as are asked for where samples are alike in length. */
   batches(o: { readonly batch: number; readonly indices?: readonly number[] }): AsyncIterable<Batch>
 }

@@ -14,6 +14,7 @@ export function subset(dataset: LabelledDataset, indices: readonly number[]): La
     ...(lengths && { lengths: indices.map((i) => lengths[i] as number) }),
     ...(dataset.sha256 !== undefined && { sha256: dataset.sha256 }),
     ...(dataset.isStepped && { isStepped: true }),
+    ...(dataset.marks && { marks: dataset.marks }),
     batches: ({ batch, indices: picked }) =>
       dataset.batches({ batch, indices: picked ? picked.map((i) => indices[i] as number) : indices })
   }

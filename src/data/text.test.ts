@@ -17,6 +17,7 @@ const letters: Encoder = {
   title: 'letters',
   padding: 99,
   padsLeft: false,
+  marks: { ids: [0] },
   most: { tokens: 5, by: 'this test' },
   sha256: '',
   encode: (text, pair, most) => {

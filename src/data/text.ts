@@ -6,7 +6,7 @@
  */
 import { PareError } from '../base/errors.ts'
 import { isInteger, tensor } from '../ir/tensor.ts'
-import type { Batch, Tensor } from '../types.ts'
+import type { Batch, Dataset, Tensor } from '../types.ts'
 import { alike, chunks, type LabelledDataset } from './arrays.ts'
 import type { ModelInput } from './fit.ts'
 import { checkLabels, classNamed, noLabel } from './labels.ts'
@@ -33,6 +33,7 @@ export interface Encoder {
   /** The token that fills up a text. */
   readonly padding: number
   readonly padsLeft: boolean
+  readonly marks: NonNullable<Dataset['marks']>
   /** Tokens of a text at most, with those that mark its ends; and who says so. */
   readonly most: { readonly tokens: number; readonly by: string }
   /** Of all that decides about the ids. */
@@ -168,6 +169,7 @@ export function textDataset(
     size: texts.length,
     labelled: labels !== undefined,
     lengths,
+    marks: encoder.marks,
     ...(labels && { labels }),
     ...(o.sha256 === undefined ? {} : { sha256: o.sha256 }),
     notes: [textNote(own, { encoder, fixed, most, cut })],

@@ -38,9 +38,11 @@ export async function openTokenizer(o: TokenizerOptions): Promise<Encoder> {
   const { Tokenizer } = await import('@huggingface/tokenizers')
   const tokenizer = made(() => new Tokenizer(json, { ...config }), path)
   const most = mostTokens(json, config, folder, o.maxLength)
+  const padding = paddingToken(json, config, (token) => tokenizer.token_to_id(token))
   return {
     title: `${basename(path)}${isVocabulary ? `, as WordPiece of a BERT, ${lowers(config, content) ? 'lower case' : 'case kept'}` : ''}`,
-    padding: paddingToken(json, config, (token) => tokenizer.token_to_id(token)),
+    padding,
+    marks: marksOf(json, padding, (token) => tokenizer.token_to_id(token)),
     padsLeft: fields(json['padding'])['direction'] === 'Left' || config['padding_side'] === 'left',
     most,
     sha256: createHash('sha256').update(content).update(JSON.stringify(config)).digest('hex'),
@@ -214,4 +216,16 @@ function paddingToken(json: Json, config: Json, idOf: (token: string) => number 
   const named = typeof config['pad_token'] === 'string' ? config['pad_token'] : fields(config['pad_token'])['content']
   const tokens = [...(typeof named === 'string' ? [named] : []), '[PAD]', '<pad>', '<|endoftext|>']
   return tokens.map(idOf).find((id) => id !== undefined) ?? 0
+}
+
+/** Special tokens, and the one for what is unknown. */
+function marksOf(json: Json, padding: number, idOf: (token: string) => number | undefined): Encoder['marks'] {
+  const { added_tokens: added } = json
+  const special = (Array.isArray(added) ? added.map(fields) : []).flatMap(({ id, special: isMark }) =>
+    isMark === true && typeof id === 'number' && Number.isSafeInteger(id) && id >= 0 ? [id] : []
+  )
+  const { unk_token: name, unk_id: id } = fields(json['model'])
+  const unknown = typeof name === 'string' ? idOf(name) : typeof id === 'number' ? id : undefined
+  const ids = [...new Set([padding, ...special, ...(unknown === undefined ? [] : [unknown])])].sort((a, b) => a - b)
+  return { ids, ...(unknown === undefined ? {} : { unknown }) }
 }

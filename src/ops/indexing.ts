@@ -126,6 +126,7 @@ export const indexingOps: readonly Op[] = withGrads(indexingGrads, [
     channels: gatherChannels,
     quant: moves,
     weights: [table],
+    lookup: (n) => (table.axis(n.node) === 0 ? { table: 0, ids: 1 } : undefined),
     starts: [{ deviation: () => 0.02 }]
   }),
   freeOp('GatherElements', { infer: inferGatherElements, quant: moves }),

@@ -100,6 +100,12 @@ export interface PatchAxis {
   readonly pads: { readonly before: number; readonly behind: number } | undefined
 }
 
+/** Input positions: of a table, and of the integers by which its rows, along the first axis, are looked up. */
+export interface Lookup {
+  readonly table: number
+  readonly ids: number
+}
+
 /** A constant that serves as a weight: its input position, and its axis of output channels (negative: from the end). */
 export interface WeightPlace {
   readonly input: number
@@ -221,6 +227,8 @@ export interface Op {
   readonly weights?: readonly WeightPlace[]
   /** The node as a linear layer; `undefined` where it is none, or the shape of its weight is not known. */
   linear?(n: NodeFacts): Linear | undefined
+  /** Absent or `undefined`: it looks no rows up. */
+  lookup?(n: NodeFacts): Lookup | undefined
   /** It computes with numbers rounded to codes: with values between layers, or with constants alone. Absent: it does not. */
   readonly codes?: 'values' | 'weights'
   readonly grad?: Grad

@@ -7,6 +7,7 @@ import { fuse } from './fuse/index.ts'
 import type { AnyPass } from './pass.ts'
 import { pruneBlocks } from './prune/prune-blocks.ts'
 import { pruneChannels } from './prune/prune-channels.ts'
+import { pruneRows } from './prune/prune-rows.ts'
 import { pruneWeights } from './prune/prune-weights.ts'
 import { correctBias } from './quantize/bias/correct-bias.ts'
 import { castFloat } from './quantize/cast/cast-float.ts'
@@ -32,6 +33,7 @@ export const passes: readonly AnyPass[] = [
   train,
   pruneBlocks,
   pruneChannels,
+  pruneRows,
   factorize,
   pruneWeights,
   distill,

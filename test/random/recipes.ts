@@ -50,6 +50,10 @@ const variants: Readonly<Record<string, readonly Variant[]>> = {
     [{ ratio: 0.5, align: 2, criterion: 'activation' }, 'any'],
     [{ parameters: 0.6, align: 1, criterion: 'fpgm', repair: 'statistics' }, 'any']
   ],
+  'prune-rows': [
+    [{ minRows: 2 }, 'any'],
+    [{ minRows: 2, rows: 3, unused: '0' }, 'any']
+  ],
   factorize: [
     [{ energy: 0.9, align: 1 }, 'any'],
     [{ macs: 0.9, align: 1, method: 'tucker', scope: 'layer' }, 'any'],
@@ -127,7 +131,7 @@ const slow = new Set(['train', 'distill', 'finetune', 'train-quantized', 'mix-pr
 const targets = ['ort-cpu', 'ort-cpu', 'ort-cpu', 'ort-cpu', 'ort-cpu-avx2', 'ort-wasm']
 
 /** Passes that draw by themselves, so that those before them draw what they drew without them. */
-const apart = new Set(['prune-blocks', 'prune-channels', 'prune-weights', 'factorize'])
+const apart = new Set(['prune-blocks', 'prune-channels', 'prune-weights', 'prune-rows', 'factorize'])
 
 const pick = <T>(random: Rng, all: readonly T[]): T => all[random.below(all.length)] as T
 const worse = (a: Kind, b: Kind): Kind => (kinds.indexOf(a) > kinds.indexOf(b) ? a : b)

@@ -148,9 +148,15 @@ export const nameOfData = (d: DataSource): string => ('path' in d ? d.path : 'a 
 export async function openData(d: DataSource, o: Opened, partly = false): Promise<LabelledDataset> {
   const classes = classCount(o.outputs)
   if (!('path' in d)) {
-    const { labels, lengths, notes }: LabelledDataset = d
+    const { labels, lengths, notes, marks }: LabelledDataset = d
     const checked = checkedDataset(d, nameOfData(d), o.inputs, { classes, partly })
-    return { ...checked, ...(labels && { labels }), ...(lengths && { lengths }), ...(notes && { notes }) }
+    return {
+      ...checked,
+      ...(labels && { labels }),
+      ...(lengths && { lengths }),
+      ...(notes && { notes }),
+      ...(marks && { marks })
+    }
   }
   // Loaded only where there is data: `inspect` starts without the readers of data.
   const { openDataset } = await import('../dataset.ts')
