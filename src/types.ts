@@ -189,6 +189,8 @@ export interface Written {
   /** The same in one piece, put together when asked for; a part of a `Blob` as it is. */
   readonly bytes: Uint8Array<ArrayBuffer>
   readonly external?: ExternalFile
+  /** What is other than in the model, or worth knowing of the file. */
+  readonly notes?: readonly string[]
 }
 
 /** A model as it was read. `notes`: what of the file was left behind or not understood. */
@@ -223,6 +225,8 @@ export interface Reader {
 export interface Format<O = never> extends Reader {
   /** Its files hold no weights: what is read from one has yet to be trained. */
   readonly weightless?: true
+  /** Passes that `convert` applies first to a model of another format: it has fewer operators, and knows them joined. */
+  readonly after?: readonly string[]
   /** What can be chosen when a model is written in it; flags, help and checks come from it. */
   readonly options: ZodType<O>
   /** The model with its constants held as this format's files hold them; absent: as they are. */

@@ -31,11 +31,7 @@ export const command: Command = {
     dataFlag,
     evalDataFlag,
     calibrationDataFlag,
-    {
-      ...trainDataFlag,
-      about:
-        'samples to train on: candidates are fine-tuned too, and pruned and taught again; with --recipe, for its passes that train'
-    },
+    { ...trainDataFlag, about: 'data of its own for passes of the recipe that train' },
     ...readingFlags,
     ...metricFlags,
     {

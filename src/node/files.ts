@@ -162,7 +162,7 @@ export async function save(
   model: Model,
   path: string,
   o: SaveOptions = {}
-): Promise<{ bytes: number; sha256: string }> {
+): Promise<{ readonly bytes: number; readonly sha256: string; readonly notes: readonly string[] }> {
   refuseExisting(path, o.force)
   const { catalog = standard, write: options = {} } = o
   const target = o.target ?? targetOfFile(path, catalog.targets)
@@ -172,8 +172,9 @@ export async function save(
   const write = (externalName: string): Written => writeIn(format, model, options, { target, externalName })
   const { written, name } =
     o.weightsName === undefined ? withHash(first, write, path) : named(first, write, o.weightsName)
-  if (hasEnding(path, [ortEnding])) return saveOrt(model, path, written, o)
-  if (!written.external) return writeAtomic(path, written.parts, o)
+  if (hasEnding(path, [ortEnding])) return { ...(await saveOrt(model, path, written, o)), notes: [] }
+  const { notes = [] } = written
+  if (!written.external) return { ...(await writeAtomic(path, written.parts, o)), notes }
   const weights = join(dirname(path), name)
   const isNew = statSync(weights, { throwIfNoEntry: false }) === undefined
   const force = o.weightsName === undefined || (o.force ?? false)
@@ -183,7 +184,7 @@ export async function save(
   })
   try {
     const made = await writeAtomic(path, written.parts, o)
-    return { bytes: bytes + made.bytes, sha256: made.sha256 }
+    return { bytes: bytes + made.bytes, sha256: made.sha256, notes }
   } catch (error) {
     if (isNew) rmSync(weights, { force: true })
     throw error

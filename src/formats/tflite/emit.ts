@@ -1,7 +1,7 @@
 /** Nodes and values of a graph in the making, under ids that no other graph of the model has. */
 import { attrs as makeAttrs } from '../../ir/attrs.ts'
 import { reads } from '../../ir/graph.ts'
-import type { AttrInput, Graph, Node, Tensor, Value } from '../../types.ts'
+import type { AttrInput, Graph, Node, Remarks, Tensor, Value } from '../../types.ts'
 
 export type Inputs = readonly (string | null)[]
 export type AttrsGiven = Readonly<Record<string, AttrInput | undefined>>
@@ -35,11 +35,26 @@ export class Emitter {
   }
 
   /** Adds a node with fresh outputs. */
-  add(op: string, inputs: Inputs, given: AttrsGiven, hints: readonly string[], domain?: string): readonly string[] {
+  add(
+    op: string,
+    inputs: Inputs,
+    given: AttrsGiven,
+    hints: readonly string[],
+    domain?: string,
+    remarks?: Remarks
+  ): readonly string[] {
     const outputs = hints.map((hint) => this.ids.fresh(hint))
     for (const id of outputs) this.set({ id, type: 'tensor' })
     const attrs = makeAttrs(given)
-    this.nodes.push({ name: outputs[0] ?? op, op, ...(domain ? { domain } : {}), inputs, outputs, attrs })
+    this.nodes.push({
+      name: outputs[0] ?? op,
+      op,
+      ...(domain ? { domain } : {}),
+      inputs,
+      outputs,
+      attrs,
+      ...(remarks ? { remarks } : {})
+    })
     return outputs
   }
 

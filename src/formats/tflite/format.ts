@@ -1,14 +1,39 @@
 /** The format of TensorFlow Lite and LiteRT. */
 import { z } from 'zod'
+import { moveTransposes } from '../../ops/layout.ts'
 import type { Format } from '../../types.ts'
 import { looksLikeFlatModel } from './decode.ts'
 import { formatName, readFlat } from './read.ts'
+import { writeFlat } from './write/index.ts'
 
-export const tflite: Format<object> = {
+const options = z.strictObject({
+  batch: z.int().positive().default(1).describe('samples that the file takes at once'),
+  layout: z
+    .enum(['keep', 'nhwc'])
+    .default('keep')
+    .describe('of images at inputs and outputs: as the model has them, or with channels last'),
+  io: z
+    .enum(['keep', 'int8'])
+    .default('keep')
+    .describe('of quantized models: the types of inputs and outputs as the model has them, or the codes'),
+  dynamic: z
+    .boolean()
+    .default(true)
+    .describe(
+      'layers of int8 weights and float data round the data while they run; else the weights are widened when the file is loaded'
+    )
+})
+
+export const tflite: Format<z.output<typeof options>> = {
   name: formatName,
   title: 'TensorFlow Lite',
   extensions: ['.tflite'],
   detect: looksLikeFlatModel,
-  read: (bytes) => readFlat(bytes),
-  options: z.strictObject({})
+  read: (bytes) => {
+    const { model, notes } = readFlat(bytes)
+    return { model: moveTransposes(model), notes }
+  },
+  options,
+  after: ['simplify', 'fuse'],
+  write: (model, o) => writeFlat(model, o)
 }

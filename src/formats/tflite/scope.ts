@@ -5,11 +5,12 @@
 import { PareError } from '../../base/errors.ts'
 import { codeOfDtype } from '../../ir/dtype-code.ts'
 import { elementCount, tensor } from '../../ir/tensor.ts'
-import type { DType, Tensor } from '../../types.ts'
+import type { DType, Remarks, Tensor } from '../../types.ts'
 import { type AttrsGiven, type Emitter, type Inputs, shortened } from './emit.ts'
 import type { FlatModel, FlatTensor, SubGraph } from './model.ts'
 import { permuteTensor } from './permute.ts'
-import { dtypeOf, type Held, heldIn, type Quantization, quantizationOf } from './tensors.ts'
+import { saying } from './remarks.ts'
+import { dtypeOf, type Held, heldIn, isConstant, type Quantization, quantizationOf } from './tensors.ts'
 
 /** Elements of a constant that is made rather than read, at most. */
 export const mostMade = 2 ** 22
@@ -28,6 +29,8 @@ export class Scope {
   /** Ids that the current operator has made and no tensor has yet. */
   private readonly loose = new Set<string>()
   private hint = ''
+  /** Are constants alone quantized? Layers then round their data while they run. */
+  private readonly isDynamic: boolean
 
   constructor(model: FlatModel, graph: SubGraph, emitter: Emitter) {
     this.model = model
@@ -35,6 +38,7 @@ export class Scope {
     this.emitter = emitter
     this.tensors = graph.tensors ?? []
     this.outputs = new Set(graph.outputs)
+    this.isDynamic = this.tensors.every((t) => isConstant(model, t) || !quantizationOf(t))
   }
 
   tensor(at: number): FlatTensor {
@@ -167,7 +171,8 @@ export class Scope {
           'DequantizeLinear',
           [codes, ...this.parametersOf(held.data.dtype, q, this.nameOf(at))],
           name,
-          axisOf(moved)
+          axisOf(moved),
+          held.isWidened ? saying('widened') : this.isDynamic ? saying('dynamic') : undefined
         )
       )
     }
@@ -210,8 +215,8 @@ export class Scope {
   }
 
   /** A node named after a tensor rather than the operator at hand. */
-  private fixed(op: string, inputs: Inputs, name: string, attrs: AttrsGiven): string {
-    const [id = ''] = this.emitter.add(op, inputs, attrs, [`${shortened(name)}/${op}`])
+  private fixed(op: string, inputs: Inputs, name: string, attrs: AttrsGiven, remarks?: Remarks): string {
+    const [id = ''] = this.emitter.add(op, inputs, attrs, [`${shortened(name)}/${op}`], undefined, remarks)
     this.loose.add(id)
     return id
   }

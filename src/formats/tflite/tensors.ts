@@ -84,7 +84,13 @@ export interface Held {
   readonly data: Tensor
   readonly quantization?: Quantization
   readonly sparse?: true
+  /** A DEQUANTIZE of its own widens it when the file is loaded. */
+  readonly isWidened?: true
 }
+
+/** Does the file hold the content of a tensor? */
+export const isConstant = (model: FlatModel, t: FlatTensor): boolean =>
+  (model.buffers?.[t.buffer ?? 0]?.data?.length ?? 0) > 0
 
 /** The content of a constant; `undefined` for a tensor that is computed or given. Throws `E_FORMAT` where bytes and shape disagree. */
 export function heldIn(model: FlatModel, t: FlatTensor, name: string): Held | undefined {

@@ -123,7 +123,20 @@ export async function convertJob(job: Job, hooks: JobHooks, catalog: Catalog): P
   }
   const report: Report = { ...o.report, before }
   hooks.opened?.(report, factsOf(o, before))
-  return written(job, o, o.model, report, hooks, checkOf(job, o, hooks, {}))
+  const { model, steps, refusals } = await prepared(o, hooks)
+  return written(job, o, model, { ...report, steps, refusals }, hooks, checkOf(job, o, hooks, {}))
+}
+
+/** A model of another format after the passes that its new one asks for. */
+function prepared(o: Opened, { signal, progress }: JobHooks): ReturnType<typeof applyRecipe> {
+  const format = formatOf(o.target, o.catalog)
+  const passes = o.model.origin?.format === format.name ? [] : (format.after ?? [])
+  const { engine, target, rng } = o
+  return applyRecipe(
+    o.model,
+    passes.map((name) => [name, {}] as const),
+    { engine, target, rng, signal, progress, data: {} }
+  )
 }
 
 async function written(
@@ -146,7 +159,7 @@ async function written(
     unmet: false,
     report: {
       ...report,
-      notes: [...report.notes, ...notes],
+      notes: [...report.notes, ...notes, ...made.notes],
       output: { path: out, sha256: made.sha256, format: o.target.format },
       after,
       // The bytes of a file without weights are not those of a model.

@@ -169,7 +169,7 @@ async function write(
     metrics: {},
     ...result.report.after
   }
-  const notes = [...report.notes, ...allowed.notes]
+  const notes = [...report.notes, ...allowed.notes, ...made.notes]
   return {
     ...report,
     notes,

@@ -2,10 +2,10 @@
 import type { Call, Rows } from '../call.ts'
 
 /** A constant becomes the constant that it stands for; anything else is given as it is. */
-function unpacked(c: Call): readonly string[] {
+function unpacked(c: Call, isWidened = false): readonly string[] {
   const held = c.scope.heldOf(c.at(0))
   if (!held) return [c.value()]
-  c.scope.hold(c.outAt(), held)
+  c.scope.hold(c.outAt(), isWidened ? { ...held, isWidened } : held)
   return []
 }
 
@@ -25,8 +25,8 @@ function fakeQuantize(c: Call): string {
 export const typeRows: Rows = {
   QUANTIZE: (c) => c.value(),
   DEQUANTIZE: (c) =>
-    c.isConstant(0) ? unpacked(c) : c.dtype() === 'float16' ? c.cast(c.value(), c.outType()) : c.value(),
-  DENSIFY: unpacked,
+    c.isConstant(0) ? unpacked(c, true) : c.dtype() === 'float16' ? c.cast(c.value(), c.outType()) : c.value(),
+  DENSIFY: (c) => unpacked(c),
   CAST: (c) => c.cast(c.value(), c.outType()),
   FAKE_QUANT: fakeQuantize
 }

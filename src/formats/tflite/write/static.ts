@@ -1,0 +1,38 @@
+/** All sizes as numbers: TensorFlow Lite plans its memory before it runs. A batch that is open becomes 1, and stays said. */
+import { PareError } from '../../../base/errors.ts'
+import { bind } from '../../../ir/bind.ts'
+import { inferShapes } from '../../../ops/infer.ts'
+import type { Dim, Model } from '../../../types.ts'
+
+export interface Static {
+  readonly model: Model
+  /** Values whose first size is that of the open batch. */
+  readonly open: ReadonlySet<string>
+}
+
+/** The model for `batch` samples. Throws `E_UNSUPPORTED` for inputs with other open sizes. */
+export function staticModel(model: Model, batch: number): Static {
+  const typed = inferShapes(model)
+  const symbols = new Set<string>()
+  const others: string[] = []
+  for (const id of typed.graph.inputs)
+    for (const [i, d] of (typed.graph.values.get(id)?.shape ?? []).entries()) {
+      if (typeof d === 'number') continue
+      if (i === 0 || symbols.has(d)) symbols.add(d)
+      else others.push(`${d} of ${id}`)
+    }
+  if (others.length > 0)
+    throw new PareError(
+      'E_UNSUPPORTED',
+      'a TensorFlow Lite file has sizes in numbers, and inputs of this model leave some open',
+      {
+        where: others[0] as string,
+        facts: { open: others.join(', ') },
+        hint: 'give the inputs fixed sizes first'
+      }
+    )
+  const isOpen = (d: Dim | undefined): boolean => typeof d === 'string' && symbols.has(d)
+  const open = new Set([...typed.graph.values.values()].flatMap((v) => (isOpen(v.shape?.[0]) ? [v.id] : [])))
+  const bound = bind(typed, Object.fromEntries([...symbols].map((d) => [d, batch])))
+  return { model: inferShapes(bound), open }
+}

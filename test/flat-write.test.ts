@@ -1,0 +1,201 @@
+/** Models written as TensorFlow Lite files: LiteRT gives what ONNX Runtime gives of the model. */
+import { readFileSync } from 'node:fs'
+import { describe, expect, it } from 'vitest'
+import { readModel, writeModel } from '../src/formats/index.ts'
+import { decode } from '../src/formats/tflite/decode.ts'
+import { tflite } from '../src/formats/tflite/format.ts'
+import { isFloat, toNumbers } from '../src/ir/tensor.ts'
+import { parse } from '../src/ir/text.ts'
+import { liteRtRunner } from '../src/node/index.ts'
+import { inferShapes } from '../src/ops/infer.ts'
+import type { Model, Runner, Tensor } from '../src/types.ts'
+import { outputsOf, randomFeeds } from './compare.ts'
+import { sharedData } from './shared.ts'
+
+const liteRt = liteRtRunner() as Runner
+
+const written = (m: Model, options: Record<string, unknown> = {}): Uint8Array =>
+  writeModel(m, { format: tflite as never, ...options }).bytes
+
+/** Operators of a file, in order. */
+const operatorsOf = (bytes: Uint8Array): readonly string[] => {
+  const { operator_codes: codes = [], subgraphs = [] } = decode(bytes)
+  return (subgraphs[0]?.operators ?? []).map((o) => String(codes[o.opcode_index ?? 0]?.builtin_code))
+}
+
+async function runFlat(bytes: Uint8Array, feeds: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>> {
+  const session = await liteRt.open(bytes)
+  try {
+    return await session.run(feeds)
+  } finally {
+    await session.close()
+  }
+}
+
+const cases: Readonly<Record<string, string>> = {
+  conv: 'input x: f32[1,3,9,8]; y = Conv(x, w: f32[4,3,3,3], b: f32[4], strides=[2,2], pads=[1,1,1,1]); output y',
+  'conv same': 'input x: f32[1,3,9,8]; y = Conv(x, w: f32[4,3,3,3], auto_pad="SAME_UPPER", strides=[2,2]); output y',
+  'conv same lower': 'input x: f32[1,3,8,8]; y = Conv(x, w: f32[4,3,2,2], auto_pad="SAME_LOWER"); output y',
+  'conv uneven': 'input x: f32[1,3,9,8]; y = Conv(x, w: f32[4,3,2,3], pads=[0,1,2,3]); output y',
+  'conv dilated': 'input x: f32[1,3,9,8]; y = Conv(x, w: f32[4,3,3,3], dilations=[2,2]); output y',
+  'conv groups': 'input x: f32[1,4,6,6]; y = Conv(x, w: f32[6,2,3,3], group=2); output y',
+  depthwise:
+    'input x: f32[1,4,6,6]; y = Conv(x, w: f32[8,1,3,3], b: f32[8], group=4, pads=[1,1,1,1]); r = Relu(y); output r',
+  'conv 1d': 'input x: f32[1,3,9]; y = Conv(x, w: f32[4,3,3], b: f32[4], pads=[1,1], strides=[2]); output y',
+  'conv transpose': 'input x: f32[1,3,5,4]; y = ConvTranspose(x, w: f32[3,4,3,3], b: f32[4], strides=[2,2]); output y',
+  'conv transpose same':
+    'input x: f32[1,3,5,4]; y = ConvTranspose(x, w: f32[3,4,4,4], strides=[2,2], pads=[1,1,1,1]); output y',
+  'conv transpose cut':
+    'input x: f32[1,3,5,4]; y = ConvTranspose(x, w: f32[3,4,3,3], strides=[2,2], pads=[1,1,0,1]); output y',
+  'max pool': 'input x: f32[1,3,9,8]; y = MaxPool(x, kernel_shape=[3,3], strides=[2,2], pads=[1,1,1,1]); output y',
+  'max pool ceil': 'input x: f32[1,3,9,8]; y = MaxPool(x, kernel_shape=[2,2], strides=[2,2], ceil_mode=1); output y',
+  'average pool': 'input x: f32[1,3,9,8]; y = AveragePool(x, kernel_shape=[3,2], strides=[2,2]); output y',
+  'average pool border':
+    'input x: f32[1,3,9,8]; y = AveragePool(x, kernel_shape=[3,3], strides=[2,2], pads=[1,1,1,1]); output y',
+  'average pool counting border':
+    'input x: f32[1,3,9,8]; y = AveragePool(x, kernel_shape=[3,3], pads=[1,1,1,1], count_include_pad=1); output y',
+  'average pool 1d': 'input x: f32[1,3,8]; y = AveragePool(x, kernel_shape=[2], strides=[2]); output y',
+  'global pools': 'input x: f32[1,3,9,8]; a = GlobalAveragePool(x); b = GlobalMaxPool(x); output a, b',
+  'resize nearest': 'input x: f32[1,3,4,5]; y = Resize(x, _, s: f32[4]{1,1,2,2}); output y',
+  'resize floor':
+    'input x: f32[1,3,4,6]; y = Resize(x, _, _, s: i64[4]{1,3,6,4}, coordinate_transformation_mode="asymmetric", nearest_mode="floor"); output y',
+  'resize linear': 'input x: f32[1,3,4,5]; y = Resize(x, _, s: f32[4]{1,1,2,2}, mode="linear"); output y',
+  'resize corners':
+    'input x: f32[1,3,4,5]; y = Resize(x, _, _, s: i64[4]{1,3,7,9}, mode="linear", coordinate_transformation_mode="align_corners"); output y',
+  'depth to space': 'input x: f32[1,8,3,2]; y = DepthToSpace(x, blocksize=2); output y',
+  'space to depth': 'input x: f32[1,2,4,6]; y = SpaceToDepth(x, blocksize=2); output y',
+  'batch normalization':
+    'input x: f32[1,3,4,5]; y = BatchNormalization(x, s: f32[3], b: f32[3], m: f32[3], v: f32[3]{1,2,3}); output y',
+  'layer normalization': 'input x: f32[1,6,8]; y = LayerNormalization(x, s: f32[8], b: f32[8]); output y',
+  'instance normalization': 'input x: f32[1,3,4,5]; y = InstanceNormalization(x, s: f32[3], b: f32[3]); output y',
+  'group normalization':
+    'input x: f32[1,4,3,5]; y = GroupNormalization(x, s: f32[4], b: f32[4], num_groups=2); output y',
+  softmax: 'input x: f32[1,3,4]; a = Softmax(x); b = Softmax(x, axis=1); c = LogSoftmax(x); output a, b, c',
+  unary:
+    'input x: f32[2,3]; a = Abs(x); b = Neg(x); c = Exp(x); d = Sin(x); e = Cos(x); f = Ceil(x); g = Floor(x); h = Round(x); i = Sign(x); j = Sqrt(a); k = Log(c); l = Reciprocal(c); output a, b, c, d, e, f, g, h, i, j, k, l',
+  activations:
+    'input x: f32[2,3]; a = Relu(x); b = Sigmoid(x); c = Tanh(x); d = HardSwish(x); e = Elu(x); f = LeakyRelu(x, alpha=0.2); g = HardSigmoid(x); h = Softplus(x); output a, b, c, d, e, f, g, h',
+  gelus: 'input x: f32[2,3]; a = Gelu(x); b = Gelu(x, approximate="tanh"); output a, b',
+  prelu: 'input x: f32[1,3,4,5]; y = PRelu(x, s: f32[3,1,1]); output y',
+  clips:
+    'input x: f32[2,3]; a = Clip(x, l: f32[]{0}, h: f32[]{6}); b = Clip(x, m: f32[]{-0.5}, n: f32[]{0.3}); c = Clip(x, m); output a, b, c',
+  binary:
+    'input x: f32[2,3]; input z: f32[2,3]; a = Add(x, z); b = Sub(x, z); c = Mul(x, z); d = Div(x, k: f32[3]{1,2,4}); e = Max(x, z, k); f = Min(x, z); g = Sum(x, z, k); h = Mean(x, z); output a, b, c, d, e, f, g, h',
+  pow: 'input x: f32[2,3]; a = Abs(x); y = Pow(a, p: f32[]{1.5}); output y',
+  compared:
+    'input x: f32[2,3]; input z: f32[2,3]; a = Less(x, z); b = Greater(x, z); c = And(a, b); d = Or(a, b); e = Not(a); f = Where(a, x, z); g = Equal(x, x); output f, c, d, e, g',
+  reductions:
+    'input x: f32[2,3,4]; a = ReduceMean(x, i: i64[1]{1}); b = ReduceSum(x, i, keepdims=0); c = ReduceMax(x, j: i64[2]{0,-1}); d = ReduceMin(x); e = ReduceL2(x, i); f = ReduceL1(x, i); g = ReduceProd(x, i); output a, b, c, d, e, f, g',
+  'arg max': 'input x: f32[2,3,4]; a = ArgMax(x, axis=1); b = ArgMin(x, axis=-1, keepdims=0); output a, b',
+  'top k': 'input x: f32[2,8]; v, i = TopK(x, k: i64[1]{3}); output v, i',
+  'cumulative sum': 'input x: f32[2,4]; y = CumSum(x, a: i64[]{1}, exclusive=1); output y',
+  moves:
+    'input x: f32[2,3,4]; a = Reshape(x, s: i64[2]{0,-1}); b = Flatten(x); c = Transpose(x, perm=[2,0,1]); d = Unsqueeze(x, u: i64[1]{1}); e = Squeeze(d, u); output a, b, c, e',
+  cuts: 'input x: f32[2,6,4]; a, b = Split(x, s: i64[2]{2,4}, axis=1); c = Slice(x, t: i64[2]{1,-3}, e: i64[2]{6,4}, ax: i64[2]{1,2}); d = Slice(x, t2: i64[1]{-1}, e2: i64[1]{-100}, ax2: i64[1]{1}, st: i64[1]{-2}); output a, b, c, d',
+  joins:
+    'input x: f32[2,3,4]; a = Concat(x, x, axis=1); b = Tile(x, r: i64[3]{1,2,1}); c = Expand(k: f32[1,3,1]{1,2,3}, s: i64[3]{2,3,4}); d = Add(c, x); output a, b, d',
+  pads: 'input x: f32[2,3,4]; a = Pad(x, p: i64[6]{0,1,2,1,0,1}); b = Pad(x, p, v: f32[]{7}); c = Pad(x, q: i64[6]{0,1,2,0,1,2}, mode="reflect"); output a, b, c',
+  gathers:
+    'input x: f32[2,3,4]; a = Gather(x, i: i64[2]{-1,0}, axis=1); b = Gather(x, j: i64[]{1}, axis=2); c = GatherND(x, k: i64[2,2]{0,1,1,2}); output a, b, c',
+  'one hot': 'input i: i64[3]; y = OneHot(i, d: i64[]{4}, v: f32[2]{0,1}); output y',
+  casts: 'input x: f32[2,3]; a = Cast(x, to=6); b = Cast(a, to=1); output b',
+  gemm: 'input x: f32[2,3]; y = Gemm(x, w: f32[3,4], b: f32[4]); z = Gemm(x, v: f32[5,3], transB=1); output y, z',
+  'gemm scaled': 'input x: f32[2,3]; y = Gemm(x, w: f32[3,4], b: f32[4], alpha=0.5, beta=2.0); output y',
+  'matmul and bias': 'input x: f32[1,5,3]; a = MatMul(x, w: f32[3,4]); y = Add(a, b: f32[4]); output y',
+  'matmul of two': 'input x: f32[2,5,3]; input z: f32[2,3,4]; y = MatMul(x, z); output y',
+  residual:
+    'input x: f32[1,3,8,8]; a = Conv(x, w: f32[4,3,3,3], pads=[1,1,1,1]); b = Relu(a); c = Conv(b, v: f32[4,4,3,3], pads=[1,1,1,1]); d = Add(c, b); e = Relu(d); f = GlobalAveragePool(e); g = Flatten(f); y = Gemm(g, u: f32[4,5]); output y',
+  'flat order':
+    'input x: f32[1,3,4,4]; a = Conv(x, w: f32[2,3,1,1]); b = Flatten(a); y = Gemm(b, u: f32[32,5]); output y'
+}
+
+/** Numbers of a result, of truth values too. */
+const numbers = (t: Tensor): readonly number[] => Array.from(toNumbers(t))
+
+async function expectSame(m: Model, options: Record<string, unknown> = {}): Promise<Uint8Array> {
+  const bytes = written(m, options)
+  const feeds = randomFeeds(m, 5)
+  const [a, b] = [await runFlat(bytes, feeds), await outputsOf(m, feeds)]
+  for (const id of m.graph.outputs) {
+    expect(a[id]?.shape, id).toEqual(b[id]?.shape)
+    expect(a[id]?.dtype, id).toBe(b[id]?.dtype)
+    const [x, y] = [numbers(a[id] as Tensor), numbers(b[id] as Tensor)]
+    const reach = isFloat(a[id]?.dtype ?? 'float32') ? 1e-4 * Math.max(1, ...y.map(Math.abs)) : 0
+    for (const [i, v] of x.entries()) expect(Math.abs(v - (y[i] as number)), `${id}[${i}]`).toBeLessThanOrEqual(reach)
+  }
+  return bytes
+}
+
+describe('what is written runs in LiteRT and gives the same', () => {
+  it.each(Object.entries(cases))('%s', { timeout: 60_000 }, async (_, text) => {
+    await expectSame(parse(text.replaceAll('; ', '\n')))
+  })
+})
+
+describe('a network of convolutions', () => {
+  const net = parse((cases['residual'] as string).replaceAll('; ', '\n'))
+
+  it('has no TRANSPOSE inside, and one at an input with channels first unless that is turned', {
+    timeout: 60_000
+  }, async () => {
+    const kept = await expectSame(net)
+    expect(operatorsOf(kept)).toEqual(['TRANSPOSE', 'CONV_2D', 'CONV_2D', 'ADD', 'MEAN', 'RESHAPE', 'FULLY_CONNECTED'])
+    const { notes, bytes } = writeModel(net, { format: tflite as never, layout: 'nhwc' })
+    expect(notes).toEqual(['channels are last in x'])
+    expect(operatorsOf(bytes)).toEqual(operatorsOf(kept).slice(1))
+    expect(readModel(bytes, { formats: [tflite] }).graph.values.get('x')?.shape).toEqual([1, 8, 8, 3])
+  })
+
+  it('keeps an open batch open', () => {
+    const open = parse(
+      'input x: f32[N,6]\na = Reshape(x, s: i64[3]{0,2,3})\ny = ReduceMean(a, i: i64[1]{2}, keepdims=0)\noutput y'
+    )
+    const { subgraphs = [] } = decode(written(open))
+    expect(subgraphs[0]?.tensors?.find((t) => t.name === 'x')).toMatchObject({
+      shape: [1, 6],
+      shape_signature: [-1, 6]
+    })
+    expect(readModel(written(open), { formats: [tflite] }).graph.values.get('y')?.shape).toEqual(['N', 2])
+  })
+})
+
+describe('what cannot be written', () => {
+  it('is named with its reason, all of it at once', () => {
+    const m = parse(
+      'input x: f32[2,3]\na = Erf(x)\nb = Det(k: f32[2,2])\nc = Resize(z: f32[1,1,4,4], _, s: f32[4]{1,1,2,2}, mode="cubic")\noutput a, b, c'
+    )
+    try {
+      written(inferShapes(m))
+      expect.unreachable()
+    } catch (error) {
+      expect(error).toMatchObject({ code: 'E_UNSUPPORTED' })
+      expect(Object.keys((error as { facts: object }).facts)).toEqual([
+        'resampling of mode cubic',
+        'TensorFlow Lite has no operator Erf',
+        'TensorFlow Lite has no operator Det'
+      ])
+    }
+  })
+  it('has sizes that are open', () => {
+    expect(() => written(parse('input x: f32[N,T]\ny = Relu(x)\noutput y'))).toThrow(/sizes in numbers/)
+  })
+})
+
+const files = ['ds_cnn_float32', 'ds_cnn_int8_reference']
+  .map((name) => sharedData('kws', `${name}.tflite`))
+  .concat(
+    ['resnet8_float32', 'resnet8_int8_reference', 'autoencoder_float32', 'autoencoder_int8_reference'].map((name) =>
+      sharedData('tflite', `${name}.tflite`)
+    )
+  )
+
+describe.skipIf(!files[0])('files of others, read and written (needs the folder of real models)', () => {
+  it.each(files.map((f) => [f as string]))('%s', { timeout: 60_000 }, async (path) => {
+    const bytes = new Uint8Array(readFileSync(path))
+    const model = readModel(bytes, { formats: [tflite] })
+    const again = written(model)
+    expect(again.length).toBeLessThanOrEqual(1.02 * bytes.length)
+    const feeds = randomFeeds(model, 7, 1)
+    expect(await runFlat(again, feeds)).toEqual(await runFlat(bytes, feeds))
+  })
+})
