@@ -25,6 +25,7 @@ export class Scope {
   private readonly names = new Map<number, string>()
   private readonly bound = new Map<number, string>()
   private readonly held = new Map<number, Held | undefined>()
+  private readonly changed = new Map<number, Quantization>()
   private readonly made = new Map<string, string>()
   /** Ids that the current operator has made and no tensor has yet. */
   private readonly loose = new Set<string>()
@@ -56,7 +57,12 @@ export class Scope {
   }
 
   quantizationOf(at: number): Quantization | undefined {
-    return this.heldOf(at)?.quantization ?? quantizationOf(this.tensor(at))
+    return this.changed.get(at) ?? this.heldOf(at)?.quantization ?? quantizationOf(this.tensor(at))
+  }
+
+  /** A tensor that is computed is quantized otherwise than the file says. */
+  quantize(at: number, q: Quantization): void {
+    this.changed.set(at, q)
   }
 
   /** The constant behind a tensor; `undefined` where it is computed or given. */
@@ -122,7 +128,7 @@ export class Scope {
 
   /** A tensor is what the floats of a value become: quantized where it is. `perm`: the value's axes are to be put in this order. */
   give(at: number, id: string, perm?: readonly number[]): void {
-    const q = quantizationOf(this.tensor(at))
+    const q = this.quantizationOf(at)
     const made = q ? this.add('QuantizeLinear', [id, ...this.parameters(at, q)], axisOf(q)) : id
     this.bind(at, perm ? this.add('Transpose', [made], { perm }) : made)
   }
@@ -143,7 +149,7 @@ export class Scope {
 
   /** Codes are moved rather than floats, so that DequantizeLinear stands right before what computes. */
   private computed(at: number, perm: readonly number[] | undefined): string {
-    const q = quantizationOf(this.tensor(at))
+    const q = this.quantizationOf(at)
     const raw = this.raw(at)
     const moved = perm ? this.once(`${at} ${perm}`, () => this.fixed('Transpose', [raw], raw, { perm })) : raw
     if (!q) return moved

@@ -1,6 +1,7 @@
 /** Pooling and normalization. */
 import { float } from '../../../ir/attrs.ts'
-import type { Call, Convert, Rows, Turned } from '../call.ts'
+import { rangeOf } from '../../../ir/tensor.ts'
+import type { Call, Rows, Turned } from '../call.ts'
 import { windowAttrs } from '../window.ts'
 
 const attrsOf = (c: Call): ReturnType<typeof windowAttrs> => {
@@ -12,11 +13,27 @@ const attrsOf = (c: Call): ReturnType<typeof windowAttrs> => {
 }
 
 const pooled =
-  (op: string): Convert =>
-  (c) => {
+  (op: string) =>
+  (c: Call): Turned => {
     const attrs = attrsOf(c)
     return c.channelsFirst((x) => c.activation(c.op(op, [x], attrs)))
   }
+
+/** Relative change of a scale: more than float32 rounds by, less than moves any sum of a window's codes across a half. */
+const nudge = 2e-6
+
+/**
+ * Kernels round halves of a mean of codes away from code 0, QuantizeLinear to even. Where all values have one sign, as behind a
+ * clamp, and their codes do too, an output scale that is a trifle larger, or smaller, rounds halves the same way.
+ */
+function average(c: Call): Turned {
+  const pooling = pooled('AveragePool')(c)
+  const q = c.scope.quantizationOf(c.outAt())
+  const { min } = q ? rangeOf(c.outType()) : { min: Number.NaN }
+  if (q && q.zero.length === 1 && q.zero[0] === min)
+    c.scope.quantize(c.outAt(), { ...q, scale: q.scale.map((s) => s * (min < 0 ? 1 + nudge : 1 - nudge)) })
+  return pooling
+}
 
 /** The root of the mean square. */
 function l2Pool(c: Call): Turned {
@@ -53,7 +70,7 @@ function softmax(c: Call): string {
 }
 
 export const poolRows: Rows = {
-  AVERAGE_POOL_2D: pooled('AveragePool'),
+  AVERAGE_POOL_2D: average,
   MAX_POOL_2D: pooled('MaxPool'),
   L2_POOL_2D: l2Pool,
   SOFTMAX: softmax,
