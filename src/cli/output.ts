@@ -18,7 +18,7 @@ export async function outputOf(
   at: Pick<Surroundings, 'catalog' | 'write'>
 ): Promise<string> {
   const catalog = await at.catalog()
-  const target = targetOf(text(given, 'target'), model, catalog)
+  const target = targetOf(text(given, 'target'), model, catalog, text(given, 'out'))
   const [ending] = formatOf(target, catalog).extensions
   const out = text(given, 'out') ?? join(dirname(model), `${basename(model, extname(model))}.pare${ending}`)
   outputFormat(out, target, catalog, at.write)

@@ -45,7 +45,8 @@ export const targetFlag: Flag = {
   kind: 'text',
   hint: 'NAME',
   group: 'target',
-  about: 'where the model will live, which decides the format; pare targets lists them (default: by the model’s ending)'
+  about:
+    'where the model will live, which decides the format; pare targets lists them (default: by the endings of model and output)'
 }
 
 /** Where and how models run. */

@@ -108,6 +108,11 @@ describe('a format and a target beside our own', () => {
     expect(await pare(convert, [at('own.words'), '-o', at('shown.words')])).toContain('Words one · 2 nodes')
   })
 
+  it('are chosen by the ending of the output where the input’s names another', async () => {
+    const { report } = await run({ command: 'convert', model: at('net.onnx'), out: at('chosen.words') })
+    expect(report).toMatchObject({ target: 'strict', output: { format: 'words' } })
+  })
+
   it('are listed with aliases, format and runtime', async () => {
     expect(await pare(targetsCommand, [])).toMatch(
       /strict, narrow +Words +onnxruntime-node +a target that takes little/
@@ -116,7 +121,7 @@ describe('a format and a target beside our own', () => {
 
   it('name themselves where the ending of the output is another format’s', async () => {
     const job = { command: 'convert', model: at('net.onnx') } as const
-    await expect(run({ ...job, out: at('a.words') })).rejects.toMatchObject({
+    await expect(run({ ...job, target: 'ort-cpu', out: at('a.words') })).rejects.toMatchObject({
       code: 'E_USAGE',
       message: 'a model for target ort-cpu is written as ONNX',
       hint: '--target strict'

@@ -9,9 +9,16 @@ import type { AnyFormat, Catalog, Target } from '../types.ts'
 /** All that Pare itself knows. */
 export const standard: Catalog = { formats, targets }
 
-/** The target of a command: the named one, else the one that the input's ending names. Throws `E_USAGE`. */
-export const targetOf = (named: string | undefined, input: string, { targets }: Catalog): Target =>
-  named === undefined ? targetOfFile(input, targets) : targetFor(named, targets)
+/**
+ * The target of a command: the named one, else the one that the input's ending names, else, where the output's ending is not its
+ * format's, the first that is written so. Throws `E_USAGE`.
+ */
+export function targetOf(named: string | undefined, input: string, catalog: Catalog, out?: string): Target {
+  if (named !== undefined) return targetFor(named, catalog.targets)
+  const own = targetOfFile(input, catalog.targets)
+  const takes = (t: Target): boolean => out === undefined || hasEnding(out, formatOf(t, catalog).extensions)
+  return takes(own) ? own : (catalog.targets.find(takes) ?? own)
+}
 
 /** The format that models for a target are written in. */
 export const formatOf = (target: Target, { formats }: Catalog): AnyFormat => formatFor(target.format, formats)

@@ -77,7 +77,7 @@ function notAsked(model: Model): readonly string[] {
 
 /** Opens a job's model and target. Throws `E_FILE`, `E_FORMAT`, `E_USAGE`, … */
 export async function openJob(job: Job, catalog: Catalog): Promise<Opened> {
-  const target = targetOf(job.target, job.model, catalog)
+  const target = targetOf(job.target, job.model, catalog, job.out)
   if (job.out !== undefined) outputFormat(job.out, target, catalog, job.write)
   const opened = await openModel(job.model, catalog.formats, job.read)
   const seed = job.seed ?? 0
