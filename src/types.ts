@@ -214,6 +214,8 @@ export interface Reader {
   readonly title: string
   /** Endings of its files, with the dot; outputs get the first. */
   readonly extensions: readonly [string, ...string[]]
+  /** Its files tell what the integers of inputs and outputs stand for: data is given to such models as numbers. */
+  readonly numbers?: true
   /** Looks at the first bytes of the content only. */
   detect(head: Uint8Array): boolean
   /** What can be chosen when a model is read; flags, help and checks come from it. Absent: nothing. */

@@ -1,7 +1,7 @@
 /** LiteRT as a runtime: real files on real data, with inputs and outputs of codes as the file has them. */
 import { expect, it } from 'vitest'
 import { elementCount, tensor, tensorOf, toFloats } from '../src/ir/tensor.ts'
-import { liteRtRunner, measureProcess } from '../src/node/index.ts'
+import { liteRtRunner, measureProcess, runJob } from '../src/node/index.ts'
 import type { Runner, Tensor } from '../src/types.ts'
 import { sharedData } from './shared.ts'
 
@@ -65,3 +65,22 @@ it.skipIf(!float)('keeps sessions apart, and measures a file in fresh processes'
   expect(m.loadMs).toBeGreaterThan(0)
   expect(m.peakBytes).toBeGreaterThan(m.baselineBytes)
 })
+
+const onnx = sharedData('kws', 'ds_cnn.onnx')
+const samples = sharedData('kws', 'kws_dev.npz')
+
+it.skipIf(!onnx || !int8 || !samples)(
+  'compares a model in ONNX Runtime with an int8 file in LiteRT',
+  { timeout: 120_000 },
+  async () => {
+    const { report } = await runJob({
+      ...{ command: 'verify', line: '', model: onnx as string, other: int8 as string, seconds: 0.1 },
+      data: { data: { path: samples as string } }
+    })
+    expect(report.machine).toMatchObject({ measured: { name: 'onnxruntime-node' }, other: { name: '@litertjs/core' } })
+    expect(report.drop?.['top1']).toMatchObject({ n: 500 })
+    expect(Math.abs(report.drop?.['top1']?.value ?? 1)).toBeLessThan(0.01)
+    expect(report.after?.latencyMs?.n).toBeGreaterThan(10)
+    expect(report.after?.loadMs).toBeGreaterThan(0)
+  }
+)

@@ -5,6 +5,7 @@
 import { createRequire } from 'node:module'
 import { toArray } from '../base/bytes.ts'
 import { PareError } from '../base/errors.ts'
+import { readFlat } from '../formats/tflite/read.ts'
 import { bytesOf, tensorOf, typedValues } from '../ir/tensor.ts'
 import { bytesText } from '../report/words.ts'
 import type { DType, Runner, Session, Source, Tensor } from '../types.ts'
@@ -95,20 +96,21 @@ async function sessionIn(process: Service, bytes: Uint8Array): Promise<Session> 
     readonly inputs: readonly Told[]
     readonly outputs: readonly Told[]
   }
+  const named = namesOf(bytes)
   let closed: Promise<void> | undefined
   let spent = 0
   const run = async (feeds: Readonly<Record<string, Tensor>>): Promise<Ran> => {
     if (closed) throw new PareError('E_INTERNAL', 'a closed session was run')
-    return (await asked(process, 'run', { id, feeds: fed(inputs, feeds) })) as Ran
+    return (await asked(process, 'run', { id, feeds: fed(inputs, feeds, named) })) as Ran
   }
   return {
-    inputs: inputs.map(ioOf),
-    outputs: outputs.map(ioOf),
+    inputs: inputs.map((i) => ioOf(i, named)),
+    outputs: outputs.map((o) => ioOf(o, named)),
     loadMs,
     run: async (feeds) => {
       const ran = await run(feeds)
       spent += ran.ms
-      return Object.fromEntries(ran.outputs.map((t) => [t.name, tensorOf(t.dtype as DType, t.shape, t.data)]))
+      return Object.fromEntries(ran.outputs.map((t) => [named(t.name), tensorOf(t.dtype as DType, t.shape, t.data)]))
     },
     spentMs: () => spent,
     close: () => {
@@ -129,25 +131,34 @@ async function asked(process: Service, task: 'open' | 'run', what: object): Prom
   return answer.done
 }
 
+/** Names of tensors by those of the file's signature, under which LiteRT tells them where there is one. */
+type Named = (name: string) => string
+
+function namesOf(bytes: Uint8Array): Named {
+  const [first] = readFlat(bytes).model.origin?.signatures ?? []
+  const ids = new Map(Object.entries({ ...first?.inputs, ...first?.outputs }))
+  return (name) => ids.get(name) ?? name
+}
+
 /** Sizes that a file leaves open are −1. */
-const ioOf = ({ name, dtype, shape }: Told): Session['inputs'][number] => ({
-  name,
+const ioOf = ({ name, dtype, shape }: Told, named: Named): Session['inputs'][number] => ({
+  name: named(name),
   dtype: dtype as DType,
   shape: shape.map((d) => (d < 0 ? '?' : d))
 })
 
 /** Feeds as the process takes them. Throws `E_RUN` for what is missing or of another type. */
-function fed(inputs: readonly Told[], feeds: Readonly<Record<string, Tensor>>): readonly object[] {
+function fed(inputs: readonly Told[], feeds: Readonly<Record<string, Tensor>>, named: Named): readonly object[] {
+  const names = inputs.map((i) => named(i.name))
   for (const given of Object.keys(feeds))
-    if (!inputs.some((i) => i.name === given))
-      throw new PareError('E_RUN', `the model has no input ${given}`, {
-        facts: { inputs: inputs.map((i) => i.name).join(', ') }
-      })
-  return inputs.map(({ name, dtype }) => {
+    if (!names.includes(given))
+      throw new PareError('E_RUN', `the model has no input ${given}`, { facts: { inputs: names.join(', ') } })
+  return inputs.map(({ name: own, dtype }) => {
+    const name = named(own)
     const t = Object.hasOwn(feeds, name) ? feeds[name] : undefined
     if (!t)
       throw new PareError('E_RUN', `input ${name} is missing`, { facts: { given: Object.keys(feeds).join(', ') } })
     if (t.dtype !== dtype) throw new PareError('E_RUN', `input ${name} takes ${dtype}, and was given ${t.dtype}`)
-    return { name, shape: t.shape, data: bytesOf(typedValues(t)) }
+    return { name: own, shape: t.shape, data: bytesOf(typedValues(t)) }
   })
 }

@@ -125,7 +125,8 @@ const openBytes = async (bytes) => {
     if (hasFailed()) throw because()
     const run = async (feeds) => {
       for (const [i, { name, shape }] of inputs.entries()) {
-        const fed = feeds.find((f) => f.name === name)
+        // A file may call its inputs otherwise than its signature, which LiteRT tells.
+        const fed = feeds.find((f) => f.name === name) ?? (feeds.length === inputs.length ? feeds[i] : undefined)
         if (!fed) throw new Error("input '" + name + "' is missing")
         const { buffer, byteOffset, byteLength } = fed.data
         if (byteLength !== buffers[i].packedSize())

@@ -25,6 +25,10 @@ export async function runnersFor(target: Pick<Target, 'runtime'>): Promise<Runne
   return { engine, ...(measured ? { measured } : {}) }
 }
 
+/** Of the targets that commands know, that of a file: the job's own where it takes files of that format, else the first that does. */
+export const targetOfModel = (model: Pick<Model, 'origin'>, own: Target, targets: readonly Target[]): Target =>
+  own.format === model.origin?.format ? own : (targets.find((t) => t.format === model.origin?.format) ?? own)
+
 /** What opens models that are scored. */
 export const scorer = ({ engine, measured }: Runners): Runner => measured ?? engine
 

@@ -274,5 +274,7 @@ export interface Report {
     readonly engine: RuntimeVersion
     /** What scored and timed: the target's own runtime. Absent: it was not here, the engine scored, nothing was timed. */
     readonly measured?: RuntimeVersion
+    /** What scored and timed the second model of a comparison, where that is another. */
+    readonly other?: RuntimeVersion
   }
 }

@@ -215,8 +215,9 @@ export function dataText(data: NonNullable<Report['data']>): string {
 }
 
 /** `onnxruntime-node 1.30.0`, and what measured beside it where that is another. */
-export function runtimesText({ machine: { engine, measured } }: Pick<Report, 'machine'>): string {
+export function runtimesText({ machine: { engine, measured, other } }: Pick<Report, 'machine'>): string {
   const named = ({ name, version }: RuntimeVersion): string => `${name} ${version}`
   if (!measured) return `${named(engine)}, nothing is timed`
+  if (other) return `measured in ${named(measured)}, the second model in ${named(other)}`
   return measured.name === engine.name ? named(engine) : `measured in ${named(measured)}, made with ${named(engine)}`
 }

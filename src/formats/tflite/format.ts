@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { moveTransposes } from '../../ops/layout.ts'
 import type { Format } from '../../types.ts'
 import { looksLikeFlatModel } from './decode.ts'
+import { operatorsOf } from './facts.ts'
 import { formatName, readFlat } from './read.ts'
 import { writeFlat } from './write/index.ts'
 
@@ -28,6 +29,7 @@ export const tflite: Format<z.output<typeof options>> = {
   name: formatName,
   title: 'TensorFlow Lite',
   extensions: ['.tflite'],
+  numbers: true,
   detect: looksLikeFlatModel,
   read: (bytes) => {
     const { model, notes } = readFlat(bytes)
@@ -35,5 +37,6 @@ export const tflite: Format<z.output<typeof options>> = {
   },
   options,
   after: ['simplify', 'fuse'],
-  write: (model, o) => writeFlat(model, o)
+  write: (model, o) => writeFlat(model, o),
+  operators: operatorsOf
 }

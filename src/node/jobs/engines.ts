@@ -8,14 +8,14 @@ import { type ModelFile, sourceOf } from '../runtimes.ts'
 import { webHint, webRunner } from '../web-runner.ts'
 
 /**
- * onnxruntime-web, where it or the table of layers was asked for, or where the target's runtime is another than the engine;
+ * onnxruntime-web, where it or the table of layers was asked for, or where it is the target's runtime;
  * or a note that it is not installed. Throws `E_UNSUPPORTED` where it was asked for and is not.
  */
 export async function otherEngine(
   job: Pick<Job, 'engines' | 'layers'>,
-  { target, engine }: { readonly target: Pick<Target, 'runtime'>; readonly engine: Runner }
+  { target }: { readonly target: Pick<Target, 'runtime'> }
 ): Promise<{ readonly web?: Runner; readonly notes: readonly string[] }> {
-  if (!(job.engines ?? (job.layers || target.runtime !== engine.name))) return { notes: [] }
+  if (!(job.engines ?? (job.layers || target.runtime === 'onnxruntime-web'))) return { notes: [] }
   const web = await webRunner()
   if (web) return { web, notes: [] }
   if (job.engines) throw new PareError('E_UNSUPPORTED', 'onnxruntime-web is not installed', { hint: webHint })

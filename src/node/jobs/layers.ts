@@ -5,7 +5,7 @@ import { layersOf } from '../../measure/layers.ts'
 import type { Layer } from '../../report/types.ts'
 import type { Dataset, Model } from '../../types.ts'
 import type { JobHooks } from '../job.ts'
-import { scorer } from '../runtimes.ts'
+import { opensFiles, scorer } from '../runtimes.ts'
 import { type KindLayer, kindOf } from './inspect.ts'
 import type { Opened } from './open.ts'
 import { shapesOn } from './synthetic.ts'
@@ -19,7 +19,8 @@ export async function comparedLayers(
   { alone = false }: { readonly alone?: boolean } = {}
 ): Promise<readonly KindLayer[]> {
   const layers = await layersOf(o.model, compressed, {
-    runner: scorer(o),
+    // Layers are those of ONNX's operators, also of models that another runtime measures.
+    runner: opensFiles(scorer(o), 'onnx') ? scorer(o) : o.engine,
     dataset: data,
     threads: o.threads,
     alone,

@@ -9,7 +9,7 @@ import { type Judging, judgingOf } from '../../measure/judging.ts'
 import { inferShapes } from '../../ops/infer.ts'
 import type { Report } from '../../report/types.ts'
 import { measurementText } from '../../report/words.ts'
-import type { AnyFormat, Catalog, Dataset, Measurement, Metric, Model, Session, Target, Value } from '../../types.ts'
+import type { AnyFormat, Catalog, Dataset, Measurement, Metric, Model, Session, Target } from '../../types.ts'
 import { outputFormat, targetOf } from '../catalog.ts'
 import { fileBytes, loadNoted, sha256File } from '../files.ts'
 import type { DataSource, Job } from '../job.ts'
@@ -17,6 +17,7 @@ import { machineOf } from '../machine.ts'
 import { checkedDataset, checkedMetric, loadMetric } from '../modules.ts'
 import { type ModelFile, type Runners, runnersFor, scorer, sourceOf, threadNotes, threadsOf } from '../runtimes.ts'
 import { version } from '../version.ts'
+import { areAlike, type Ends, endsOf, inNumbers, seenAs } from './ends.ts'
 
 /** A model out of a file. */
 export interface OpenedModel {
@@ -55,17 +56,17 @@ export async function openModel(
     choices
   )
   const model = inferShapes(read.model)
+  const ends = endsOf(model)
+  const format = formats.find((f) => f.name === model.origin?.format)
   return {
     model,
     notes: [...read.notes, ...notAsked(model)],
     bytes,
-    inputs: model.graph.inputs.flatMap((id) => ioOf(model.graph.values.get(id))),
-    outputs: tensorOutputs(model).flatMap((id) => ioOf(model.graph.values.get(id)))
+    ...(format?.numbers ? inNumbers(ends) : ends)
   }
 }
 
 const isTensor = ({ graph }: Model, id: string): boolean => (graph.values.get(id)?.type ?? 'tensor') === 'tensor'
-const tensorOutputs = (model: Model): readonly string[] => model.graph.outputs.filter((id) => isTensor(model, id))
 
 /** Outputs that are no tensors are never asked for: who reads a report should know. */
 function notAsked(model: Model): readonly string[] {
@@ -112,18 +113,21 @@ export async function openJob(job: Job, catalog: Catalog): Promise<Opened> {
   }
 }
 
+/**
+ * A session of a file in the runtime that scores it, told in numbers under the ends of the job's model: where those of the file are
+ * codes, have other names or their channels last, what goes in and comes out is converted.
+ */
+export async function openSeen(o: Runners & { readonly threads: number }, file: ModelFile, as: Ends): Promise<Session> {
+  const session = await scorer(o).open(sourceOf(scorer(o), file), { threads: o.threads })
+  const own = endsOf(file.model)
+  return areAlike(own, as) ? session : seenAs(session, own, as)
+}
+
 /** The job's file. */
 export const fileOf = (job: Pick<Job, 'model'>, { model }: Pick<Opened, 'model'>): ModelFile => ({
   path: job.model,
   model
 })
-
-/** Inputs with a default are not asked of the data. */
-function ioOf(v: Value | undefined): Session['inputs'][number][] {
-  if (!v || v.data) return []
-  const { id, dtype, shape } = v
-  return [{ name: id, ...(dtype === undefined ? {} : { dtype }), ...(shape === undefined ? {} : { shape }) }]
-}
 
 /** `ONNX 13 · 86 nodes · 0.27 M parameters · 40.8 M MACs · 1.09 MB`; the opset is the file's own. */
 export function factsOf({ model, catalog }: Pick<Opened, 'model' | 'catalog'>, m: Measurement): string {
@@ -176,7 +180,7 @@ export async function judgingFor(job: Job, o: Opened, data: Dataset): Promise<Ju
     })
   return judgingOf({
     ...{ model: o.model, outputs: o.outputs, dataset: data, asked, picked: job.judged },
-    open: () => scorer(o).open(sourceOf(scorer(o), fileOf(job, o)), { threads: o.threads })
+    open: () => openSeen(o, fileOf(job, o), o)
   })
 }
 

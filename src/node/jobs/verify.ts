@@ -5,19 +5,20 @@ import { evaluate, metricDrops, metricIntervals } from '../../measure/evaluate.t
 import { packScores } from '../../measure/gate.ts'
 import { type Judging, worstPart } from '../../measure/judging.ts'
 import { sampleTime } from '../../measure/pacing.ts'
-import type { Report } from '../../report/types.ts'
+import type { Report, RuntimeVersion } from '../../report/types.ts'
 import { runsSingly, singly, singlyNote } from '../../runtime/batches.ts'
 import { isKept } from '../../search/choose.ts'
 import { conforms, misfitText } from '../../targets/conforms.ts'
-import type { Catalog, Dataset, Measurement, Model, Session, Target } from '../../types.ts'
+import type { Catalog, Dataset, Measurement, Model, Runner, Session, Target } from '../../types.ts'
 import { sha256File } from '../files.ts'
 import type { Job, JobHooks, JobResult } from '../job.ts'
-import { type ModelFile, runtimeNotes, scorer, sourceOf } from '../runtimes.ts'
+import { type ModelFile, type Runners, runnersFor, runtimeNotes, scorer, sourceOf, targetOfModel } from '../runtimes.ts'
 import { type Allowed, allowedFor, layerData, pacedFor, processesFor, timingFor, whileAllowed } from './allowed.ts'
+import { areAlike, endsOf, ownFeeds } from './ends.ts'
 import { comparedEngines, otherEngine } from './engines.ts'
 import { saturationNotes } from './host.ts'
 import { comparedLayers, layerAdvice } from './layers.ts'
-import { factsOf, fileOf, judgingFor, type Opened, type OpenedModel, openJob, openModel } from './open.ts'
+import { factsOf, fileOf, judgingFor, type Opened, type OpenedModel, openJob, openModel, openSeen } from './open.ts'
 import { testData } from './parts.ts'
 import { refuseUnrunnable, tryOut } from './runnable.ts'
 import { sizedModel } from './sizes.ts'
@@ -38,23 +39,28 @@ export async function verifyJob(job: Job, hooks: JobHooks, catalog: Catalog): Pr
   hooks.opened?.({ ...o.report, data: described, before: sizes }, factsOf(o, sizes))
   await tryOut(job, o, job.model, samples, hooks)
   const { metrics, notes: said } = await judgingFor(job, o, samples)
-  const second = await openSecond(job, path, samples, hooks, catalog)
+  const second = await openSecond(job, o, path, samples, hooks, catalog)
   const { model } = second
-  return withSessions(o, [fileOf(job, o), second], async ([original, other]) => {
+  return withSessions(o, [firstOf(job, o), second], async ([original, other]) => {
     const isSingly = await runsSingly(original, samples)
     const asRun = isSingly ? singly(samples) : samples
     const { data: all, sampleMs } = await pacedFor(job, allowed, [original, other], asRun)
     const judged = await judge(o, metrics, [original, other], all, hooks)
     const pair = await measurePair(job, o, second, [original, other], all, hooks, { allowed, sampleMs })
     const few = layerData(job, allowed, all, sampleMs)
-    const layers = await whileAllowed(allowed, 'layers were not compared', hooks, (h) =>
-      comparedLayers(o, model, few, h, { alone: job.layers === true })
-    )
-    const engines = web
-      ? await whileAllowed(allowed, 'engines were not compared', hooks, (h) =>
-          comparedEngines(web, o.engine, [fileOf(job, o), second], few, h)
+    // Layers of two models are compared on the very values that both are given.
+    const isAlike = areAlike(endsOf(o.model), o) && areAlike(endsOf(model), o)
+    const layers = isAlike
+      ? await whileAllowed(allowed, 'layers were not compared', hooks, (h) =>
+          comparedLayers(o, model, few, h, { alone: job.layers === true })
         )
       : undefined
+    const engines =
+      web && isAlike
+        ? await whileAllowed(allowed, 'engines were not compared', hooks, (h) =>
+            comparedEngines(web, o.engine, [fileOf(job, o), second], few, h)
+          )
+        : undefined
     const { maxDrop } = job
     const first = metrics[0].name
     const drop = judged.drop[first]
@@ -81,7 +87,8 @@ export async function verifyJob(job: Job, hooks: JobHooks, catalog: Catalog): Pr
           ...said,
           ...judged.notes,
           ...notes,
-          ...saturationNotes(model, o.target),
+          ...(isAlike ? [] : [unlikeNote]),
+          ...saturationNotes(model, second.target),
           ...layerNotes(job, layers ?? []),
           ...(described.synthetic ? [] : layerAdvice(layers ?? [])),
           ...guessed,
@@ -105,8 +112,8 @@ export async function benchJob(job: Job, hooks: JobHooks, catalog: Catalog): Pro
   hooks.opened?.({ ...o.report, data, before: sizes }, factsOf(o, sizes))
   await tryOut(job, o, job.model, all, hooks)
   if (job.other !== undefined) {
-    const second = await openSecond(job, job.other, all, hooks, catalog)
-    return withSessions(o, [fileOf(job, o), second], async ([original, other]) => {
+    const second = await openSecond(job, o, job.other, all, hooks, catalog)
+    return withSessions(o, [firstOf(job, o), second], async ([original, other]) => {
       const sampleMs = await sampleTime([original, other], all)
       const pair = await measurePair(job, o, second, [original, other], all, hooks, { allowed, sampleMs })
       return {
@@ -115,10 +122,10 @@ export async function benchJob(job: Job, hooks: JobHooks, catalog: Catalog): Pro
       }
     })
   }
-  return withSessions(o, [fileOf(job, o)], async ([session]) => {
+  return withSessions(o, [firstOf(job, o)], async ([session]) => {
     const sampleMs = await sampleTime([session], all)
     const [time] = await timed(job, o, [['model', session]], all, hooks, allowed)
-    const feeds = await firstFeeds(session, all)
+    const feeds = ownFeeds(await firstFeeds(session, all), endsOf(o.model), o)
     const repeats = processesFor(allowed, 1, sampleMs)
     const process = await processOf(sourceOf(scorer(o), fileOf(job, o)), feeds, o, hooks, repeats)
     const before = { ...sizes, ...process, ...(time ? { latencyMs: time.latency } : {}) }
@@ -134,25 +141,32 @@ export async function benchJob(job: Job, hooks: JobHooks, catalog: Catalog): Pro
   })
 }
 
+/** The first model, with its runtime. */
+const firstOf = (job: Job, o: Opened): File => ({ ...o, ...fileOf(job, o) })
+
 function otherOf(job: Job): string {
   if (job.other === undefined) throw new PareError('E_USAGE', 'verify needs the compressed model')
   return job.other
 }
 
-type Second = OpenedModel & ModelFile
+/** The second model, with the runtime of its own target: a comparison may be across formats. */
+type Second = OpenedModel & ModelFile & Runners & { readonly target: Target; readonly threads: number }
 
 /** Opens the second model, looked at as the first is before it runs. Errors say that it is this file. */
 async function openSecond(
   job: Job,
+  o: Opened,
   path: string,
   data: Dataset,
   hooks: JobHooks,
-  { formats }: Catalog
+  { formats, targets }: Catalog
 ): Promise<Second> {
   const second = await openModel(path, formats)
+  const target = targetOfModel(second.model, o.target, targets)
+  const { engine, measured } = target === o.target ? o : await runnersFor(target)
   try {
     refuseUnrunnable(second)
-    await tryOut(job, second, path, data, hooks)
+    await tryOut(job, { ...second, inputs: o.inputs }, path, data, hooks)
   } catch (cause) {
     if (!(cause instanceof PareError)) throw cause
     const { code, message, where, facts, hint } = cause
@@ -163,13 +177,13 @@ async function openSecond(
       cause
     })
   }
-  return { ...second, path }
+  return { ...second, path, target, threads: o.threads, engine, ...(measured ? { measured } : {}) }
 }
 
 /** Times sessions of the target's runtime, interleaved; nothing where that is not here. */
 const timed = async (
   job: Job,
-  o: Opened,
+  o: Pick<Opened, 'rng'> & { readonly measured?: Runner | undefined },
   sessions: Parameters<typeof timeSessions>[0],
   data: Dataset,
   hooks: JobHooks,
@@ -179,17 +193,19 @@ const timed = async (
     ? timeSessions(sessions, data, { rng: o.rng, hooks, ...timingFor(allowed, job.seconds ?? defaultSeconds) })
     : []
 
-type Sessions<F extends readonly ModelFile[]> = { readonly [K in keyof F]: Session }
+type Sessions<F extends readonly File[]> = { readonly [K in keyof F]: Session }
 
-/** Opens the user's files themselves where the runtime can, and closes whatever was opened. */
-async function withSessions<const F extends readonly ModelFile[], R>(
+type File = ModelFile & Runners & { readonly threads: number }
+
+/** Opens the user's files themselves where the runtime can, seen in the terms of the job's model, and closes whatever was opened. */
+async function withSessions<const F extends readonly File[], R>(
   o: Opened,
   files: F,
   use: (sessions: Sessions<F>) => Promise<R>
 ): Promise<R> {
   const open: Session[] = []
   try {
-    for (const file of files) open.push(await scorer(o).open(sourceOf(scorer(o), file), { threads: o.threads }))
+    for (const file of files) open.push(await openSeen(file, file, o))
     return await use(open as unknown as Sessions<F>)
   } finally {
     for (const s of open) await s.close()
@@ -235,6 +251,9 @@ async function judge(
   }
 }
 
+const unlikeNote =
+  'inputs or outputs of the two differ in codes, names or order of axes: they were converted, and layers were not compared'
+
 const layerNotes = (job: Job, layers: Report['layers']): string[] =>
   job.layers && layers.some((l) => l.sqnrDb !== undefined) && layers.every((l) => l.outputSqnrDb === undefined)
     ? ['the model is too large to be opened once a layer: what each does to the output was not measured']
@@ -255,11 +274,11 @@ async function measurePair(
   data: Dataset,
   hooks: JobHooks,
   { allowed, sampleMs }: { readonly allowed: Allowed; readonly sampleMs: number }
-): Promise<Pick<Report, 'before' | 'ratios' | 'notes' | 'output'> & { readonly after: Measurement }> {
+): Promise<Pick<Report, 'before' | 'ratios' | 'notes' | 'output' | 'machine'> & { readonly after: Measurement }> {
   const { path, model, bytes } = second
   const [a, b] = await timed(
     job,
-    o,
+    { ...o, ...(second.measured ? {} : { measured: undefined }) },
     [
       ['original', original],
       ['other', other]
@@ -269,18 +288,35 @@ async function measurePair(
     allowed
   )
   const repeats = processesFor(allowed, 2, sampleMs)
-  const was = await processOf(sourceOf(scorer(o), fileOf(job, o)), await firstFeeds(original, data), o, hooks, repeats)
-  const is = await processOf(sourceOf(scorer(o), second), await firstFeeds(other, data), o, hooks, repeats)
+  const alone = async (file: File, session: Session): ReturnType<typeof processOf> => {
+    const feeds = ownFeeds(await firstFeeds(session, data), endsOf(file.model), o)
+    return processOf(sourceOf(scorer(file), file), feeds, file, hooks, repeats)
+  }
+  const was = await alone(firstOf(job, o), original)
+  const is = await alone(second, other)
   const shapes = await shapesOn(o, data)
   const latency = (l: typeof a): Pick<Measurement, 'latencyMs'> => (l ? { latencyMs: l.latency } : {})
   return {
     output: { path, sha256: await sha256File(path) },
+    machine: { ...o.report.machine, ...(isElsewhere(o, second) ? { other: versionOf(scorer(second)) } : {}) },
     before: { ...sizedModel(job.model, o.model, o.bytes, { shapes }), ...latency(a), ...was, metrics: {} },
     after: { ...sizedModel(path, model, bytes, { shapes }), ...latency(b), ...is, metrics: {} },
     ratios: { bytes: bytes / o.bytes, ...(b?.ratio ? { latency: b.ratio } : {}), ...processRatios(was, is) },
-    notes: [...o.notes, ...runtimeNotes(o, o.target), ...targetNotes(model, o.target)]
+    notes: [
+      ...o.notes,
+      ...runtimeNotes(o, o.target),
+      ...(second.target === o.target ? [] : runtimeNotes(second, second.target)),
+      ...(isElsewhere(o, second)
+        ? [`the first ran in ${spelledVersion(scorer(o))}, the second in ${spelledVersion(scorer(second))}`]
+        : []),
+      ...targetNotes(model, second.target)
+    ]
   }
 }
+
+const isElsewhere = (o: Runners, second: Runners): boolean => scorer(o).name !== scorer(second).name
+const versionOf = ({ name, version }: Runner): RuntimeVersion => ({ name, version })
+const spelledVersion = ({ name, version }: Runner): string => `${name} ${version}`
 
 /** What of a model its target does not promise to load. */
 export function targetNotes(model: Model, target: Target): string[] {
