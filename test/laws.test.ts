@@ -6,12 +6,11 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
-import { type ModelProto, ModelProtoSchema, TensorProtoSchema, ValueInfoProtoSchema } from 'onnx-buf'
+import { type ModelProto, ModelProtoSchema, ValueInfoProtoSchema } from 'onnx-buf'
 import * as ort from 'onnxruntime-node'
 import { describe, expect, it } from 'vitest'
 import { PareError } from '../src/base/errors.ts'
 import { readModel } from '../src/formats/index.ts'
-import { readTensor } from '../src/formats/onnx/tensors.ts'
 import { bind } from '../src/ir/bind.ts'
 import { producer } from '../src/ir/graph.ts'
 import { elementCount, tensor } from '../src/ir/tensor.ts'
@@ -20,6 +19,7 @@ import { inferShapes } from '../src/ops/infer.ts'
 import { toEngine } from '../src/runtime/convert.ts'
 import type { OrtModule } from '../src/runtime/engine.ts'
 import type { Dim, Graph, Model, Node, Tensor, Value, ValueType } from '../src/types.ts'
+import { readFeeds } from './onnx-cases.ts'
 import { onnxCases, sharedData } from './shared.ts'
 
 /** Sizes of these depend on what the data is, not on its shape; so do those of everything made from them. */
@@ -69,23 +69,6 @@ async function runCase(group: string, name: string): Promise<Case | string> {
 }
 
 const message = (e: unknown): string => (e instanceof Error ? e.message : String(e))
-
-/** Inputs by position, as the cases number them. */
-function readFeeds(proto: ModelProto, folder: string): Record<string, Tensor> {
-  const source = { bytes: new Uint8Array(0), external: () => new Uint8Array(0), grow: () => {} }
-  const defaults = new Set(proto.graph?.initializer.map((t) => t.name))
-  const names = (proto.graph?.input ?? []).map((v) => v.name)
-  const feeds: Record<string, Tensor> = {}
-  for (const [i, name] of names.entries()) {
-    const file = join(folder, `input_${i}.pb`)
-    try {
-      feeds[name] = readTensor(fromBinary(TensorProtoSchema, readFileSync(file)), source)
-    } catch (e) {
-      if (!defaults.has(name)) throw e
-    }
-  }
-  return feeds
-}
 
 /** The file with every value of the outer graph as an output. */
 function exposed(proto: ModelProto): Uint8Array {

@@ -59,7 +59,7 @@ function wrapped(left: string, text: string, wide: number, style: Style): string
 }
 
 const passTitles: Readonly<Record<PassGroup, string>> = {
-  graph: 'passes: simplify the graph',
+  graph: 'passes: change the graph alone',
   pruning: 'passes: prune',
   integers: 'passes: compute on integers',
   storage: 'passes: store weights in fewer bits',

@@ -57,6 +57,16 @@ const groups: readonly { readonly title: string; readonly commands: readonly Ent
     ]
   },
   {
+    title: 'compile',
+    commands: [
+      entry(
+        'compile',
+        'turn a model into one WebAssembly module that needs no runtime, with a loader and its types',
+        () => import('./compile.ts')
+      )
+    ]
+  },
+  {
     title: 'find a name',
     commands: [
       entry('passes', 'list every pass and what it needs', () => import('./passes.ts')),

@@ -8,11 +8,12 @@ import { dl4j } from './dl4j/format.ts'
 import { onnx } from './onnx/format.ts'
 import { text } from './text.ts'
 import { tflite } from './tflite/format.ts'
+import { wasm } from './wasm.ts'
 
 export { type ReadModelOptions, readModel, readNoted } from './read.ts'
 
 /** Every format. */
-export const formats: readonly AnyFormat[] = [onnx, tflite, text, dl4j]
+export const formats: readonly AnyFormat[] = [onnx, tflite, text, dl4j, wasm]
 
 export interface WriteModelOptions extends WritePlace {
   /** A format or the name of one of Pare's own; by default ONNX. */

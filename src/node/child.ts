@@ -5,7 +5,7 @@ import { pathToFileURL } from 'node:url'
 import { toArray } from '../base/bytes.ts'
 import { PareError } from '../base/errors.ts'
 import type { Tensor } from '../types.ts'
-import { openerOf, startOf } from './openers.ts'
+import { needsPackage, openerOf, startOf } from './openers.ts'
 
 /**
  * How every such program begins: it reads its job, JSON on standard input, and loads the runtime. After it there are `job`,
@@ -42,7 +42,8 @@ export interface ChildOptions {
 }
 
 /** Where a package that is installed here is loaded from. */
-export const moduleOf = (runtime: string): string => pathToFileURL(createRequire(import.meta.url).resolve(runtime)).href
+export const moduleOf = (runtime: string): string =>
+  needsPackage(runtime) ? pathToFileURL(createRequire(import.meta.url).resolve(runtime)).href : 'node:path'
 
 /** How a child came to its end. */
 export interface Ended {

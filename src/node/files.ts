@@ -230,16 +230,26 @@ function withHash(
   return { written: write(name), name }
 }
 
-/** Counts the bytes of a model's file in its own opset, with the weights beside it: of each model once. */
-export function bytesCounter(format: AnyFormat): (model: Model) => number {
-  const known = new WeakMap<Model, number>()
+/**
+ * Counts the bytes of a model's file in its own opset, with the weights beside it: of each model once. `undefined` where the
+ * format does not say the model, as between passes.
+ */
+export function bytesCounter(format: AnyFormat): (model: Model) => number | undefined {
+  const known = new WeakMap<Model, { readonly bytes: number | undefined }>()
   return (model) => {
-    const counted = known.get(model)
-    if (counted !== undefined) return counted
+    const counted = known.get(model) ?? { bytes: countedIn(format, model) }
+    known.set(model, counted)
+    return counted.bytes
+  }
+}
+
+function countedIn(format: AnyFormat, model: Model): number | undefined {
+  try {
     const { parts, external } = writeIn(format, model, {})
-    const bytes = [...parts, ...(external?.parts ?? [])].reduce((n, part) => n + part.length, 0)
-    known.set(model, bytes)
-    return bytes
+    return [...parts, ...(external?.parts ?? [])].reduce((n, part) => n + part.length, 0)
+  } catch (error) {
+    if (error instanceof PareError && (error.code === 'E_UNSUPPORTED' || error.code === 'E_OPTION')) return undefined
+    throw error
   }
 }
 

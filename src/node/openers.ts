@@ -157,6 +157,35 @@ const openBytes = async (bytes) => {
 const open = (path) => openBytes(readFileSync(path))
 `
 
+/** Compiled models. The section `pare` comes first and says where inputs and outputs lie. */
+const compiled = `
+const start = async () => {}
+const open = async (path) => {
+  const wasm = await WebAssembly.compile(readFileSync(path))
+  const [section] = WebAssembly.Module.customSections(wasm, 'pare')
+  const note = JSON.parse(new TextDecoder().decode(section))
+  const { memory, run: compute } = (await WebAssembly.instantiate(wasm)).exports
+  const size = (shape) => shape.reduce((n, d) => n * d, 1)
+  const run = async (feeds) => {
+    for (const { name, dtype, shape, offset } of note.inputs) {
+      const fed = feeds.find((f) => f.name === name)
+      if (!fed) throw new Error("input '" + name + "' is missing")
+      if (fed.dtype !== dtype || fed.data.length !== size(shape))
+        throw new Error("input '" + name + "' is " + dtype + ' [' + shape + '], and was given ' + fed.dtype + ' [' + fed.shape + ']')
+      const data = dtype === 'int64' ? Int32Array.from(fed.data, Number) : fed.data
+      new Uint8Array(memory.buffer, offset, data.byteLength).set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+    }
+    compute()
+    return note.outputs.map(({ name, dtype, shape, offset }) => {
+      const of = dtype === 'int64' ? Int32Array : arrays[dtype]
+      const data = new of(memory.buffer, offset, size(shape)).slice()
+      return { name, dtype, shape, data: dtype === 'int64' ? BigInt64Array.from(data, BigInt) : data }
+    })
+  }
+  return { inputs: note.inputs, outputs: note.outputs, run, close: () => {} }
+}
+`
+
 const empty = model`
 input x: f32[1]
 y = Identity(x)
@@ -166,5 +195,10 @@ output y`
 export const startOf = (runtime: string): { readonly first?: string } =>
   runtime === 'onnxruntime-web' ? { first: Buffer.from(writeModel(empty).bytes).toString('base64') } : {}
 
+const openers: Readonly<Record<string, string>> = { '@litertjs/core': liteRt, 'pare-wasm': compiled }
+
 /** The text for a package. */
-export const openerOf = (runtime: string): string => (runtime === '@litertjs/core' ? liteRt : onnxRuntime)
+export const openerOf = (runtime: string): string => openers[runtime] ?? onnxRuntime
+
+/** Compiled models are modules of their own. */
+export const needsPackage = (runtime: string): boolean => runtime !== 'pare-wasm'

@@ -11,17 +11,22 @@ import { elementwiseOps } from './elementwise.ts'
 import { generateOps } from './generate.ts'
 import { imageOps } from './image.ts'
 import { indexingOps } from './indexing.ts'
+import { laneLoops } from './lanes.loops.ts'
 import { logicOps } from './logic.ts'
 import { lossOps } from './loss.ts'
 import { matmulOps } from './matmul.ts'
 import { mlOps } from './ml.ts'
+import { moveLoops } from './move.loops.ts'
 import { moveOps } from './move.ts'
 import { normOps } from './norm.ts'
+import { withLoops } from './op.ts'
+import { poolLoops } from './pool.loops.ts'
 import { poolOps } from './pool.ts'
 import { quantOps } from './quant.ts'
 import { reduceOps } from './reduce.ts'
 import { resizeOps } from './resize.ts'
 import { rnnOps } from './rnn.ts'
+import { rowLoops } from './rows.loops.ts'
 import { sequenceOps } from './sequence.ts'
 import { shapeOps } from './shape.ts'
 import { signalOps } from './signal.ts'
@@ -29,7 +34,7 @@ import { textOps } from './text.ts'
 import type { Op } from './types.ts'
 
 /** Every operator Pare knows. */
-export const ops: readonly Op[] = [
+export const ops: readonly Op[] = withLoops({ ...laneLoops, ...moveLoops, ...poolLoops, ...rowLoops }, [
   ...activationOps,
   ...attentionOps,
   ...contribOps,
@@ -55,7 +60,7 @@ export const ops: readonly Op[] = [
   ...shapeOps,
   ...signalOps,
   ...textOps
-]
+])
 
 const byName = new Map(ops.map((op) => [recordName(op), op]))
 

@@ -111,6 +111,17 @@ export function withGrads(grads: Readonly<Record<string, Grad>>, ops: readonly O
   })
 }
 
+/** The records with their loops, keyed in the same way. */
+export function withLoops(
+  loops: Readonly<Record<string, NonNullable<Op['loops']>>>,
+  ops: readonly Op[]
+): readonly Op[] {
+  return ops.map((op) => {
+    const own = loops[op.domain === undefined ? op.name : `${op.domain}:${op.name}`]
+    return own ? { ...op, loops: own } : op
+  })
+}
+
 /** Numpy broadcasting; `undefined` where any rank is unknown. Throws `E_SHAPE` when two fixed sizes differ and neither is 1. */
 export function broadcast(n: NodeView, shapes: readonly (readonly Dim[] | undefined)[]): readonly Dim[] | undefined {
   if (shapes.some((s) => s === undefined)) return undefined

@@ -1,4 +1,5 @@
 /** What Pare knows of operators: the record of one, its facets, and what a facet is given. Types only. */
+import type { Expr, Place, Stmt } from '../ir/loops.ts'
 import type { AttrInput, Attrs, Dim, DType, Graph, Node, Tensor, ValueType } from '../types.ts'
 
 /** A type as inference sees it: with the value where it is constant, or symbolic where it is a small integer vector. */
@@ -209,6 +210,58 @@ export interface End {
   readonly at: number
 }
 
+/** Elements of an input that go to the output: along each axis, their count and how far apart they are there and here. */
+export interface Copy {
+  readonly input: number
+  readonly sizes: readonly number[]
+  /** In elements, as `to`. */
+  readonly from: readonly number[]
+  readonly to: readonly number[]
+  readonly fromOffset: number
+  readonly toOffset: number
+}
+
+/** One axis of a pool's window. */
+export interface PoolAxis {
+  readonly kernel: number
+  readonly stride: number
+  readonly dilation: number
+  readonly before: number
+}
+
+/** Where the inputs and outputs of a node lie when it is compiled; elements on end, row-major. */
+export interface Ends {
+  readonly inputs: readonly (Place | undefined)[]
+  readonly outputs: readonly Place[]
+  /** The constant, put where the code can read it. */
+  constant(data: Float32Array | Int32Array): Place
+}
+
+/**
+ * What a node computes, for code that is compiled. `lanes`: each element of the output from those of the inputs, which
+ * broadcast; inputs at `channels` hold one number for each position of axis 1. `copies`: elements moved, those that are
+ * given none `fill`. `pool`: over windows of each map; `divisors`: what sums are divided by, one number, or one for each
+ * position of the output. `matrices`: products of matrices in both of the last two axes, whose batches broadcast.
+ * `body`: anything else, with what it needs of scratch memory in floats.
+ */
+export type Loops =
+  | {
+      readonly is: 'lanes'
+      value(x: readonly Expr[]): Expr
+      readonly channels?: readonly number[]
+      /** It has no form for vectors. */
+      readonly scalar?: true
+    }
+  | { readonly is: 'copies'; readonly copies: readonly Copy[]; readonly fill?: number }
+  | {
+      readonly is: 'pool'
+      readonly by: 'max' | 'sum'
+      readonly axes: readonly PoolAxis[]
+      readonly divisors?: number | Float32Array
+    }
+  | { readonly is: 'matrices' }
+  | { readonly is: 'body'; readonly scratch?: number; body(at: Ends, scratch: Place): Stmt[] }
+
 /** A number for all elements, or the standard deviation of normal ones. */
 export type Start = number | { deviation(shape: readonly number[], node: Node): number }
 
@@ -232,6 +285,8 @@ export interface Op {
   /** It computes with numbers rounded to codes: with values between layers, or with constants alone. Absent: it does not. */
   readonly codes?: 'values' | 'weights'
   readonly grad?: Grad
+  /** The node as loops, where all sizes are numbers; `undefined` where the operator has no loops for such a node. */
+  loops?(n: NodeView): Loops | undefined
   /**
    * How positions along the axes of inputs and outputs are tied. A position that no link holds must stay. Of links that
    * hold the same position of an input or output only one can be kept; the better come first.

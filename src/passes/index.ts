@@ -2,6 +2,7 @@
 import { PareError } from '../base/errors.ts'
 import { nearest } from '../base/suggest.ts'
 import { factorize } from './factorize/factorize.ts'
+import { fixSizes } from './fix-sizes.ts'
 import { fuseTransformer } from './fuse/fuse-transformer.ts'
 import { fuse } from './fuse/index.ts'
 import type { AnyPass } from './pass.ts'
@@ -28,6 +29,7 @@ import { trainQuantized } from './train/train-quantized.ts'
 
 /** Every pass, in the order in which they are usually applied. */
 export const passes: readonly AnyPass[] = [
+  fixSizes,
   simplify,
   fuse,
   train,

@@ -13,7 +13,7 @@ import { type AnyPass, parseOptions } from './pass.ts'
 /** A context without the collecting functions, which `applyRecipe` brings itself. */
 export interface Surroundings extends Omit<Context, 'refuse' | 'note' | 'plan' | 'replay'> {
   /** Bytes of the file that a model would be; by default steps count the bytes of its constants. */
-  fileBytes?(model: Model): number
+  fileBytes?(model: Model): number | undefined
 }
 
 /** What a recipe may name beside Pare's own passes. */

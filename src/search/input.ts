@@ -68,7 +68,7 @@ export interface CompressInput {
   /** Writes a candidate as it would be saved. */
   stage(model: Model): Promise<Staged>
   /** Bytes of the file that a model would be; absent where there are no files. */
-  fileBytes?(model: Model): number
+  fileBytes?(model: Model): number | undefined
   /** Removes what `stage` wrote; absent where nothing is left behind. */
   discard?(staged: Staged): Promise<void>
   /** Load time and peak memory in a fresh process, as far as they can be told; absent where there is none (browser). */

@@ -10,12 +10,22 @@ import { litertGpu } from './litert-gpu.ts'
 import { ortCpu } from './ort-cpu.ts'
 import { ortCpuAvx2 } from './ort-cpu-avx2.ts'
 import { ortWasm } from './ort-wasm.ts'
+import { pareWasm } from './pare-wasm.ts'
 
 export { conforms, type Misfit, refuseMisfits } from './conforms.ts'
 export { preflight } from './preflight.ts'
 
 /** Every target, the default first. */
-export const targets: readonly Target[] = [ortCpu, ortCpuAvx2, ortWasm, litertCpu, litertGpu, edgeTpu, cmsisNn]
+export const targets: readonly Target[] = [
+  ortCpu,
+  ortCpuAvx2,
+  ortWasm,
+  litertCpu,
+  litertGpu,
+  edgeTpu,
+  cmsisNn,
+  pareWasm
+]
 
 /** The target of a name or alias. Throws `E_USAGE` with suggestions. */
 export function targetFor(name: string, known: readonly Target[] = targets): Target {

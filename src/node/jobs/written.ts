@@ -52,20 +52,26 @@ export function checkOf(
       // A network in words holds no weights, and no runtime opens it: there is nothing to compare with.
       const told = o.model.origin?.untrained
         ? await openedAlone(path, { ...how, ...(tried[0] ? { feeds: tried[0] } : {}), runs: 1 })
-        : await withOriginal(job, o, (original) => looked(path, original, { ...how, tried }, isNear(recipe)))
+        : await withOriginal(job, o, (original, from) =>
+            looked(path, original, { ...how, tried, from }, isNear(recipe))
+          )
       if (told !== undefined && !notes.includes(told)) notes.push(told)
     }
   }
 }
 
-/** The original as a file that the runtime opens: itself, or written for the target in a folder that lasts as long. */
-async function withOriginal<T>(job: Job, o: Opened, use: (path: string) => Promise<T>): Promise<T> {
-  if (opensFiles(scorer(o), o.model.origin?.format)) return use(job.model)
+/**
+ * The original as a file, and the runtime that opens it: as it is in the target's runtime or in the engine, else written for
+ * the target in a folder that lasts as long.
+ */
+async function withOriginal<T>(job: Job, o: Opened, use: (path: string, runtime: string) => Promise<T>): Promise<T> {
+  const opener = [scorer(o), o.engine].find((runner) => opensFiles(runner, o.model.origin?.format))
+  if (opener) return use(job.model, opener.name)
   const folder = await mkdtemp(join(tmpdir(), 'pare-original-'))
   try {
     const path = join(folder, `original${formatOf(o.target, o.catalog).extensions[0]}`)
     await save(o.model, path, { target: o.target, catalog: o.catalog })
-    return await use(path)
+    return await use(path, scorer(o).name)
   } finally {
     await rm(folder, { recursive: true, force: true })
   }
@@ -90,18 +96,23 @@ function isNear(recipe: Recipe): boolean {
   })
 }
 
-type How = Omit<RunFilesOptions, 'runs' | 'feeds'> & { readonly tried: readonly Feeds[] }
+/** `from`: the runtime that opens the original. */
+type How = Omit<RunFilesOptions, 'runs' | 'feeds'> & { readonly tried: readonly Feeds[]; readonly from: string }
 
 /** Why the file could only be looked at in part; `undefined` where it was in full. */
 async function looked(
   path: string,
   original: string,
-  { tried, ...how }: How,
+  { tried, from, ...how }: How,
   isNear: boolean
 ): Promise<string | undefined> {
   let reason = 'its inputs cannot be made up'
   for (const feeds of tried) {
-    const [was, is] = await runFiles([original, path], { ...how, feeds, runs: isNear ? 2 : 1 })
+    const run = { ...how, feeds, runs: isNear ? 2 : 1 }
+    const [was, is] =
+      from === how.runtime
+        ? await runFiles([original, path], run)
+        : [...(await runFiles([original], { ...run, runtime: from })), ...(await runFiles([path], run))]
     if (was?.runs) {
       refuseFailed(is, 'open and run')
       refuseFar(was.runs, is?.runs ?? [], isNear)

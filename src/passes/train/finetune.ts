@@ -21,8 +21,7 @@ type FitOptions = z.output<z.ZodObject<typeof fitFields>>
 /** Trains a float model further; zeros that are meant stay zeros. */
 export const finetune = definePass({
   name: 'finetune',
-  summary:
-    'train the weights further on your data, while they are pruned or not, also beside a teacher; pruned weights stay zero',
+  summary: 'train the weights further on your data, also while pruning or beside a teacher; zeros that are meant stay',
   group: 'training',
   needs: ['train'],
   uses: ['selection'],

@@ -1,0 +1,324 @@
+/** Linear layers as steps: which kernel computes which, with its weights laid out for it. */
+
+import { constant, graphView } from '../ir/graph.ts'
+import { at, type i32, load, loop, mul, type Place, type Stmt, store } from '../ir/loops.ts'
+import { elementCount, toFloats } from '../ir/tensor.ts'
+import { linearOf } from '../ops/ask.ts'
+import type { Linear, PatchAxis } from '../ops/types.ts'
+import type { Model, Node } from '../types.ts'
+import { follow } from './follow.ts'
+import { type Slide, shifted } from './kernels/copy.ts'
+import { mapsProduct, packPanels, packRows, rowsProduct } from './kernels/product.ts'
+import { padded, windows } from './kernels/windows.ts'
+import type { Places, Step } from './steps.ts'
+
+/** A step, or why there is none. */
+export type Made = { readonly step: Step; readonly with: readonly Node[] } | { readonly reason: string }
+
+interface Layer {
+  readonly model: Model
+  readonly node: Node
+  readonly linear: Linear
+  readonly x: readonly number[]
+  readonly y: readonly number[]
+  /** Factor of output o and input i of group g at kernel position k, alpha in it; absent: the weight is computed. */
+  readonly weight?: (g: number, o: number, i: number, k: number) => number
+  /** Of an output channel. */
+  readonly bias: (channel: number) => number
+}
+
+export function linearStep(model: Model, node: Node, ready: (id: string) => boolean): Made | undefined {
+  const { graph } = model
+  const linear = linearOf(graphView(graph), node)
+  if (!linear) return undefined
+  const layer = layerOf(model, node, linear)
+  if (typeof layer === 'string') return { reason: layer }
+  const { patch } = linear
+  if (!patch) return matrix(layer, ready)
+  if (patch.axes.length > 2) return { reason: `a convolution over ${patch.axes.length} axes` }
+  if (linear.axes.in !== -1 - patch.axes.length) return { reason: 'channels behind the spatial axes' }
+  if (!layer.weight) return { reason: 'the weight of the convolution is computed' }
+  return convolution(layer, ready)
+}
+
+function layerOf(model: Model, node: Node, linear: Linear): Layer | string {
+  const { graph } = model
+  const sizes = (id: string | null | undefined): readonly number[] =>
+    (graph.values.get(id ?? '')?.shape ?? []) as readonly number[]
+  const w = constant(graph, node.inputs[linear.weight])
+  const biasId = linear.bias && node.inputs[linear.bias.input]
+  const b = constant(graph, biasId)
+  if (biasId != null && !b) return 'the bias is computed'
+  const outputs = linear.groups * linear.outputs
+  if (b && elementCount(b.shape) !== 1 && elementCount(b.shape) !== outputs) return 'a bias with a number for each row'
+  const weights = w && toFloats(w)
+  const biases = b && toFloats(b)
+  const { strides, alpha } = linear
+  return {
+    model,
+    node,
+    linear,
+    x: sizes(node.inputs[linear.data]),
+    y: sizes(node.outputs[0]),
+    ...(weights
+      ? {
+          weight: (g: number, o: number, i: number, k: number) =>
+            alpha * (weights[g * strides.group + o * strides.out + i * strides.in + k * strides.kernel] as number)
+        }
+      : {}),
+    bias: (c) => (biases ? (linear.bias?.beta ?? 1) * (biases[biases.length === 1 ? 0 : c] as number) : 0)
+  }
+}
+
+const floats = (count: number, f: (i: number) => number): Float32Array =>
+  Float32Array.from({ length: count }, (_, i) => f(i))
+
+// ---------------------------------------------------------------- matrices
+
+function matrix(layer: Layer, ready: (id: string) => boolean): Made {
+  const { model, node, linear, x, y, weight } = layer
+  const [n, k] = [linear.outputs, linear.inputs]
+  const m = elementCount(y) / n
+  const turned = linear.axes.in !== -1
+  if (turned && x.length !== 2) return { reason: 'a turned matrix of more than two axes' }
+  if (!weight && linear.alpha !== 1) return { reason: 'a factor of a product of two computed matrices' }
+  const isTurnedWeight = !weight && linear.strides.out !== 1
+  const f = follow(model, node, y.length - 1, true, ready)
+  const [data, weightId] = [node.inputs[linear.data] as string, node.inputs[linear.weight] as string]
+  const hasBias = Array.from({ length: n }, (_, c) => layer.bias(c)).some((b) => b !== 0)
+  return {
+    with: f.nodes,
+    step: {
+      nodes: [node.name, ...f.nodes.map((o) => o.name)],
+      what: `matrix [${m}, ${k}] × [${k}, ${n}]`,
+      reads: [data, ...(weight ? [] : [weightId]), ...f.reads],
+      writes: [f.output],
+      scratch: isTurnedWeight ? k * n : 0,
+      code: (places) => {
+        const from = places.of(data)
+        const a = { ...from, ...(turned ? { row: 4, step: m * 4 } : { row: k * 4, step: 4 }) }
+        const b = weight
+          ? { ...places.constant(packPanels(m, n, k, (i, o) => weight(0, o, i, 0))), panels: true as const }
+          : { ...(isTurnedWeight ? places.scratch : places.of(weightId)), row: n * 4 }
+        return [
+          ...(isTurnedWeight ? turn(places.of(weightId), places.scratch, n, k) : []),
+          ...rowsProduct({
+            ...{ m, n, k, a, b, c: places.of(f.output) },
+            ...(hasBias ? { start: places.constant(floats(n + 3, (c) => (c < n ? layer.bias(c) : 0))) } : {}),
+            finish: f.finish(places)
+          })
+        ]
+      }
+    }
+  }
+}
+
+/** [rows, columns] → [columns, rows]. */
+export const turn = (from: Place, to: Place, rows: number, columns: number): Stmt[] =>
+  loop(0, rows, 1, (r) =>
+    loop(0, columns, 1, (c) => [store(at(to, addresses(c, rows, r)), load(at(from, addresses(r, columns, c))))])
+  )
+
+const addresses = (
+  row: ReturnType<typeof i32>,
+  width: number,
+  column: ReturnType<typeof i32>
+): ReturnType<typeof i32> => ({
+  is: 'binary',
+  kind: 'i32',
+  op: 'add',
+  a: mul(row, width * 4),
+  b: mul(column, 4)
+})
+
+// ---------------------------------------------------------------- convolutions
+
+const none: PatchAxis = { kernel: 1, stride: 1, dilation: 1, pads: { before: 0, behind: 0 } }
+
+function convolution(layer: Layer, ready: (id: string) => boolean): Made {
+  const { model, node, linear, x, y } = layer
+  const weight = layer.weight as NonNullable<Layer['weight']>
+  const transposed = linear.patch?.transposed ?? false
+  const axes = linear.patch?.axes.length === 1 ? [none, ...linear.patch.axes] : (linear.patch?.axes ?? [])
+  if (axes.some((a) => !a.pads)) return { reason: 'pads that depend on sizes that are not known' }
+  const rank = linear.patch?.axes.length ?? 0
+  const [samples, size, out] = [x[0] as number, spatial(x, rank), spatial(y, rank)]
+  const slides = axes.map((a, i): Slide => {
+    const before = a.pads?.before ?? 0
+    const own = { out: out[i] as number, kernel: a.kernel, dilation: a.dilation }
+    return transposed
+      ? {
+          ...own,
+          size: ((size[i] as number) - 1) * a.stride + 1,
+          stride: 1,
+          before: (a.kernel - 1) * a.dilation - before
+        }
+      : { ...own, size: size[i] as number, stride: a.stride, before }
+  }) as [Slide, Slide]
+  const [sy, sx] = slides
+  const taps = sy.kernel * sx.kernel
+  /** A transposed convolution is one over the map with zeros between, its kernel turned about. */
+  const factor: typeof weight = (g, o, i, k) => weight(g, o, i, transposed ? taps - 1 - k : k)
+  const { groups, outputs, inputs } = linear
+  const [p, q] = [elementCount(out), elementCount(size)]
+  const data = node.inputs[linear.data] as string
+  const stretched = transposed && axes.some((a) => a.stride > 1)
+  const reach = stretched ? sy.size * sx.size : 0
+
+  const isWhole =
+    !transposed && p === 1 && groups === 1 && taps === q && slides.every((s) => s.before === 0 && s.size === s.kernel)
+  const f = follow(model, node, 1, isWhole, ready)
+  const bytesIn = groups * inputs * q * 4
+  const bytesOut = groups * outputs * p * 4
+
+  const made = (what: string, scratch: number, code: (places: Places, from: Place, to: Place) => Stmt[]): Made => ({
+    with: f.nodes,
+    step: {
+      nodes: [node.name, ...f.nodes.map((o) => o.name)],
+      what,
+      reads: [data, ...f.reads],
+      writes: [f.output],
+      scratch,
+      code: (places) =>
+        loop(0, samples, 1, (s) =>
+          code(
+            places,
+            samples === 1 ? places.of(data) : at(places.of(data), mul(s, bytesIn)),
+            samples === 1 ? places.of(f.output) : at(places.of(f.output), mul(s, bytesOut))
+          )
+        )
+    }
+  })
+  const title = `${inputs * groups} × ${size.join('×')} → ${outputs * groups} × ${out.join('×')}`
+
+  if (isWhole) {
+    const [n, k] = [outputs, inputs * taps]
+    return {
+      with: f.nodes,
+      step: {
+        nodes: [node.name, ...f.nodes.map((o) => o.name)],
+        what: `convolution as matrix, ${title}`,
+        ...{ reads: [data, ...f.reads], writes: [f.output], scratch: 0 },
+        code: (places) => {
+          const b = packPanels(samples, n, k, (i, o) => factor(0, o, Math.floor(i / taps), i % taps))
+          return rowsProduct({
+            ...{ m: samples, n, k, c: places.of(f.output), finish: f.finish(places) },
+            a: { ...places.of(data), row: k * 4, step: 4 },
+            b: { ...places.constant(b), panels: true },
+            start: places.constant(floats(n + 3, (c) => (c < n ? layer.bias(c) : 0)))
+          })
+        }
+      }
+    }
+  }
+
+  if (inputs === 1 && groups > 1 && !stretched) {
+    const room = padded(sy, sx, 0)
+    return made(`depthwise ${sy.kernel}×${sx.kernel}, ${title}`, room.floats + 4, (places, from, to) => {
+      const all = groups * outputs
+      const packed = floats(all * (taps + 1), (i) => {
+        const [c, k] = [Math.floor(i / (taps + 1)), i % (taps + 1)]
+        return k === 0 ? layer.bias(c) : factor(Math.floor(c / outputs), c % outputs, 0, k - 1)
+      })
+      const by = { weights: places.constant(packed) }
+      return windows({
+        maps: groups,
+        each: outputs,
+        y: sy,
+        x: sx,
+        from,
+        to,
+        scratch: places.scratch,
+        by,
+        finish: f.finish(places)
+      })
+    })
+  }
+
+  const isPointwise =
+    taps === 1 && !stretched && slides.every((s) => s.stride === 1 && s.before === 0 && s.size === s.out)
+  const room = isPointwise ? undefined : shifted(sy, sx, 0)
+  const k = inputs * taps
+  const scratch = (room ? inputs * room.floats : 0) + reach + 8
+  return made(`convolution ${sy.kernel}×${sx.kernel}, ${title}`, scratch, (places, from, to) => {
+    const blocks = Array.from({ length: groups }, (_, g) =>
+      packRows(
+        outputs,
+        k,
+        (o) => layer.bias(g * outputs + o),
+        (o, i) => factor(g, o, Math.floor(i / taps), i % taps)
+      )
+    )
+    const packed = places.constant(
+      floats(groups * outputs * (k + 1), (i) => {
+        const each = outputs * (k + 1)
+        return blocks[Math.floor(i / each)]?.[i % each] as number
+      })
+    )
+    const finish = f.finish(places)
+    const table =
+      room &&
+      places.constant(
+        Int32Array.from({ length: k }, (_, i) => {
+          const tap = i % taps
+          return Math.floor(i / taps) * room.floats * 4 + room.offset(Math.floor(tap / sx.kernel), tap % sx.kernel)
+        })
+      )
+    const wide = { space: places.scratch.space, offset: places.scratch.offset + (room ? inputs * room.floats * 4 : 0) }
+    return loop(
+      0,
+      groups,
+      1,
+      (g) => {
+        const source = groups === 1 ? from : at(from, mul(g, inputs * q * 4))
+        const b = room ? places.scratch : source
+        const fill = room
+          ? loop(
+              0,
+              inputs,
+              1,
+              (c) => {
+                const map = at(source, mul(c, q * 4))
+                const planes = at(places.scratch, mul(c, room.floats * 4))
+                return stretched
+                  ? [...stretch(map, wide, axes, size, sx.size), ...room.make(wide, planes)]
+                  : room.make(map, planes)
+              },
+              'c'
+            )
+          : []
+        return [
+          ...fill,
+          ...mapsProduct({
+            ...{ m: outputs, n: p, k, b, finish },
+            a: groups === 1 ? packed : at(packed, mul(g, outputs * (k + 1) * 4)),
+            c: groups === 1 ? to : at(to, mul(g, outputs * p * 4)),
+            steps: table ? { table } : { step: q * 4 },
+            firstRow: groups === 1 ? 0 : mul(g, outputs)
+          })
+        ]
+      },
+      'g'
+    )
+  })
+}
+
+/** A map with zeros between its elements. */
+function stretch(from: Place, to: Place, axes: readonly PatchAxis[], size: readonly number[], width: number): Stmt[] {
+  const [sy, sx] = [axes[0]?.stride ?? 1, axes[1]?.stride ?? 1]
+  const [h, w] = [size[0] as number, size[1] as number]
+  const zeros = loop(0, ((h - 1) * sy + 1) * width * 4, 4, (i) => [
+    store(at(to, i), { is: 'const', kind: 'f32', value: 0 })
+  ])
+  return [
+    ...zeros,
+    ...loop(0, h, 1, (r) =>
+      loop(0, w, 1, (c) => [store(at(to, addresses(r, sy * width, mul(c, sx))), load(at(from, addresses(r, w, c))))])
+    )
+  ]
+}
+
+const spatial = (shape: readonly number[], rank: number): number[] => [
+  ...(rank === 1 ? [1] : []),
+  ...shape.slice(shape.length - rank)
+]

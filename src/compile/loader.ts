@@ -1,0 +1,103 @@
+/** What stands beside a compiled module: JavaScript that loads and runs it, and its types. */
+import type { DType } from '../types.ts'
+import type { Port } from './lower.ts'
+import type { ModuleNote } from './wasm/module.ts'
+
+/** The array that programs see, and the one that lies in memory: 64-bit whole numbers are kept in 32 bits. */
+const arrays: Readonly<Partial<Record<DType, readonly [outside: string, inside: string]>>> = {
+  float32: ['Float32Array', 'Float32Array'],
+  int64: ['BigInt64Array', 'Int32Array'],
+  int32: ['Int32Array', 'Int32Array'],
+  bool: ['Uint8Array', 'Uint8Array'],
+  uint8: ['Uint8Array', 'Uint8Array'],
+  int8: ['Int8Array', 'Int8Array']
+}
+
+const outside = ({ dtype }: Port): string => arrays[dtype]?.[0] ?? 'Float32Array'
+const inside = ({ dtype }: Port): string => arrays[dtype]?.[1] ?? 'Float32Array'
+const count = ({ shape }: Port): number => shape.reduce((n, d) => n * d, 1)
+const sizes = ({ shape }: Port): string => `[${shape.join(', ')}]`
+/** Names as JSON can hold line separators, which are no line of code. */
+const quoted = (name: string): string =>
+  JSON.stringify(name).replace(/[\u2028\u2029]/g, (c) => `\\u${c.charCodeAt(0).toString(16)}`)
+
+/**
+ * The loader. `file`: the module's name beside it; `inline`: the module itself as base64, and then no file is read.
+ * It runs in browsers, workers, Node from 20 on, Deno and Bun, and needs nothing else.
+ */
+export function loaderOf(
+  { inputs, outputs }: ModuleNote,
+  from: { readonly file: string } | { readonly inline: string }
+): string {
+  const port = (p: Port): string =>
+    `  { name: ${quoted(p.name)}, at: ${p.offset}, count: ${count(p)}, Outside: ${outside(p)}, Inside: ${inside(p)} }`
+  const bytes =
+    'inline' in from
+      ? `const own = async () => Uint8Array.from(atob('${from.inline}'), (c) => c.charCodeAt(0))`
+      : `const own = async () => {
+  const url = new URL(${quoted(from.file)}, import.meta.url)
+  if (url.protocol !== 'file:') return fetch(url)
+  const fs = 'node:fs/promises'
+  return (await import(/* @vite-ignore */ fs)).readFile(url)
+}`
+  return `// Made by pare compile. load() gives an instance with memory of its own; run() writes the inputs, computes, and
+// returns the outputs: arrays that the next run() of the same instance overwrites.
+${bytes}
+
+const inputs = [
+${inputs.map(port).join(',\n')}
+]
+const outputs = [
+${outputs.map(port).join(',\n')}
+]
+
+export async function load(source) {
+  const given = await (source ?? own())
+  const bytes = typeof Response !== 'undefined' && given instanceof Response ? await given.arrayBuffer() : given
+  const wasm = bytes instanceof WebAssembly.Module ? bytes : await WebAssembly.compile(bytes)
+  const { memory, run: compute } = (await WebAssembly.instantiate(wasm)).exports
+  const view = (p) => ({ ...p, memory: new p.Inside(memory.buffer, p.at, p.count) })
+  const [taken, made] = [inputs.map(view), outputs.map(view)]
+  const results = {}
+  for (const p of made) results[p.name] = p.Outside === p.Inside ? p.memory : new p.Outside(p.count)
+  const run = (feeds) => {
+    for (const { name, memory, count, Outside, Inside } of taken) {
+      const data = feeds[name]
+      if (!(data instanceof Outside)) throw new TypeError(\`input \${name} takes a \${Outside.name}\`)
+      if (data.length !== count) throw new RangeError(\`input \${name} takes \${count} numbers, and was given \${data.length}\`)
+      if (Outside === Inside) memory.set(data)
+      else for (let i = 0; i < count; i++) memory[i] = Number(data[i])
+    }
+    compute()
+    for (const { name, memory, count, Outside, Inside } of made)
+      if (Outside !== Inside) for (let i = 0; i < count; i++) results[name][i] = BigInt(memory[i])
+    return results
+  }
+  return { run }
+}
+`
+}
+
+/** Types of the loader. */
+export function loaderTypes({ inputs, outputs }: ModuleNote): string {
+  const field = (p: Port): string => `  /** ${sizes(p)} */\n  readonly ${quoted(p.name)}: ${outside(p)}`
+  return `/** Made by pare compile. */
+export interface Inputs {
+${inputs.map(field).join('\n')}
+}
+
+/** The arrays are overwritten by the next run of the same instance. */
+export interface Outputs {
+${outputs.map(field).join('\n')}
+}
+
+export interface Compiled {
+  run(inputs: Inputs): Outputs
+}
+
+type Source = BufferSource | Response | WebAssembly.Module
+
+/** An instance with memory of its own. \`source\`: the module, where it does not lie beside this file. */
+export function load(source?: Source | Promise<Source>): Promise<Compiled>
+`
+}

@@ -1,0 +1,218 @@
+/**
+ * A model as a program: routines over one memory, its constants, and where inputs and outputs lie. Sizes are fixed. What has
+ * no loops is refused by name, all of it, before any code is made.
+ */
+import { PareError } from '../base/errors.ts'
+import { constant } from '../ir/graph.ts'
+import type { Place, Routine, Stmt } from '../ir/loops.ts'
+import { elementCount, toFloats, toNumbers } from '../ir/tensor.ts'
+import { opFor } from '../ops/index.ts'
+import { inferShapes, viewOf } from '../ops/infer.ts'
+import type { DType, Model, Node, Tensor } from '../types.ts'
+import { linearStep, type Made } from './linear.ts'
+import { loopsStep, plainCopy } from './moves.ts'
+import { planMemory } from './plan.ts'
+import { cells, type Places, type Step } from './steps.ts'
+
+/** An input or output of a program. */
+export interface Port {
+  readonly name: string
+  /** As the model names it; 64-bit whole numbers lie in memory as 32-bit ones. */
+  readonly dtype: DType
+  readonly shape: readonly number[]
+  /** Byte offset among the values. */
+  readonly offset: number
+}
+
+export interface Program {
+  readonly routines: readonly Routine[]
+  readonly constants: Uint8Array
+  /** Bytes for values while it runs, and what they would take if none shared any. */
+  readonly arena: number
+  readonly unshared: number
+  readonly inputs: readonly Port[]
+  readonly outputs: readonly Port[]
+}
+
+/** Kernels read and write whole vectors, up to this far behind what they need. */
+const slack = 64
+
+/** Throws `E_UNSUPPORTED` with every node that cannot be compiled and why. */
+export function lower(given: Model): Program {
+  const model = inferShapes(given)
+  const { graph } = model
+  const refused: string[] = []
+  const steps: Step[] = []
+  const root = new Map<string, string>()
+  const made = new Set<string>(graph.inputs)
+  const done = new Set<Node>()
+  const rootOf = (id: string): string => {
+    const up = root.get(id)
+    return up === undefined ? id : rootOf(up)
+  }
+  for (const id of [...graph.inputs, ...graph.outputs]) {
+    const why = unfit(model, id)
+    if (why) refused.push(`${id}: ${why}`)
+  }
+  for (const node of graph.nodes) {
+    if (done.has(node)) continue
+    const why = node.outputs
+      .filter((id) => id !== '')
+      .map((id) => unfit(model, id))
+      .find((w) => w !== undefined)
+    const result: Made | { readonly same: string } = why ? { reason: why } : stepOf(node)
+    if ('reason' in result) refused.push(`${node.name || node.op} (${node.op}): ${result.reason}`)
+    else if ('same' in result) root.set(node.outputs[0] as string, result.same)
+    else {
+      steps.push(result.step)
+      for (const n of result.with) done.add(n)
+      for (const id of result.step.writes) made.add(id)
+    }
+    for (const id of node.outputs) if (!('step' in result)) made.add(id)
+  }
+  for (const id of graph.outputs)
+    if (!made.has(id) || graph.inputs.includes(id)) refused.push(`${id}: an output that no node computes`)
+  if (refused.length > 0)
+    throw new PareError('E_UNSUPPORTED', 'the model cannot be compiled', {
+      facts: {
+        nodes: refused.slice(0, 20).join('; ') + (refused.length > 20 ? `; and ${refused.length - 20} more` : '')
+      },
+      hint: 'pare simplify and pare fuse first: constants and normalizations then go'
+    })
+  return placed(model, steps, rootOf)
+
+  /** Kernels of layers compute on float32. */
+  function isFloats(node: Node): boolean {
+    return [...node.inputs, ...node.outputs].every((id) => !id || graph.values.get(id)?.dtype === 'float32')
+  }
+
+  function stepOf(node: Node): Made | { readonly same: string } {
+    const op = opFor(node)
+    const [from, to] = [node.inputs[0], node.outputs[0]]
+    const isGiven = op?.elements === 'inOrder' || (op?.idle && node.inputs.slice(1).every((id) => id === null))
+    if (from && to && isGiven && !node.outputs[1]) {
+      const isFixed =
+        graph.inputs.includes(rootOf(from)) || constant(graph, rootOf(from)) || graph.outputs.includes(rootOf(from))
+      if (!graph.outputs.includes(to) || !isFixed) return { same: from }
+      const cell = cells[graph.values.get(to)?.dtype ?? 'float32'] ?? 'f32'
+      return { with: [], step: plainCopy(from, to, elementCount(sizesOf(model, to) ?? []), cell, node.name) }
+    }
+    const ready = (id: string): boolean => made.has(id)
+    const linear = isFloats(node) ? linearStep(model, node, ready) : undefined
+    if (linear) return linear
+    const loops = op?.loops?.(viewOf(model, graph, node))
+    if (loops && (isFloats(node) || (loops.is !== 'pool' && loops.is !== 'matrices')))
+      return loopsStep(model, node, loops, ready)
+    return { reason: op?.loops ? 'no loops for these attributes or types' : 'no loops for this operator' }
+  }
+}
+
+const sizesOf = (model: Model, id: string): readonly number[] | undefined => {
+  const shape = model.graph.values.get(id)?.shape
+  return shape?.every((d): d is number => typeof d === 'number') ? shape : undefined
+}
+
+/** Why a value cannot lie in memory. */
+function unfit(model: Model, id: string): string | undefined {
+  const { dtype } = model.graph.values.get(id) ?? {}
+  const shape = sizesOf(model, id)
+  if (!shape) return 'sizes that are not numbers'
+  if (shape.includes(0)) return 'no elements'
+  if (dtype === undefined || !cells[dtype]) return `element type ${dtype ?? 'unknown'}`
+  return undefined
+}
+
+function placed(model: Model, steps: readonly Step[], rootOf: (id: string) => string): Program {
+  const { graph } = model
+  const bytesOf = (id: string): number => {
+    const cell = cells[graph.values.get(id)?.dtype ?? 'float32'] ?? 'f32'
+    return elementCount(sizesOf(model, id) ?? []) * (cell === 'f32' || cell === 'i32' ? 4 : 1) + 16
+  }
+  const lives = new Map<string, { from: number; to: number; bytes: number }>()
+  const touch = (id: string, step: number): void => {
+    const r = rootOf(id)
+    if (constant(graph, r)) return
+    const life = lives.get(r)
+    if (life) life.to = Math.max(life.to, step)
+    else lives.set(r, { from: step, to: step, bytes: bytesOf(r) })
+  }
+  for (const id of graph.inputs) touch(id, -1)
+  steps.forEach((s, i) => {
+    for (const id of s.writes) touch(id, i)
+    for (const id of s.reads) touch(id, i)
+  })
+  for (const id of graph.outputs) touch(id, steps.length)
+  const ids = [...lives.keys()]
+  const scratches = steps.map((s, i) => ({ bytes: s.scratch * 4, from: i, to: i }))
+  const buffers = [...ids.map((id) => lives.get(id) as { from: number; to: number; bytes: number }), ...scratches]
+  const plan = planMemory(buffers)
+
+  const pool = constantPool()
+  const places = (step: number): Places => ({
+    of: (id) => {
+      const r = rootOf(id)
+      const data = constant(graph, r)
+      if (data) return pool.tensor(data)
+      if (!lives.has(r)) throw new PareError('E_INTERNAL', `no place for ${id}`)
+      return { space: 'values', offset: plan.offsets[ids.indexOf(r)] as number }
+    },
+    scratch: { space: 'values', offset: plan.offsets[ids.length + step] as number },
+    constant: pool.add
+  })
+  const routines = steps.map((s, i): Routine => {
+    const body: Stmt[] = s.code(places(i))
+    return { name: `step${i}`, what: `${s.nodes.filter((n) => n !== '').join(' + ')}: ${s.what}`, body }
+  })
+  const port = (id: string): Port => ({
+    name: id,
+    dtype: graph.values.get(id)?.dtype ?? 'float32',
+    shape: sizesOf(model, id) ?? [],
+    offset: plan.offsets[ids.indexOf(rootOf(id))] as number
+  })
+  return {
+    routines,
+    constants: pool.bytes(),
+    arena: plan.total + slack,
+    unshared: buffers.reduce((n, b) => n + b.bytes, 0),
+    inputs: graph.inputs.map(port),
+    outputs: graph.outputs.map(port)
+  }
+}
+
+/** Numbers that code reads, each array once. */
+function constantPool(): { tensor(t: Tensor): Place; readonly add: Places['constant']; bytes(): Uint8Array } {
+  const parts: Uint8Array[] = []
+  const known = new Map<Tensor, Place>()
+  let length = 0
+  const put = (bytes: Uint8Array): Place => {
+    const offset = length
+    const room = new Uint8Array(Math.ceil(bytes.length / 16) * 16)
+    room.set(bytes)
+    parts.push(room)
+    length += room.length
+    return { space: 'constants', offset }
+  }
+  const add: Places['constant'] = (data) => put(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+  return {
+    add,
+    tensor: (t) => {
+      const at = known.get(t)
+      if (at) return at
+      const cell = cells[t.dtype]
+      if (!cell) throw new PareError('E_UNSUPPORTED', `constants of ${t.dtype} cannot be compiled`)
+      const numbers = cell === 'f32' ? toFloats(t) : Int32Array.from(toNumbers(t))
+      const place = cell === 'u8' || cell === 'i8' ? put(Uint8Array.from(toNumbers(t), (x) => x & 255)) : add(numbers)
+      known.set(t, place)
+      return place
+    },
+    bytes: () => {
+      const out = new Uint8Array(length + slack)
+      let to = 0
+      for (const p of parts) {
+        out.set(p, to)
+        to += p.length
+      }
+      return out
+    }
+  }
+}

@@ -1,0 +1,102 @@
+/**
+ * A program as one WebAssembly module: constants at the front of its memory, values behind them, and one function `run`. A
+ * custom section `pare` says in JSON what the inputs and outputs are and where they lie, so that the file explains itself.
+ */
+import { PareError } from '../../base/errors.ts'
+import type { DType } from '../../types.ts'
+import type { Port, Program } from '../lower.ts'
+import { encodeModule, leb } from './encoder.ts'
+import { printWasm } from './print.ts'
+
+/** What a module says of itself. Offsets are addresses in its memory. */
+export interface ModuleNote {
+  readonly version: 1
+  readonly inputs: readonly Port[]
+  readonly outputs: readonly Port[]
+  /** Bytes of constants, and of values while it runs: shared, and what they would take if none shared any. */
+  readonly constants: number
+  readonly arena: number
+  readonly unshared: number
+}
+
+const section = 'pare'
+const aligned = (n: number): number => Math.ceil(n / 64) * 64
+
+export function wasmOf(program: Program): Uint8Array<ArrayBuffer> {
+  const values = aligned(program.constants.length)
+  const functions = program.routines.map((r) => printWasm(r, { constants: 0, values }))
+  const run = { locals: [], code: functions.flatMap((_, i) => [0x10, ...leb(i)]) }
+  const moved = (p: Port): Port => ({ ...p, offset: p.offset + values })
+  const note: ModuleNote = {
+    version: 1,
+    inputs: program.inputs.map(moved),
+    outputs: program.outputs.map(moved),
+    ...{ constants: program.constants.length, arena: program.arena, unshared: program.unshared }
+  }
+  return encodeModule({
+    functions: [...functions, run],
+    exports: { run: functions.length },
+    memory: values + program.arena,
+    data: program.constants,
+    note: { name: section, text: JSON.stringify(note) }
+  })
+}
+
+const magic = [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00]
+
+/** Do bytes begin as a WebAssembly module does? */
+export const isWasm = (head: Uint8Array): boolean => magic.every((b, i) => head[i] === b)
+
+/** What a compiled module says of itself. Throws `E_FORMAT` where it says nothing that can be used. */
+export function noteOf(bytes: Uint8Array): ModuleNote {
+  const fail = (what: string): never => {
+    throw new PareError('E_FORMAT', `a WebAssembly module ${what}`, { hint: 'pare compile model.onnx writes one' })
+  }
+  if (!isWasm(bytes) || bytes[8] !== 0) fail('that Pare did not compile')
+  let at = 9
+  const number = (): number => {
+    let [value, shift] = [0, 0]
+    for (;;) {
+      const byte = bytes[at++]
+      if (byte === undefined || shift > 28) return fail('that is cut off')
+      value += (byte & 0x7f) * 2 ** shift
+      if (byte < 0x80) return value
+      shift += 7
+    }
+  }
+  const end = number() + at
+  const name = number()
+  const text = (from: number, to: number): string => new TextDecoder().decode(bytes.subarray(from, to))
+  if (text(at, at + name) !== section || end > bytes.length) fail('that Pare did not compile')
+  let note: unknown
+  try {
+    note = JSON.parse(text(at + name, end))
+  } catch {
+    fail('whose description cannot be read')
+  }
+  return isNote(note) ? note : fail('whose description cannot be read')
+}
+
+const dtypes: readonly DType[] = ['float32', 'int64', 'int32', 'bool', 'uint8', 'int8']
+const isCount = (x: unknown): x is number => Number.isSafeInteger(x) && (x as number) >= 0
+const isPort = (x: unknown): x is Port => {
+  const p = x as Partial<Port> | null
+  return (
+    typeof p?.name === 'string' &&
+    dtypes.includes(p.dtype as DType) &&
+    isCount(p.offset) &&
+    Array.isArray(p.shape) &&
+    p.shape.every(isCount)
+  )
+}
+
+function isNote(x: unknown): x is ModuleNote {
+  const n = x as Partial<ModuleNote> | null
+  const ports = [n?.inputs, n?.outputs]
+  return (
+    n?.version === 1 &&
+    isCount(n.arena) &&
+    isCount(n.constants) &&
+    ports.every((p) => Array.isArray(p) && p.every(isPort))
+  )
+}

@@ -1,0 +1,250 @@
+/** Loops as WebAssembly: one function a routine, vectors as v128. Opcodes: WebAssembly 2.0, appendix "Index of Instructions". */
+import type { Binary, Cell, Expr, Local, Relation, Routine, Space, Stmt, Unary } from '../../ir/loops.ts'
+import { rootsOf, sharedIn } from '../shared.ts'
+import { leb, sleb, type WasmFunction, type WasmType } from './encoder.ts'
+
+const simd = (op: number): number[] => [0xfd, ...leb(op)]
+
+const scalarUnary: Readonly<Record<Unary, number>> = {
+  abs: 0x8b,
+  neg: 0x8c,
+  ceil: 0x8d,
+  floor: 0x8e,
+  nearest: 0x90,
+  sqrt: 0x91
+}
+const vectorUnary: Readonly<Record<Unary, number>> = {
+  ceil: 0x67,
+  floor: 0x68,
+  nearest: 0x6a,
+  abs: 0xe0,
+  neg: 0xe1,
+  sqrt: 0xe3
+}
+const scalarBinary: Readonly<Record<Binary, number>> = {
+  add: 0x92,
+  sub: 0x93,
+  mul: 0x94,
+  div: 0x95,
+  min: 0x96,
+  max: 0x97
+}
+// pmin and pmax: one instruction each, where f32x4.min and .max are several.
+const vectorBinary: Readonly<Record<Binary, number>> = {
+  add: 0xe4,
+  sub: 0xe5,
+  mul: 0xe6,
+  div: 0xe7,
+  min: 0xea,
+  max: 0xeb
+}
+const wholeBinary: Readonly<Record<string, number>> = {
+  add: 0x6a,
+  sub: 0x6b,
+  mul: 0x6c,
+  div: 0x6d,
+  rem: 0x6f,
+  and: 0x71,
+  or: 0x72,
+  xor: 0x73,
+  shl: 0x74,
+  shr: 0x75
+}
+const wholeRelation: Readonly<Record<Relation, number>> = { eq: 0x46, ne: 0x47, lt: 0x48, gt: 0x4a, le: 0x4c, ge: 0x4e }
+const scalarRelation: Readonly<Record<Relation, number>> = {
+  eq: 0x5b,
+  ne: 0x5c,
+  lt: 0x5d,
+  gt: 0x5e,
+  le: 0x5f,
+  ge: 0x60
+}
+const vectorRelation: Readonly<Record<Relation, number>> = {
+  eq: 0x41,
+  ne: 0x42,
+  lt: 0x43,
+  gt: 0x44,
+  le: 0x45,
+  ge: 0x46
+}
+const loads: Readonly<Record<Cell, readonly number[]>> = {
+  f32: [0x2a, 0x02],
+  i32: [0x28, 0x02],
+  i8: [0x2c, 0x00],
+  u8: [0x2d, 0x00]
+}
+const stores: Readonly<Record<Cell, readonly number[]>> = {
+  f32: [0x38, 0x02],
+  i32: [0x36, 0x02],
+  i8: [0x3a, 0x00],
+  u8: [0x3a, 0x00]
+}
+
+const floatBytes = (value: number): number[] => [...new Uint8Array(Float32Array.of(value).buffer)]
+const wasmType = (kind: string): WasmType => (kind === 'i32' ? 'i32' : kind === 'f32' ? 'f32' : 'v128')
+
+/** The function of a routine. `bases`: where the runs of memory begin, in bytes. */
+export function printWasm({ body }: Routine, bases: Readonly<Record<Space, number>>): WasmFunction {
+  const code: number[] = []
+  const locals: WasmType[] = []
+  const indexes = new Map<Local | Expr, number>()
+
+  const indexOf = (l: Local | Expr): number => {
+    const known = indexes.get(l)
+    if (known !== undefined) return known
+    locals.push(wasmType(l.kind))
+    indexes.set(l, locals.length - 1)
+    return locals.length - 1
+  }
+
+  /** Pushes an address; what is left for the immediate. */
+  function address(space: Space, e: Expr, offset: number): number {
+    const total = bases[space] + offset
+    if (total >= 0) {
+      expr(e)
+      return total
+    }
+    expr(e)
+    code.push(0x41, ...sleb(total), 0x6a)
+    return 0
+  }
+
+  function expr(e: Expr): void {
+    const shared = indexes.get(e)
+    if (shared !== undefined && e.is !== 'get') {
+      code.push(0x20, ...leb(shared))
+      return
+    }
+    fresh(e)
+  }
+
+  function fresh(e: Expr): void {
+    switch (e.is) {
+      case 'const':
+        if (e.kind === 'i32') code.push(0x41, ...sleb(e.value))
+        else if (e.kind === 'f32') code.push(0x43, ...floatBytes(e.value))
+        else code.push(...simd(0x0c), ...[0, 1, 2, 3].flatMap(() => floatBytes(e.value)))
+        return
+      case 'get':
+        code.push(0x20, ...leb(indexOf(e.local)))
+        return
+      case 'load': {
+        const offset = address(e.space, e.address, e.offset)
+        if (e.kind === 'f32x4') code.push(...simd(e.splat ? 0x09 : 0x00), 0x02, ...leb(offset))
+        else code.push(...(loads[e.cell] as number[]), ...leb(offset))
+        return
+      }
+      case 'unary':
+        if (e.kind === 'i32') {
+          wholeUnary(e.op, e.of)
+          return
+        }
+        expr(e.of)
+        code.push(...(e.kind === 'f32' ? [scalarUnary[e.op]] : simd(vectorUnary[e.op])))
+        return
+      case 'binary':
+        expr(e.a)
+        expr(e.b)
+        if (e.kind === 'i32') code.push(wholeBinary[e.op] as number)
+        else code.push(...(e.kind === 'f32' ? [scalarBinary[e.op as Binary]] : simd(vectorBinary[e.op as Binary])))
+        return
+      case 'compare':
+        expr(e.a)
+        expr(e.b)
+        if (e.kind === 'mask') code.push(...simd(vectorRelation[e.op]))
+        else code.push(((e.a as { kind: string }).kind === 'f32' ? scalarRelation : wholeRelation)[e.op])
+        return
+      case 'select':
+        expr(e.a)
+        expr(e.b)
+        expr(e.when)
+        code.push(...(e.kind === 'f32x4' ? simd(0x52) : [0x1b]))
+        return
+      case 'splat':
+        expr(e.of)
+        code.push(...simd(0x13))
+        return
+      case 'convert':
+        expr(e.of)
+        code.push(...{ float: [0xb2], whole: [0xfc, 0x00], asFloat: [0xbe], asWhole: [0xbc] }[e.op])
+        return
+      case 'exp2':
+        expr(e.of)
+        if (e.kind === 'f32') code.push(0xfc, 0x00, 0x41, ...sleb(127), 0x6a, 0x41, ...sleb(23), 0x74, 0xbe)
+        else
+          code.push(
+            ...simd(0xf8),
+            ...[0x41, ...sleb(127)],
+            ...simd(0x11),
+            ...simd(0xae),
+            0x41,
+            ...sleb(23),
+            ...simd(0xab)
+          )
+    }
+  }
+
+  function wholeUnary(op: Unary, of: Expr): void {
+    if (op === 'neg') {
+      code.push(0x41, 0x00)
+      expr(of)
+      code.push(0x6b)
+      return
+    }
+    // |x| = (x xor s) − s with s = x >> 31; other operations leave whole numbers as they are.
+    expr(of)
+    if (op !== 'abs') return
+    const x = indexOf({ ...of })
+    code.push(0x22, ...leb(x), 0x20, ...leb(x), 0x41, 31, 0x75, 0x73, 0x20, ...leb(x), 0x41, 31, 0x75, 0x6b)
+  }
+
+  function statements(all: readonly Stmt[]): void {
+    for (const s of all) {
+      const shared = sharedIn(rootsOf(s))
+      for (const e of shared) {
+        fresh(e)
+        code.push(0x21, ...leb(indexOf(e)))
+      }
+      one(s)
+      for (const e of shared) indexes.delete(e)
+    }
+  }
+
+  function one(s: Stmt): void {
+    switch (s.is) {
+      case 'set':
+        expr(s.value)
+        code.push(0x21, ...leb(indexOf(s.local)))
+        return
+      case 'store': {
+        const offset = address(s.space, s.address, s.offset)
+        expr(s.value)
+        if ((s.value as { kind: string }).kind === 'f32x4') code.push(...simd(0x0b), 0x02, ...leb(offset))
+        else code.push(...(stores[s.cell] as number[]), ...leb(offset))
+        return
+      }
+      case 'loop': {
+        const i = leb(indexOf(s.local))
+        expr(s.from)
+        code.push(0x21, ...i, 0x03, 0x40)
+        statements(s.body)
+        code.push(0x20, ...i, 0x41, ...sleb(s.step), 0x6a, 0x22, ...i)
+        expr(s.to)
+        code.push(0x48, 0x0d, 0x00, 0x0b)
+        return
+      }
+      case 'if':
+        expr(s.when)
+        code.push(0x04, 0x40)
+        statements(s.then)
+        if (s.otherwise.length > 0) {
+          code.push(0x05)
+          statements(s.otherwise)
+        }
+        code.push(0x0b)
+    }
+  }
+
+  statements(body)
+  return { locals, code }
+}

@@ -1,0 +1,52 @@
+/**
+ * Compiled models: WebAssembly modules that run on their own. Written from a model; read only as far as running them needs,
+ * as one node that stands for all.
+ */
+import { z } from 'zod'
+import { PareError } from '../base/errors.ts'
+import { isWasm, lower, noteOf, type Port, wasmOf } from '../compile/index.ts'
+import { bindInputs } from '../ir/bind.ts'
+import type { Format, Model, Reader, Value } from '../types.ts'
+import { workingOpset } from './onnx/opsets.ts'
+
+const options = z.strictObject({})
+
+const reader: Reader = {
+  name: 'wasm',
+  title: 'WebAssembly module',
+  extensions: ['.wasm'],
+  detect: isWasm,
+  read: (bytes) => {
+    const note = noteOf(bytes.slice())
+    const value = (p: Port): Value => ({ id: p.name, type: 'tensor', dtype: p.dtype, shape: p.shape })
+    const node = {
+      ...{ name: 'compiled', op: 'Compiled', domain: 'pare', attrs: {} },
+      ...{ inputs: note.inputs.map((p) => p.name), outputs: note.outputs.map((p) => p.name) }
+    }
+    const model: Model = {
+      graph: {
+        ...{ name: 'compiled', inputs: node.inputs, outputs: node.outputs, nodes: [node] },
+        values: new Map([...note.inputs, ...note.outputs].map((p) => [p.name, value(p)]))
+      },
+      opset: workingOpset,
+      domains: { pare: 1 },
+      meta: {},
+      origin: { format: 'wasm', version: note.version }
+    }
+    return { model, notes: ['a compiled model: it runs, and what it computes is not read back'] }
+  }
+}
+
+/** Compiled models. */
+export const wasm: Format<z.output<typeof options>> = {
+  ...reader,
+  options,
+  write: (model) => {
+    if (model.graph.nodes.some((n) => n.domain === 'pare'))
+      throw new PareError('E_UNSUPPORTED', 'a compiled model cannot be compiled again', {
+        hint: 'compile the model that it was made from'
+      })
+    const bytes = wasmOf(lower(bindInputs(model, {})))
+    return { parts: [bytes], bytes }
+  }
+}

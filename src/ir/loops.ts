@@ -1,0 +1,190 @@
+/**
+ * Loops: the language of compiled code, between what operators mean and what is printed (WebAssembly, C). Plain data.
+ *
+ * Memory is one run of bytes for constants and one for values (`Space`); addresses are byte offsets. A vector has four
+ * lanes, and every operation on vectors works lane by lane, so that a printer without vectors prints four times the same.
+ * An expression object that stands at several places of one statement is computed once.
+ */
+
+/** Scalars, and vectors of four. */
+export type Kind = 'i32' | 'f32' | 'f32x4'
+export type Space = 'constants' | 'values'
+/** How an element lies in memory: i32 and f32 take 4 bytes, the others 1. */
+export type Cell = 'f32' | 'i32' | 'i8' | 'u8'
+
+export type Unary = 'neg' | 'abs' | 'sqrt' | 'floor' | 'ceil' | 'nearest'
+export type Binary = 'add' | 'sub' | 'mul' | 'div' | 'min' | 'max'
+/** Of whole numbers alone: `div` and `rem` cut off towards 0. */
+export type Bits = 'rem' | 'and' | 'or' | 'xor' | 'shl' | 'shr'
+export type Relation = 'eq' | 'ne' | 'lt' | 'le' | 'gt' | 'ge'
+
+export interface Local {
+  readonly name: string
+  readonly kind: Kind
+}
+
+export type Expr =
+  | { readonly is: 'const'; readonly kind: Kind; readonly value: number }
+  | { readonly is: 'get'; readonly kind: Kind; readonly local: Local }
+  /** Reads at address + offset; a vector reads four elements on end, or with `splat` one for all lanes. */
+  | {
+      readonly is: 'load'
+      readonly kind: Kind
+      readonly cell: Cell
+      readonly space: Space
+      readonly address: Expr
+      readonly offset: number
+      readonly splat?: true
+    }
+  | { readonly is: 'unary'; readonly kind: Kind; readonly op: Unary; readonly of: Expr }
+  | { readonly is: 'binary'; readonly kind: Kind; readonly op: Binary | Bits; readonly a: Expr; readonly b: Expr }
+  /** 1 or 0 of scalars; of vectors a mask for `select` alone. */
+  | { readonly is: 'compare'; readonly kind: 'i32' | 'mask'; readonly op: Relation; readonly a: Expr; readonly b: Expr }
+  | { readonly is: 'select'; readonly kind: Kind; readonly when: Expr; readonly a: Expr; readonly b: Expr }
+  | { readonly is: 'splat'; readonly kind: 'f32x4'; readonly of: Expr }
+  /** `float`: whole number to float; `whole`: towards 0, saturating; `asFloat`, `asWhole`: the same bits. */
+  | {
+      readonly is: 'convert'
+      readonly kind: Kind | 'i32x4'
+      readonly op: 'float' | 'whole' | 'asFloat' | 'asWhole'
+      readonly of: Expr
+    }
+  /** 2^n of a whole number n between −126 and 127, lane by lane; `of` is a float that holds a whole number. */
+  | { readonly is: 'exp2'; readonly kind: Kind; readonly of: Expr }
+
+export type Stmt =
+  | { readonly is: 'set'; readonly local: Local; readonly value: Expr }
+  | {
+      readonly is: 'store'
+      readonly cell: Cell
+      readonly space: Space
+      readonly address: Expr
+      readonly offset: number
+      readonly value: Expr
+    }
+  /** Runs the body for local = from, from + step, … while local < to; at least once, which the builder sees to. */
+  | {
+      readonly is: 'loop'
+      readonly local: Local
+      readonly from: Expr
+      readonly to: Expr
+      readonly step: number
+      readonly body: readonly Stmt[]
+    }
+  | { readonly is: 'if'; readonly when: Expr; readonly then: readonly Stmt[]; readonly otherwise: readonly Stmt[] }
+
+/** A function without arguments and results. `what`: one line on what it computes. */
+export interface Routine {
+  readonly name: string
+  readonly what: string
+  readonly body: readonly Stmt[]
+}
+
+type Operand = Expr | number
+
+/** A number in the kind of what stands beside it. */
+const like = (x: Operand, kind: Kind): Expr => {
+  if (typeof x === 'number') return { is: 'const', kind, value: x }
+  return kind === 'f32x4' && x.kind === 'f32' ? { is: 'splat', kind, of: x } : x
+}
+const kindOf = (a: Operand, b: Operand): Kind => {
+  const kinds = [a, b].flatMap((x) => (typeof x === 'number' ? [] : [x.kind as Kind]))
+  return kinds.includes('f32x4') ? 'f32x4' : (kinds[0] ?? 'f32')
+}
+
+export const i32 = (value: number): Expr => ({ is: 'const', kind: 'i32', value })
+export const f32 = (value: number): Expr => ({ is: 'const', kind: 'f32', value })
+export const get = (local: Local): Expr => ({ is: 'get', kind: local.kind, local })
+export const set = (local: Local, value: Operand): Stmt => ({ is: 'set', local, value: like(value, local.kind) })
+
+const binary = (op: Binary | Bits, a: Operand, b: Operand): Expr => {
+  const kind = kindOf(a, b)
+  return { is: 'binary', kind, op, a: like(a, kind), b: like(b, kind) }
+}
+export const add = (a: Operand, b: Operand): Expr => binary('add', a, b)
+export const sub = (a: Operand, b: Operand): Expr => binary('sub', a, b)
+export const mul = (a: Operand, b: Operand): Expr => binary('mul', a, b)
+export const div = (a: Operand, b: Operand): Expr => binary('div', a, b)
+/** Of whole numbers by choice: there is no instruction for them. */
+export const min = (a: Operand, b: Operand): Expr =>
+  kindOf(a, b) === 'i32' ? select(compare('lt', a, b), a, b) : binary('min', a, b)
+export const max = (a: Operand, b: Operand): Expr =>
+  kindOf(a, b) === 'i32' ? select(compare('gt', a, b), a, b) : binary('max', a, b)
+export const bits = (op: Bits, a: Operand, b: Operand): Expr => binary(op, a, b)
+
+const unary = (op: Unary, of: Expr): Expr => ({ is: 'unary', kind: of.kind as Kind, op, of })
+export const neg = (x: Expr): Expr => unary('neg', x)
+export const abs = (x: Expr): Expr => unary('abs', x)
+export const sqrt = (x: Expr): Expr => unary('sqrt', x)
+export const floor = (x: Expr): Expr => unary('floor', x)
+export const ceil = (x: Expr): Expr => unary('ceil', x)
+/** Halves go to the even neighbour. */
+export const nearest = (x: Expr): Expr => unary('nearest', x)
+
+export const compare = (op: Relation, a: Operand, b: Operand): Expr => {
+  const kind = kindOf(a, b)
+  return { is: 'compare', kind: kind === 'f32x4' ? 'mask' : 'i32', op, a: like(a, kind), b: like(b, kind) }
+}
+export const select = (when: Expr, a: Operand, b: Operand): Expr => {
+  const kind = kindOf(a, b)
+  const wide = (when as { kind: string }).kind === 'mask' ? 'f32x4' : kind
+  return { is: 'select', kind: wide, when, a: like(a, wide), b: like(b, wide) }
+}
+export const splat = (of: Expr): Expr => ({ is: 'splat', kind: 'f32x4', of })
+export const float = (of: Expr): Expr => ({ is: 'convert', kind: 'f32', op: 'float', of })
+export const whole = (of: Expr): Expr => ({ is: 'convert', kind: 'i32', op: 'whole', of })
+export const asWhole = (of: Expr): Expr => ({ is: 'convert', kind: 'i32', op: 'asWhole', of })
+export const asFloat = (of: Expr): Expr => ({ is: 'convert', kind: 'f32', op: 'asFloat', of })
+export const exp2 = (of: Expr): Expr => ({ is: 'exp2', kind: of.kind as Kind, of })
+
+/** Where an element lies: a run of memory, a fixed offset, and what is added to it when it runs. */
+export interface Place {
+  readonly space: Space
+  readonly offset: number
+  readonly address?: Expr
+}
+
+export const at = (p: Place, address?: Expr, offset = 0): Place => {
+  const sum = p.address && address ? add(p.address, address) : (p.address ?? address)
+  return { space: p.space, offset: p.offset + offset, ...(sum ? { address: sum } : {}) }
+}
+const kindOfCell = (cell: Cell): Kind => (cell === 'f32' ? 'f32' : 'i32')
+export const load = (p: Place, cell: Cell = 'f32'): Expr => ({
+  is: 'load',
+  kind: kindOfCell(cell),
+  cell,
+  space: p.space,
+  address: p.address ?? i32(0),
+  offset: p.offset
+})
+/** Four floats on end. */
+export const load4 = (p: Place): Expr => ({ ...(load(p) as Expr & { is: 'load' }), kind: 'f32x4' })
+/** One float in all lanes. */
+export const loadSplat = (p: Place): Expr => ({ ...(load4(p) as Expr & { is: 'load' }), splat: true })
+export const store = (p: Place, value: Expr, cell: Cell = 'f32'): Stmt => ({
+  is: 'store',
+  cell,
+  space: p.space,
+  address: p.address ?? i32(0),
+  offset: p.offset,
+  value
+})
+
+let made = 0
+/** A fresh local. Names only serve reading. */
+export const local = (kind: Kind, name = kind[0] ?? 'x'): Local => ({ kind, name: `${name}${made++}` })
+
+/** The body for every value from `from` below `to` by `step`; nothing where there is none, and no loop where there is one. */
+export function loop(from: number, to: number, step: number, body: (i: Expr) => readonly Stmt[], name = 'i'): Stmt[] {
+  if (from >= to) return []
+  if (from + step >= to) return [...body(i32(from))]
+  const i = local('i32', name)
+  return [{ is: 'loop', local: i, from: i32(from), to: i32(to), step, body: body(get(i)) }]
+}
+
+export const when = (condition: Expr, then: readonly Stmt[], otherwise: readonly Stmt[] = []): Stmt => ({
+  is: 'if',
+  when: condition,
+  then,
+  otherwise
+})

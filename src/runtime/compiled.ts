@@ -1,0 +1,124 @@
+/** The Runner of compiled models: each is a WebAssembly module of its own, which needs no package. */
+import { toArray } from '../base/bytes.ts'
+import { PareError } from '../base/errors.ts'
+import { lower, type ModuleNote, noteOf, wasmOf } from '../compile/index.ts'
+import { bind } from '../ir/bind.ts'
+import { bytesOf, elementCount, tensor, tensorOf, toNumbers } from '../ir/tensor.ts'
+import type { Bytes, Dim, Model, Runner, Session, Tensor } from '../types.ts'
+
+export const compiledRuntime = 'pare-wasm'
+
+/** `version`: of Pare. `read` gives the bytes of a file; absent: there are no files here. */
+export function compiledRunner(version: string, read?: (path: string) => Bytes): Runner {
+  return {
+    name: compiledRuntime,
+    version,
+    can: { kernels: false, profile: false, external: false, threads: 1, formats: ['wasm'] },
+    open: async (source) => {
+      if ('graph' in source) return ofModel(source)
+      if ('path' in source && !read) throw new PareError('E_UNSUPPORTED', 'there are no files here')
+      return ofBytes(
+        Uint8Array.from(toArray('path' in source ? (read as (path: string) => Bytes)(source.path) : source))
+      )
+    }
+  }
+}
+
+interface Instance {
+  readonly note: ModuleNote
+  readonly memory: ArrayBuffer
+  run(): void
+}
+
+async function instantiate(bytes: Uint8Array<ArrayBuffer>): Promise<Instance> {
+  const note = noteOf(bytes)
+  let exports: WebAssembly.Exports
+  try {
+    exports = (await WebAssembly.instantiate(bytes)).instance.exports
+  } catch (cause) {
+    throw new PareError('E_FORMAT', 'a WebAssembly module that does not load', {
+      facts: { why: cause instanceof Error ? cause.message : String(cause) },
+      cause
+    })
+  }
+  const { memory, run } = exports as { readonly memory?: WebAssembly.Memory; readonly run?: () => void }
+  if (!memory || !run) throw new PareError('E_FORMAT', 'a WebAssembly module without memory or run')
+  return { note, memory: memory.buffer, run }
+}
+
+async function ofBytes(bytes: Uint8Array<ArrayBuffer>): Promise<Session> {
+  const began = performance.now()
+  const instance = await instantiate(bytes)
+  const { inputs, outputs } = instance.note
+  return {
+    ...{ inputs, outputs, loadMs: performance.now() - began },
+    run: async (feeds) => ran(instance, feeds),
+    close: async () => undefined
+  }
+}
+
+/** A model with free sizes is compiled for those of each run, and kept for the next of the same sizes. */
+async function ofModel(model: Model): Promise<Session> {
+  const began = performance.now()
+  const { graph } = model
+  const known = new Map<string, Promise<Instance>>()
+  const instanceFor = (sizes: Readonly<Record<string, number>>): Promise<Instance> => {
+    const key = JSON.stringify(Object.entries(sizes).sort())
+    const made = known.get(key) ?? instantiate(wasmOf(lower(bind(model, sizes))))
+    known.set(key, made)
+    return made
+  }
+  const io = (id: string): Session['inputs'][number] => {
+    const { dtype, shape } = graph.values.get(id) ?? {}
+    return { name: id, ...(dtype ? { dtype } : {}), ...(shape ? { shape } : {}) }
+  }
+  // What cannot be compiled is told at opening, as other runtimes do.
+  await instanceFor(
+    symbolsOf(
+      graph.inputs.map((id) => graph.values.get(id)?.shape),
+      (_, axis) => (axis === 0 ? 1 : 16)
+    )
+  )
+  return {
+    ...{ inputs: graph.inputs.map(io), outputs: graph.outputs.map(io), loadMs: performance.now() - began },
+    run: async (feeds) => {
+      const shapes = graph.inputs.map((id) => graph.values.get(id)?.shape)
+      const sizes = symbolsOf(shapes, (input, axis) => feeds[graph.inputs[input] as string]?.shape[axis] ?? 1)
+      return ran(await instanceFor(sizes), feeds)
+    },
+    close: async () => known.clear()
+  }
+}
+
+function symbolsOf(
+  shapes: readonly (readonly Dim[] | undefined)[],
+  size: (input: number, axis: number) => number
+): Record<string, number> {
+  const out: Record<string, number> = {}
+  shapes.forEach((shape, input) => {
+    shape?.forEach((d, axis) => {
+      if (typeof d === 'string' && d !== '?' && /^[A-Za-z_][\w.]*$/.test(d)) out[d] ??= size(input, axis)
+    })
+  })
+  return out
+}
+
+function ran({ note, memory, run }: Instance, feeds: Readonly<Record<string, Tensor>>): Record<string, Tensor> {
+  for (const { name, dtype, shape, offset } of note.inputs) {
+    const t = feeds[name]
+    if (!t) throw new PareError('E_RUN', `input ${name} is missing`)
+    if (t.dtype !== dtype || t.shape.length !== shape.length || t.shape.some((d, i) => d !== shape[i]))
+      throw new PareError('E_RUN', `input ${name} is ${dtype} [${shape}], and was given ${t.dtype} [${t.shape}]`)
+    const bytes = dtype === 'int64' ? bytesOf(Int32Array.from(toNumbers(t))) : toArray(t.bytes)
+    new Uint8Array(memory, offset, bytes.length).set(bytes)
+  }
+  run()
+  return Object.fromEntries(
+    note.outputs.map(({ name, dtype, shape, offset }): [string, Tensor] => {
+      const count = elementCount(shape)
+      if (dtype === 'int64') return [name, tensor('int64', shape, Array.from(new Int32Array(memory, offset, count)))]
+      const size = dtype === 'float32' || dtype === 'int32' ? 4 : 1
+      return [name, tensorOf(dtype, shape, new Uint8Array(memory.slice(offset, offset + count * size)))]
+    })
+  )
+}

@@ -1,0 +1,263 @@
+/** Compiled models: random layers and real models against ONNX Runtime, the loader, refusals, and files that lie. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import fc from 'fast-check'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { rng as seeded } from '../src/base/random.ts'
+import { loaderOf, lower, noteOf, wasmOf } from '../src/compile/index.ts'
+import { writeModel } from '../src/formats/index.ts'
+import { bindInputs } from '../src/ir/bind.ts'
+import { tensor, toFloats } from '../src/ir/tensor.ts'
+import { parse } from '../src/ir/text.ts'
+import { load, nodeRunner } from '../src/node/index.ts'
+import { applyRecipe } from '../src/passes/recipe.ts'
+import { compiledRunner } from '../src/runtime/compiled.ts'
+import type { Model, Tensor } from '../src/types.ts'
+import { sharedData } from './shared.ts'
+
+const engine = nodeRunner()
+const compiled = compiledRunner('0')
+
+function feedsFor(model: Model, seed = 1): Record<string, Tensor> {
+  const rng = seeded(seed)
+  return Object.fromEntries(
+    model.graph.inputs.map((id) => {
+      const shape = (model.graph.values.get(id)?.shape ?? []) as readonly number[]
+      const count = shape.reduce((n, d) => n * d, 1)
+      return [
+        id,
+        tensor(
+          'float32',
+          shape,
+          Array.from({ length: count }, () => rng.normal())
+        )
+      ]
+    })
+  )
+}
+
+/** The largest difference of all outputs, over 1 + the largest number. */
+async function apart(model: Model): Promise<number> {
+  const feeds = feedsFor(model)
+  const [a, b] = await Promise.all([compiled.open(model), engine.open(model)])
+  const [got, expected] = [await a.run(feeds), await b.run(feeds)]
+  await Promise.all([a.close(), b.close()])
+  let worst = 0
+  for (const [id, t] of Object.entries(expected)) {
+    const [x, y] = [toFloats(got[id] as Tensor), toFloats(t)]
+    const most = y.reduce((m, v) => Math.max(m, Math.abs(v)), 0)
+    x.forEach((v, i) => {
+      worst = Math.max(worst, Math.abs(v - (y[i] as number)) / (1 + most))
+    })
+  }
+  return worst
+}
+
+const small = (max: number, min = 1): fc.Arbitrary<number> => fc.integer({ min, max })
+
+describe('random layers give what ONNX Runtime gives', () => {
+  const check = (text: fc.Arbitrary<string>): Promise<void> =>
+    fc.assert(
+      fc.asyncProperty(text, async (model) => {
+        expect(await apart(parse(`opset 21\n${model}`)), model).toBeLessThan(1e-4)
+      }),
+      { seed: 16, numRuns: 60 }
+    )
+
+  it('convolutions, transposed and by groups too', { timeout: 120_000 }, () =>
+    check(
+      fc
+        .record({
+          ...{
+            n: small(2),
+            g: small(3),
+            i: small(5),
+            o: small(6),
+            h: small(11),
+            w: small(11),
+            kh: small(3),
+            kw: small(3)
+          },
+          ...{ s: small(3), d: small(2), p: small(2, 0), q: small(2, 0), transposed: fc.boolean(), relu: fc.boolean() }
+        })
+        .filter((c) => c.transposed || (c.h + 2 * c.p > (c.kh - 1) * c.d && c.w + c.p + c.q > (c.kw - 1) * c.d))
+        .filter(
+          (c) =>
+            !c.transposed ||
+            ((c.h - 1) * c.s + (c.kh - 1) * c.d + 1 > 2 * c.p && (c.w - 1) * c.s + (c.kw - 1) * c.d + 1 > c.p + c.q)
+        )
+        .map((c) => {
+          const shape = c.transposed ? [c.i * c.g, c.o, c.kh, c.kw] : [c.o * c.g, c.i, c.kh, c.kw]
+          const attrs = `group=${c.g}, strides=[${c.s},${c.s}], dilations=[${c.d},${c.d}], pads=[${c.p},${c.p},${c.p},${c.q}]`
+          return `input x: f32[${c.n},${c.i * c.g},${c.h},${c.w}]
+            const W: f32[${shape}]
+            const B: f32[${c.o * c.g}]
+            a = ${c.transposed ? 'ConvTranspose' : 'Conv'}(x, W, B, ${attrs})
+            y = ${c.relu ? 'Relu' : 'Sigmoid'}(a)
+            output y`
+        })
+    )
+  )
+
+  it('depthwise convolutions and pools', { timeout: 120_000 }, () =>
+    check(
+      fc
+        .record({
+          c: small(5),
+          h: small(12, 3),
+          w: small(12, 3),
+          k: small(3),
+          s: small(2),
+          p: fc.boolean(),
+          by: small(3, 0),
+          n: small(2)
+        })
+        .map(({ c, h, w, k, s, p, by, n }) => {
+          const pad = p && k > 1 ? 1 : 0
+          const window = `strides=[${s},${s}], pads=[${pad},${pad},${pad},${pad}]`
+          const ops = [
+            `y = Conv(x, W, group=${c}, ${window})`,
+            `y = MaxPool(x, kernel_shape=[${k},${k}], ${window})`,
+            `y = AveragePool(x, kernel_shape=[${k},${k}], ${window})`,
+            `y = AveragePool(x, kernel_shape=[${k},${k}], count_include_pad=1, ${window})`
+          ]
+          return `input x: f32[${n},${c},${h},${w}]
+            const W: f32[${c},1,${k},${k}]
+            ${ops[by]}
+            output y`
+        })
+    )
+  )
+
+  it('matrices, residuals, normalizations', { timeout: 120_000 }, () =>
+    check(
+      fc.record({ m: small(7), k: small(9), n: small(11), b: small(3) }).map(
+        ({ m, k, n, b }) => `input x: f32[${b},${m},${k}]
+          const W: f32[${k},${n}]
+          const U: f32[${n},${k}]
+          const gain: f32[${k}]
+          const shift: f32[${k}]
+          a = MatMul(x, W)
+          c = Gelu(a)
+          d = MatMul(c, U)
+          e = Add(d, x)
+          f = LayerNormalization(e, gain, shift)
+          t = Transpose(f, perm=[0,2,1])
+          s = MatMul(f, t)
+          y = Softmax(s)
+          output y`
+      )
+    )
+  )
+})
+
+const real = [
+  'kws/ds_cnn.onnx',
+  'cifar10-jpeg/resnet20.onnx',
+  'imagenet/mobilenet_v1_025_224.onnx',
+  'mnist/mnist-8.onnx'
+]
+
+describe('real models', () => {
+  for (const name of real) {
+    const path = sharedData(name)
+    it.skipIf(!path)(`${name} compiled gives what ONNX Runtime gives`, { timeout: 120_000 }, async () => {
+      const given = bindInputs(await load(path as string), {})
+      const ctx = {
+        engine,
+        target: undefined as never,
+        rng: seeded(0),
+        signal: new AbortController().signal,
+        progress: () => {},
+        data: {}
+      }
+      const { model } = await applyRecipe(given, [['simplify', {}]], ctx)
+      expect(await apart(model)).toBeLessThan(1e-4)
+      const program = lower(model)
+      expect(program.arena).toBeLessThan(program.unshared)
+    })
+  }
+})
+
+const tiny = parse(`opset 21
+input x: f32[1,4]
+input k: i64[2]
+const W: f32[4,3]
+a = MatMul(x, W)
+b = Add(k, k)
+output a
+output b`)
+
+describe('the loader', () => {
+  let folder: string
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'pare-loader-'))
+  })
+  afterAll(() => rmSync(folder, { recursive: true }))
+
+  it('runs beside its module, or with the module inside, many times and by several instances', async () => {
+    const bytes = wasmOf(lower(tiny))
+    writeFileSync(join(folder, 'm.wasm'), bytes)
+    writeFileSync(join(folder, 'm.mjs'), loaderOf(noteOf(bytes), { file: 'm.wasm' }))
+    writeFileSync(join(folder, 'n.mjs'), loaderOf(noteOf(bytes), { inline: Buffer.from(bytes).toString('base64') }))
+    for (const name of ['m.mjs', 'n.mjs']) {
+      const { load: start } = await import(pathToFileURL(join(folder, name)).href)
+      const [one, two] = [await start(), await start()]
+      const x = Float32Array.of(1, 2, 3, 4)
+      const first = one.run({ x, k: BigInt64Array.of(5n, -6n) })
+      const kept = [...first.a]
+      two.run({ x: x.map((v) => -v), k: BigInt64Array.of(1n, 1n) })
+      expect([...first.a]).toEqual(kept)
+      expect([...first.b]).toEqual([10n, -12n])
+      expect(one.run({ x, k: BigInt64Array.of(0n, 0n) }).a).toBe(first.a)
+      expect(() => one.run({ x })).toThrow('input k takes a BigInt64Array')
+      expect(() => one.run({ x: Float32Array.of(1), k: BigInt64Array.of(0n, 0n) })).toThrow('takes 4 numbers')
+    }
+  })
+})
+
+describe('what cannot be compiled is refused by name', () => {
+  const cases = {
+    'no loops for this operator': 'input x: f32[4,4]\ny = Det(x)\noutput y',
+    'element type float64': 'input x: f64[4]\ny = Relu(x)\noutput y',
+    'the weight of the convolution is computed':
+      'input x: f32[1,1,4,4]\ninput w: f32[1,1,3,3]\ny = Conv(x, w)\noutput y',
+    'no elements': 'input x: f32[0,4]\ny = Relu(x)\noutput y'
+  }
+  for (const [why, text] of Object.entries(cases))
+    it(why, () => {
+      expect(() => lower(parse(`opset 21\n${text}`))).toThrow(
+        expect.objectContaining({ code: 'E_UNSUPPORTED', facts: { nodes: expect.stringContaining(why) } })
+      )
+    })
+
+  it('free sizes, by name', () => {
+    const model = parse('opset 21\ninput x: f32[N,T]\ny = Relu(x)\noutput y')
+    expect(() => bindInputs(model, {})).toThrow(expect.objectContaining({ code: 'E_OPTION', hint: '--sizes T=64' }))
+    expect(() => bindInputs(model, { K: 3 })).toThrow('no input has a free axis K')
+    expect(bindInputs(model, { T: 8 }).graph.values.get('x')?.shape).toEqual([1, 8])
+  })
+})
+
+it('modules that lie about themselves are refused', () => {
+  const bytes = wasmOf(lower(tiny))
+  fc.assert(
+    fc.property(fc.nat(bytes.length - 1), fc.nat(255), fc.nat(bytes.length), (at, value, length) => {
+      const changed = bytes.slice(0, length)
+      if (at < length) changed[at] = value
+      try {
+        noteOf(changed)
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'E_FORMAT' })
+      }
+    }),
+    { seed: 16, numRuns: 3000 }
+  )
+})
+
+it('the same model gives the same bytes', () => {
+  const make = (): Uint8Array => writeModel(tiny, { format: 'wasm' }).bytes
+  expect(make()).toEqual(make())
+})
