@@ -1,6 +1,6 @@
 /**
  * Laws of small facets, held against what ONNX Runtime returns, on the cases of one operator that shape inference has:
- * `homogeneous` (twice the inputs of a set give twice the output, exactly: doubling a float changes only its exponent) and
+ * `homogeneous` (twice the inputs of a set give twice the output, exactly: doubling a float changes only its exponent) `divides` and
  * `elements` (the output holds the elements of the first input).
  */
 import { describe, expect, it } from 'vitest'
@@ -22,6 +22,7 @@ const more: Readonly<Record<string, string>> = {
   'leaky relu': 'input x: f32[2,3,4]; y = LeakyRelu(x, alpha=0.3); output y',
   prelu: 'input x: f32[2,3,4]; input s: f32[3,1]; y = PRelu(x, s); output y',
   add: 'input x: f32[2,3,4]; input z: f32[3,1]; y = Add(x, z); output y',
+  div: 'input x: f32[2,3,4]; input z: f32[3,1]; y = Div(x, z); output y',
   mul: 'input x: f32[2,3,4]; input z: f32[3,1]; y = Mul(x, z); output y',
   'global max pool': 'input x: f32[2,3,4,5]; y = GlobalMaxPool(x); output y',
   'reduce mean': 'input x: f32[2,4,5]; y = ReduceMean(x, a: i64[1]{1}); output y',
@@ -102,6 +103,24 @@ describe('homogeneous: twice the inputs of a set give twice the output', () => {
     const seen = new Set(cases.map(([, { node }]) => opName(node)))
     const all = ops.filter((op) => op.homogeneous).map((op) => opName({ op: op.name, domain: op.domain } as Node))
     expect(all.filter((name) => !seen.has(name))).toEqual([])
+  })
+})
+
+describe('divides: twice the input gives half the output', () => {
+  const cases = casesOf((op) => op.divides !== undefined)
+
+  it.each(cases)('%s', async (_, alone) => {
+    const before = await run(alone, alone.feeds)
+    for (const i of opFor(alone.node)?.divides ?? []) {
+      const id = alone.node.inputs[i] as string
+      const feeds = { ...alone.feeds, [id]: doubled(alone.feeds[id] as Tensor) }
+      expect(await run(alone, feeds)).toEqual(before.map((x) => x / 2))
+    }
+  })
+
+  it('has a case for every operator', () => {
+    const seen = new Set(cases.map(([, { node }]) => node.op))
+    expect(ops.filter((op) => op.divides && !seen.has(op.name)).map((op) => op.name)).toEqual([])
   })
 })
 

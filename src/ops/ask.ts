@@ -18,6 +18,9 @@ export const isClamp = (node: Node): boolean => opFor(node)?.quant?.clamp !== un
 export const passesFactor = (node: Node, input = 0): boolean =>
   opFor(node)?.homogeneous?.some((set) => set.length === 1 && set[0] === input) ?? false
 
+/** Does a factor of this input come out as its inverse? */
+export const divides = (node: Node, input: number): boolean => opFor(node)?.divides?.includes(input) ?? false
+
 /** Sets of inputs that the output is a multiple of, those of constants alone first. */
 export function factorSets(g: GraphView, node: Node): readonly (readonly number[])[] {
   const sets = opFor(node)?.homogeneous ?? []

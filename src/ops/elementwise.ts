@@ -99,7 +99,7 @@ const inferPow = (n: NodeView): readonly Known[] => [
 
 const unary = ['Abs', 'Acos', 'Acosh', 'Asin', 'Asinh', 'Atan', 'Atanh', 'Ceil', 'Cos', 'Cosh', 'Erf', 'Exp', 'Floor']
 const unaryToo = ['Log', 'Neg', 'Reciprocal', 'Round', 'Sign', 'Sin', 'Sinh', 'Sqrt', 'Tan', 'BitwiseNot']
-const broadcasting = ['Sub', 'Div', 'Mod', 'BitShift', 'BitwiseAnd', 'BitwiseOr', 'BitwiseXor']
+const broadcasting = ['Sub', 'Mod', 'BitShift', 'BitwiseAnd', 'BitwiseOr', 'BitwiseXor']
 
 const alike = (name: string, o: Partial<Op>): Op => freeOp(name, { channels: everyAxis, permute: together(), ...o })
 
@@ -109,6 +109,7 @@ export const elementwiseOps: readonly Op[] = withGrads(elementwiseGrads, [
   alike('Mul', { infer: inferBroadcast, quant: both, homogeneous: [[0], [1]] }),
   ...[...broadcasting, 'Mean', 'Sum'].map((name) => alike(name, { infer: inferBroadcast })),
   ...['Max', 'Min'].map((name) => alike(name, { infer: inferBroadcast, ...single })),
+  alike('Div', { infer: inferBroadcast, divides: [1] }),
   alike('Pow', { infer: inferPow }),
   alike('Cast', { infer: inferCast }),
   alike('CastLike', { infer: inferCast, permute: together([0]) }),

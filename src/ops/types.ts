@@ -305,6 +305,8 @@ export interface Op {
    * itself where `channels` ties the axes of those inputs with that of the output.
    */
   readonly homogeneous?: readonly (readonly number[])[]
+  /** Inputs by which it divides: the output is divided by a where one of them is multiplied by a > 0. */
+  readonly divides?: readonly number[]
   /** How often its subgraph runs is not known before. */
   readonly unbounded?: true
   /** Gives its input on at inference. */

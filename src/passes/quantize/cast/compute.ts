@@ -3,20 +3,21 @@
  * and make float32, with one Cast per value where the two meet. Inputs and outputs of the model keep their type.
  *
  * float16: 11 significant bits, largest 65504, least 2⁻²⁴. Small constants outside are bounds and guards (−3.4e38 of a
- * mask, 1e-12 under a root): they become ±65504 and ±2⁻²³. Weights and factors outside keep the nodes that read them in
- * float32.
+ * mask, 1e-12 under a root): they become ±65504 and ±2⁻²³. Weights, factors and divisors outside keep the nodes that read
+ * them in float32.
  */
 
 import { attrInt, subgraphs, tensorAttr } from '../../../ir/attrs.ts'
 import { codeOfDtype } from '../../../ir/dtype-code.ts'
 import { type Draft, editGraph, mapGraphs, takenIds } from '../../../ir/edit.ts'
-import { allGraphs, constant, isInput, opName, producer } from '../../../ir/graph.ts'
+import { allGraphs, constant, consumers, isInput, opName, producer } from '../../../ir/graph.ts'
 import { elementCount, tensor, toFloats } from '../../../ir/tensor.ts'
-import { passesFactor, precisionOf } from '../../../ops/ask.ts'
+import { precisionOf } from '../../../ops/ask.ts'
 import { viewOf } from '../../../ops/infer.ts'
 import type { Known } from '../../../ops/types.ts'
 import type { Graph, Model, Node, Tensor, Value } from '../../../types.ts'
 import { once } from '../common/once.ts'
+import { reasonNotFactor } from './factors.ts'
 import { keptForJoins } from './joins.ts'
 import { largestHalf, leastNormal, reasonNotNarrow } from './narrow.ts'
 
@@ -76,17 +77,13 @@ function reasonToKeep(model: Model, graph: Graph, node: Node, o: ComputeOptions)
   for (const [i, v] of view.inputs.entries()) {
     const lost = v?.data && isSingle(v) && isWeight(v.data, o) ? reasonNotNarrow(v.data, 'float16') : undefined
     if (lost) return `weight ${node.inputs[i]} ${lost}`
-    if (v?.data && isSingle(v) && passesFactor(node, i) && isVanishing(v.data))
-      return `factor ${node.inputs[i]} is too small for float16`
+    const factor = v?.data && isSingle(v) ? reasonNotFactor(node, i, v.data) : undefined
+    if (factor) return factor
   }
   return undefined
 }
 
 const isSingle = (v: Known | undefined): boolean => v?.type === 'tensor' && v.dtype === 'float32'
-/** A factor that small is no guard, for which another small number would do as well. */
-const isVanishing = (t: Tensor): boolean =>
-  elementCount(t.shape) === 1 && toFloats(t).every((x) => x !== 0 && Math.abs(x) < leastNormal)
-
 /** Single numbers are bounds and guards, never weights. */
 const isWeight = (t: Tensor, o: Pick<ComputeOptions, 'minElements'>): boolean =>
   elementCount(t.shape) >= Math.max(2, o.minElements)
@@ -284,12 +281,16 @@ function castBack({ d }: Here, v: Value, from: string): void {
   d.add('Cast', [from], { attrs: { to: codeOfDtype('float32') }, outputs: [v.id] })
 }
 
-/** Small constants that float16 changes by more than rounding, with their values. */
+/** Small constants that float16 changes by more than rounding, with their values; without factors that keep float32. */
 export function guardedConstants(model: Model, o: Pick<ComputeOptions, 'minElements'>): ReadonlyMap<string, Tensor> {
   const out = new Map<string, Tensor>()
   for (const g of allGraphs(model))
     for (const v of g.values.values()) {
       if (!v.data || v.dtype !== 'float32' || isInput(g, v.id) || isWeight(v.data, o)) continue
+      const { id, data } = v
+      const isFactor = (n: Node): boolean =>
+        n.inputs.some((x, i) => x === id && reasonNotFactor(n, i, data) !== undefined)
+      if (consumers(g, id).some(isFactor)) continue
       const [before, after] = [toFloats(v.data), guarded(v.data)]
       if (after.some((x, i) => x !== before[i])) out.set(v.id, tensor('float32', v.data.shape, after))
     }

@@ -138,6 +138,50 @@ describe('cast-float, numbers below the least of float16', () => {
   })
 })
 
+describe('cast-float --compute, factors and divisors', () => {
+  const scaled = (op: string, k: number | string, back: string): string =>
+    `input x: f32[4,8]
+     const k: ${typeof k === 'number' ? 'f32[]' : 'f32[4]'} = ${k}
+     ${typeof k === 'number' ? '' : 'const s: i64[3] = 0, 2, 4\n'}
+     a = MatMul(x, w: f32[8,8])
+     ${typeof k === 'number' ? 'm = Identity(a)' : 'm = Reshape(a, s)'}
+     b = ${op}(m, k)
+     const r: f32[] = ${back}
+     y = Mul(b, r)
+     output y`
+  it.each([
+    ['Div by 1e-7', 'Div', 1e-7, '1e-7'],
+    ['Div by 1e-9', 'Div', 1e-9, '1e-9'],
+    ['Div by 1e6', 'Div', 1e6, '1000000'],
+    ['Mul by 1e6', 'Mul', 1e6, '0.000001'],
+    ['Mul by −1e5', 'Mul', -1e5, '-0.00001'],
+    ['Mul by 1e-9', 'Mul', 1e-9, '1000000000'],
+    ['Mul by four numbers', 'Mul', '1e6, 2e6, 3e6, 4e6', '0.000001'],
+    ['Div by four numbers', 'Div', '1e-9, 2e-9, 3e-9, 4e-9', '1e-9']
+  ])('%s keeps float32, by name', async (_, op, k, back) => {
+    const text = `opset 21\n${scaled(op, k, back)}`
+    const ctx = testContext()
+    await cast(parse(text), { compute: true, minElements: 16 }, ctx)
+    expect(ctx.refusals.map((r) => r.reason).join()).toMatch(/(factor|divisor) k .*float16/)
+    expect(await opened(text, { compute: true, minElements: 16 })).toBeLessThan(5e-3)
+  })
+  it('takes factors of −1e9 and below for masks', async () => {
+    const text = `opset 21
+      input x: f32[4,8]
+      input m: f32[4,8]
+      const big: f32[] = -1e9
+      a = MatMul(x, w: f32[8,8])
+      b = Mul(m, big)
+      c = Add(a, b)
+      y = Softmax(c)
+      output y`
+    const ctx = testContext()
+    await cast(parse(text), { compute: true, minElements: 16 }, ctx)
+    expect(ctx.refusals).toEqual([])
+    expect(ctx.notes.join()).toContain('clamped: big')
+  })
+})
+
 describe('scatter with a reduction', () => {
   it.each([
     ['ScatterElements', 'y = ScatterElements(h, i, u, axis=0, reduction="add"); const i: i64[2,3] = 1, 0, 2, 1, 2, 2'],
