@@ -131,7 +131,9 @@ function sessionOptions(o: OpenOptions, folder: ScratchFolder | undefined): OrtS
     logSeverityLevel: 4,
     extra: {
       ...(o.quantization === 'asFloat' ? { 'session.disable_quant_qdq': '1' } : {}),
-      ...(o.idleThreads === 'sleep' ? { 'session.intra_op.allow_spinning': '0' } : {})
+      ...(o.idleThreads === 'sleep' ? { 'session.intra_op.allow_spinning': '0' } : {}),
+      // It takes a Cast away between Transpose and MatMul whose result is an output too; the run then ends the process (1.30).
+      ...(o.outputs?.length ? { 'optimization.disable_specified_optimizers': 'MatmulTransposeFusion' } : {})
     },
     enableMemPattern: o.plansMemory ?? true,
     ...(folder && o.keepOptimized ? { optimizedModelFilePath: folder.path(names.optimized) } : {}),

@@ -51,6 +51,19 @@ test('runs a model, its bytes, and tells inputs and outputs', async () => {
   }
 })
 
+test('taps a value between Transpose, Cast and MatMul', async () => {
+  const turned = model`
+    input x: i64[2,N]
+    t = Transpose(x)
+    f = Cast(t, to=1)
+    y = MatMul(f, W: f32[2,16])
+    output y`
+  const x = tensor('int64', [2, 3], [1, 2, 3, 4, 5, 6])
+  const out = await once(turned, { x }, { outputs: ['f'] })
+  expect(Array.from(toNumbers(out['f'] as Tensor))).toEqual([1, 4, 2, 5, 3, 6])
+  expect(out['y']?.shape).toEqual([3, 16])
+})
+
 test('taps come after the outputs, in order, each once', async () => {
   const feeds = { x: tensor('float32', [1, 3], [-1, 0, 0]) }
   const out = await once(small, feeds, { outputs: ['r', 'y', 'h', 'r'] })
