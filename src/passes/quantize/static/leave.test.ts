@@ -245,3 +245,37 @@ describe('values that a graph inside a node reads', () => {
 })
 
 const captured = (n: Node | undefined): readonly string[] => (n ? reads(n) : [])
+
+describe('few values that are far larger than all others', () => {
+  // The sums of the first token are a hundred times as large, as in many transformers.
+  const block = model`
+    input x: f32[N,256,16]
+    r = MatMul(x, A: f32[16,16])
+    h = MatMul(r, B: f32[16,16])
+    k = Relu(h)
+    c = MatMul(k, C: f32[16,16])
+    s = Add(c, r)
+    n = LayerNormalization(s, g: f32[16], b: f32[16])
+    y = MatMul(n, D: f32[16,16])
+    output y`
+  const tokens = (size: number): Dataset => {
+    const { batches, ...base } = normalData(block, 16)
+    return {
+      ...base,
+      batches: async function* (o) {
+        for await (const b of batches(o)) {
+          const x = toFloats(b.inputs.x as Tensor).map((v, i) => (i % 4096 < 16 ? v * size : v))
+          yield { ...b, inputs: { x: tensor('float32', [b.n, 256, 16], x) } }
+        }
+      }
+    }
+  }
+  it('leave their sum in float', async () => {
+    const { ctx, left } = await run(block, tokens(200), { calibrator: 'percentile', percentile: 100 })
+    expect(left).toContain('Add')
+    expect(ctx.refusals.map((r) => r.reason).join()).toMatch(/99 % of its values .* would keep \d+ of 256 codes/)
+  })
+  it('leave nothing in float where there are none', async () => {
+    expect((await run(block, tokens(3))).left).not.toContain('Add')
+  })
+})

@@ -5,7 +5,8 @@
 import { constant } from '../../../ir/graph.ts'
 import { toFloats } from '../../../ir/tensor.ts'
 import type { Observed } from '../../../observe/calibrate.ts'
-import type { Range } from '../../../observe/ranges.ts'
+import type { Histogram } from '../../../observe/histogram.ts'
+import { percentileRange, type Range } from '../../../observe/ranges.ts'
 import type { Model } from '../../../types.ts'
 import type { IntegerNode } from './groups.ts'
 import type { Layout } from './layout.ts'
@@ -30,7 +31,11 @@ export function infiniteNodes(model: Model, made: Layout, { infinite }: Observed
   return out
 }
 
-/** Nodes under whose output scale an input would keep fewer codes than the operator needs. */
+/**
+ * Nodes under whose output scale an input would keep fewer codes than the operator needs, and sums whose bulk would: a few
+ * values of single tokens, a hundred times as large as all others, would leave those no resolution before the normalization
+ * that makes them alike (massive activations, Sun et al. 2024).
+ */
 export function coarseNodes(model: Model, made: Layout, plan: StaticPlan, seen: Observed): Left {
   const byId = new Map(plan.values.flatMap((v) => v.ids.map((id) => [id, v] as const)))
   const out = new Map<string, string>()
@@ -38,6 +43,13 @@ export function coarseNodes(model: Model, made: Layout, plan: StaticPlan, seen: 
     const own = byId.get(outputOf(n))
     const { fewestCodes } = n.rule
     if (fewestCodes === undefined || own === undefined || n.givesFloat) continue
+    const bulk = n.rule.sums && own.low < 0 ? bulkOf(seen.values.get(outputOf(n))) : undefined
+    const kept = bulk ? (bulk.high - bulk.low) / own.scale : Number.POSITIVE_INFINITY
+    if (bulk && kept < fewestOfBulk)
+      out.set(
+        outputOf(n),
+        `99 % of its values (${spell(bulk)}) would keep ${Math.ceil(kept)} of 256 codes beside the others (${spell(own)})`
+      )
     for (const i of [...n.data, ...(n.rule.sums ? [] : n.constants)]) {
       const id = n.node.inputs[i] as string
       const { low, high } = rangeAt(model, id, byId.get(id), own, seen)
@@ -51,6 +63,13 @@ export function coarseNodes(model: Model, made: Layout, plan: StaticPlan, seen: 
   }
   return out
 }
+
+/** Codes that 99 % of the values of a sum must at least keep. Those of normal values keep about 130. */
+const fewestOfBulk = 16
+
+/** The range of 99 % of the values; `undefined` where they were not counted. */
+const bulkOf = (h: Histogram | undefined): Range | undefined =>
+  h && h.counts.length > 0 ? percentileRange(h, 99) : undefined
 
 /** The range of a node's input: the observed one where the planned one is shared with the output, else the planned one. */
 function rangeAt(model: Model, id: string, planned: ValuePlan | undefined, own: ValuePlan, seen: Observed): Range {
