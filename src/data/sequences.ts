@@ -63,8 +63,10 @@ export function asSequences(
   const count = shape[0] ?? 0
   const steps = stepsFor(count)
   const cut = new Map<string, () => Tensor>()
+  const asIs = new Set(inputs.flatMap((i) => (whole.has(i.name) && !states.has(i.name) ? [i.name] : [])))
   for (const [name, array] of renamed)
-    if (name !== 'y' || inputs.some((i) => i.name === 'y')) cut.set(name, () => inPieces(array(), count, steps))
+    if (asIs.has(name)) cut.set(name, () => sameForAll(array(), count))
+    else if (name !== 'y' || inputs.some((i) => i.name === 'y')) cut.set(name, () => inPieces(array(), count, steps))
   const rest = count % steps
   const dropped = [
     rest > 0 ? `; the last ${rest} are left out` : '',
@@ -93,4 +95,14 @@ function inPieces(t: Tensor, count: number, steps: number): Tensor {
   const n = Math.floor(count / steps)
   const size = (n * steps * elementCount(rest) * bitsOf(t.dtype)) / 8
   return { dtype: t.dtype, shape: [n, steps, ...rest], bytes: part(t.bytes, 0, size) }
+}
+
+/** One row of an array whose `count` rows are alike, as a value for all samples; any other array as it is. */
+function sameForAll(t: Tensor, count: number): Tensor {
+  const [rows, ...shape] = t.shape
+  if (rows !== count || count === 0 || t.strings) return t
+  const bytes = t.bytes.slice()
+  const size = bytes.length / count
+  for (let i = size; i < bytes.length; i++) if (bytes[i] !== bytes[i % size]) return t
+  return { dtype: t.dtype, shape, bytes: bytes.slice(0, size) }
 }

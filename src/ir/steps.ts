@@ -57,14 +57,19 @@ export function emptyState(
   return tensor(dtype, sizes, new Float64Array(elementCount(sizes)))
 }
 
-/** What a model gives at each step of one sample; the state it gives is fed to the next step. */
-export async function* stepsOn(session: Session, sample: Batch, feed: (step: Batch) => Feeds): AsyncGenerator<Feeds> {
+/** What a model is fed and gives at each step of one sample; the state it gives is fed to the next step. */
+export async function* stepsOn(
+  session: Session,
+  sample: Batch,
+  feed: (step: Batch) => Feeds
+): AsyncGenerator<{ readonly feeds: Feeds; readonly outputs: Feeds }> {
   const pairs = statePairs(session)
   const count = stepsIn(sample)
   let states: Feeds = {}
   for (let at = 0; at < count; at++) {
-    const given = await session.run({ ...feed(stepOf(sample, at)), ...states })
-    yield given
+    const feeds = { ...feed(stepOf(sample, at)), ...states }
+    const given = await session.run(feeds)
+    yield { feeds, outputs: given }
     states = Object.fromEntries(pairs.flatMap(({ input, output }) => (given[output] ? [[input, given[output]]] : [])))
   }
 }

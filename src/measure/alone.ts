@@ -6,8 +6,9 @@
 import { stopIfAborted } from '../base/errors.ts'
 import { edit, renameReads } from '../ir/edit.ts'
 import { allGraphs, isOutput } from '../ir/graph.ts'
+import { stepsIn } from '../ir/steps.ts'
 import { isFloat, tensorBytes } from '../ir/tensor.ts'
-import { batching, feedsOf, type Run, runs } from '../runtime/batches.ts'
+import { batching, fedSteps, runs } from '../runtime/batches.ts'
 import type { Dataset, Model, Progress, Runner, Tensor } from '../types.ts'
 import { grouped, localFeeds, localModel, samplesPerRun, valueBytes } from './cut.ts'
 import { addPair, sqnrDb } from './sums.ts'
@@ -23,6 +24,8 @@ export interface AloneOptions {
 
 /** Samples that the outputs are compared on. */
 const samples = 8
+/** Of samples that are sequences: steps that are looked at, spread over the sequence. */
+const mostSteps = 8
 /** Bytes of weights that may be handed to the engine, summed over all layers: each layer opens the model once. */
 const mostBytes = 16e9
 
@@ -56,9 +59,9 @@ function weightBytes(model: Model): number {
   return bytes
 }
 
-/** One batch: what the models are fed, the original's outputs, and each layer's own values. */
+/** One run: what the original is fed, its outputs, and each layer's own values. */
 interface Seen {
-  readonly run: Run
+  readonly feeds: Readonly<Record<string, Tensor>>
   readonly outputs: Readonly<Record<string, Tensor>>
   readonly own: Readonly<Record<string, Tensor>>
 }
@@ -82,10 +85,14 @@ async function localValues(
       const how = batching([first], samplesPerRun)
       const seen: Seen[] = []
       for await (const run of runs(dataset, how, { rest: 'fill', indices, signal: o.signal })) {
-        const x = await first.run(feedsOf(first, run))
-        const y = await second.run(localFeeds(second, cut, run, x))
-        const own = Object.fromEntries([...cut.taps].flatMap(([id, tap]) => (y[tap] ? [[id, y[tap]] as const] : [])))
-        seen.push({ run, outputs: pick(x, outputs), own })
+        const every = Math.ceil(stepsIn(run.batch) / mostSteps)
+        let at = 0
+        for await (const { feeds, outputs: x } of fedSteps(first, run)) {
+          if (at++ % every > 0) continue
+          const y = await second.run(localFeeds(second, cut, feeds, x))
+          const own = Object.fromEntries([...cut.taps].flatMap(([id, tap]) => (y[tap] ? [[id, y[tap]] as const] : [])))
+          seen.push({ feeds, outputs: pick(x, outputs), own })
+        }
       }
       return seen
     } finally {
@@ -125,15 +132,17 @@ async function outputError(
   const sums = { signal: 0, noise: 0 }
   const session = await o.runner.open(model, { threads: o.threads ?? 1 })
   try {
-    for (const { run, outputs, own } of seen) {
+    for (const { feeds, outputs, own } of seen) {
       stopIfAborted(o.signal)
-      const rest = session.inputs.filter((i) => i.name !== input)
       const given = own[id]
       if (!given) continue
-      const y = await session.run({
-        ...feedsOf({ inputs: rest }, run),
-        ...(rest.length < session.inputs.length ? { [input]: given } : {})
-      })
+      const all: Readonly<Record<string, Tensor>> = { ...feeds, [input]: given }
+      const y = await session.run(
+        pick(
+          all,
+          session.inputs.map((i) => i.name)
+        )
+      )
       for (const [name, x] of Object.entries(outputs))
         if (isFloat(x.dtype)) addPair(sums, x, name === id && isOutput(before.graph, id) ? given : y[name])
     }

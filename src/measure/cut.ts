@@ -6,7 +6,6 @@ import { evaluateDim } from '../base/dim.ts'
 import { edit, renameReads } from '../ir/edit.ts'
 import { constant, reads } from '../ir/graph.ts'
 import { bitsOf, tensor, toNumbers } from '../ir/tensor.ts'
-import { feedsOf, type Run } from '../runtime/batches.ts'
 import type { Graph, Model, Session, Tensor } from '../types.ts'
 import { seenAs } from './pairs.ts'
 
@@ -53,15 +52,18 @@ export function localModel(before: Model, after: Model, all: readonly string[], 
   return { model, fed, taps }
 }
 
-/** What a cut model is fed: its own inputs, and the original's values where it was cut. */
+/** What a cut model is fed: what the original was, states too, and the original's values where it was cut. */
 export function localFeeds(
   session: Session,
   cut: Cut,
-  run: Run,
+  original: Readonly<Record<string, Tensor>>,
   values: Readonly<Record<string, Tensor>>
 ): Readonly<Record<string, Tensor>> {
-  const own = session.inputs.filter(({ name }) => !cut.fed.has(name))
-  const feeds: Record<string, Tensor> = { ...feedsOf({ inputs: own }, run) }
+  const feeds: Record<string, Tensor> = {}
+  for (const { name } of session.inputs) {
+    const given = cut.fed.has(name) ? undefined : original[name]
+    if (given) feeds[name] = given
+  }
   for (const { name, dtype } of session.inputs) {
     const value = values[cut.fed.get(name) ?? '']
     if (value)

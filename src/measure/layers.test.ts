@@ -3,10 +3,10 @@ import { rng } from '../base/random.ts'
 import { arrayDataset } from '../data/index.ts'
 import { edit } from '../ir/edit.ts'
 import { tensor, toFloats } from '../ir/tensor.ts'
-import { model } from '../ir/text.ts'
+import { model, parse } from '../ir/text.ts'
 import { nodeRunner } from '../node/runner.ts'
 import type { Layer } from '../report/types.ts'
-import type { Model } from '../types.ts'
+import type { Dataset, Model } from '../types.ts'
 import { type LayersOptions, layersOf } from './layers.ts'
 import { highestSqnrDb, sqnrDb } from './sums.ts'
 
@@ -176,4 +176,36 @@ test('what each layer alone does to the output', async () => {
   expect(layers['Conv_2']?.outputSqnrDb).toBeCloseTo(only['Gemm_7']?.accumulatedSqnrDb as number, 1)
   const plain = await byNode(network, changed, { kernels: false })
   expect(plain['Conv_2']?.outputSqnrDb).toBeUndefined()
+})
+
+test('compares layers over all steps of sequences, with the states that each model gives itself', async () => {
+  const summing = (factor: number): Model =>
+    parse(`
+    input x: f32[1,2]
+    input state: f32[1,2]
+    const W: f32[2,2] = ${factor}, 0, 0, ${factor}
+    p = MatMul(x, W)
+    stateN = Add(state, p)
+    y: f32[1,2] = Relu(stateN)
+    output y
+    output stateN`)
+  const x = tensor('float32', [1, 4, 2], [0, 0, 1, 1, 1, 1, 1, 1])
+  const batch = { inputs: { x }, n: 1, stepped: ['x'] }
+  const dataset: Dataset = {
+    size: 1,
+    labelled: false,
+    isStepped: true,
+    batches: async function* () {
+      yield batch
+    }
+  }
+  const layers = await layersOf(summing(1), summing(1.5), { runner: nodeRunner(), dataset, alone: true })
+  const of = (op: string) => layers.find((l) => l.op === op)
+  // Zero at the first step, half of it wrong at every other.
+  expect(of('MatMul')?.accumulatedSqnrDb).toBeCloseTo(20 * Math.log10(2), 3)
+  // The states differ by half at every step too: 1, 2, 3 beside 1.5, 3, 4.5.
+  expect(of('Add')?.accumulatedSqnrDb).toBeCloseTo(20 * Math.log10(2), 3)
+  expect(of('Add')?.sqnrDb).toBeGreaterThan(100)
+  // Alone, from the state of the original: 0.5 wrong beside 1, 2 and 3.
+  expect(of('MatMul')?.outputSqnrDb).toBeCloseTo(10 * Math.log10(14 / 0.75), 3)
 })

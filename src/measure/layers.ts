@@ -16,7 +16,7 @@ import { costOf, type Shapes } from '../ops/cost.ts'
 import { inferShapes } from '../ops/infer.ts'
 import { isQdq } from '../ops/quantized.ts'
 import type { Coverage, Layer } from '../report/types.ts'
-import { batching, feedsOf, firstRun, runs } from '../runtime/batches.ts'
+import { batching, fedSteps, feedsOf, firstRun, runs, stepwise } from '../runtime/batches.ts'
 import type { Dataset, DType, Graph, Model, Node, Progress, Runner, Session, Tensor } from '../types.ts'
 import { aloneErrors } from './alone.ts'
 import { grouped, localFeeds, localModel, samplesPerRun, valueBytes } from './cut.ts'
@@ -143,14 +143,16 @@ async function compareGroup(c: Comparison, o: LayersOptions): Promise<void> {
     const how = batching([first, second], samplesPerRun)
     let done = 0
     for await (const run of runs(c.dataset, how, { rest: 'fill', indices: c.indices, signal: o.signal })) {
-      const x = await first.run(feedsOf(first, run))
-      const y = await second.run(feedsOf(second, run))
-      for (const [id, value] of seen) {
-        addPair(c.accumulated.get(id), x[id], y[value])
-        count(c.tallies.get(id), x[id], y[value])
-      }
-      if (third) {
-        const own = await third.run(localFeeds(third, cut, run, x))
+      // Over sequences each of the two is fed its own states, and the layers alone those of the original.
+      const others = stepwise(second, run)
+      for await (const { feeds, outputs: x } of fedSteps(first, run)) {
+        const y = (await others.next()).value ?? {}
+        for (const [id, value] of seen) {
+          addPair(c.accumulated.get(id), x[id], y[value])
+          count(c.tallies.get(id), x[id], y[value])
+        }
+        if (!third) continue
+        const own = await third.run(localFeeds(third, cut, feeds, x))
         for (const [id, value] of cut.taps) addPair(c.local.get(id), x[id], own[value])
       }
       done += run.batch.n

@@ -58,3 +58,16 @@ it('counts at given shapes of inputs, and as without them where those contradict
   expect(costOf(m, { x: [1, 1, 10] }).total).toBe(8 * 2 * 3)
   expect(costOf(m, { x: [1, 2, 10] }).total).toBeUndefined()
 })
+
+it('leaves branches out that contradict themselves at the sizes that are run', () => {
+  const m = model`
+    input x: f32[N,S]
+    input c: bool[]
+    const eight: i64[2] = -1, 8
+    const W: f32[8,2]
+    const V: f32[6,2]
+    y = If(c, then_branch={ r = Reshape(x, eight); v = MatMul(r, W); output v }, else_branch={ w = MatMul(x, V); output w })
+    output y`
+  expect(costOf(m, { x: [1, 16] }).total).toBe(2 * 8 * 2)
+  expect(costOf(m, { x: [1, 6] }).total).toBe(6 * 2)
+})

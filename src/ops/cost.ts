@@ -8,7 +8,7 @@ import { subgraphs } from '../ir/attrs.ts'
 import { bind } from '../ir/bind.ts'
 import type { Graph, Model, Node, Value } from '../types.ts'
 import { opFor } from './index.ts'
-import { inferShapes, viewOf } from './infer.ts'
+import { inferNoted, viewOf } from './infer.ts'
 
 export interface ModelCost {
   readonly total: number | undefined
@@ -21,58 +21,56 @@ export type Shapes = Readonly<Record<string, readonly number[]>>
 
 /**
  * MACs at the given shapes of inputs; of others with the first axis fixed to one where it is open; a batch that the file fixes counts whole. Of branches the heaviest
- * counts. Any other node with subgraphs costs nothing where
+ * counts; one that contradicts itself at these shapes cannot be taken. Any other node with subgraphs costs nothing where
  * nothing in them does, and is unknown otherwise: how often they run is not. `undefined`: unknown.
  */
 export function costOf(model: Model, shapes: Shapes = {}): ModelCost {
-  const single = inferredAt(model, shapes)
+  const { model: single, broken } = inferredAt(model, shapes)
   const byNode = new Map<Node, number | undefined>()
-  const total = graphCost(single, single.graph, model.graph, byNode)
+  const total = graphCost({ model: single, broken, byNode }, single.graph, model.graph)
   return { total, byNode }
 }
 
+interface Counting {
+  readonly model: Model
+  /** Branches that cannot be taken. */
+  readonly broken: ReadonlySet<Graph>
+  readonly byNode: Map<Node, number | undefined>
+}
+
 /** `graph` holds the fixed shapes; `given` is the same graph as the caller knows it. */
-function graphCost(
-  model: Model,
-  graph: Graph,
-  given: Graph,
-  byNode: Map<Node, number | undefined>
-): number | undefined {
+function graphCost(c: Counting, graph: Graph, given: Graph): number | undefined {
   let total: number | undefined = 0
   for (const [i, node] of graph.nodes.entries()) {
     const original = given.nodes[i] as Node
-    const macs = nodeCost(model, graph, node, original, byNode)
+    const macs = nodeCost(c, graph, node, original)
     // The work of branches is that of the nodes in them.
-    byNode.set(original, opFor(node)?.branch && macs !== undefined ? 0 : macs)
+    c.byNode.set(original, opFor(node)?.branch && macs !== undefined ? 0 : macs)
     total = total === undefined || macs === undefined ? undefined : total + macs
   }
   return total
 }
 
-function nodeCost(
-  model: Model,
-  graph: Graph,
-  node: Node,
-  given: Node,
-  byNode: Map<Node, number | undefined>
-): number | undefined {
+function nodeCost(c: Counting, graph: Graph, node: Node, given: Node): number | undefined {
   const inside = subgraphs(given)
-  const bodies = subgraphs(node).map(([, g], i) => graphCost(model, g, inside[i]?.[1] as Graph, byNode))
+  const graphs = subgraphs(node).map(([, g]) => g)
+  const bodies = graphs.map((g, i) => graphCost(c, g, inside[i]?.[1] as Graph))
   const cost = opFor(node)?.cost
-  if (cost) return cost(viewOf(model, graph, node)).macs
-  if (opFor(node)?.branch && bodies.every((macs) => macs !== undefined)) return Math.max(0, ...(bodies as number[]))
+  if (cost) return cost(viewOf(c.model, graph, node)).macs
+  const possible = bodies.filter((_, i) => !c.broken.has(graphs[i] as Graph))
+  if (opFor(node)?.branch && possible.every((macs) => macs !== undefined)) return Math.max(0, ...(possible as number[]))
   return bodies.length > 0 && bodies.every((macs) => macs === 0) ? 0 : undefined
 }
 
 /** With shapes where they do not contradict the graph. */
-function inferredAt(model: Model, shapes: Shapes): Model {
+function inferredAt(model: Model, shapes: Shapes): ReturnType<typeof inferNoted> {
   if (Object.keys(shapes).length > 0)
     try {
-      return inferShapes(oneSample(sized(model, shapes)))
+      return inferNoted(oneSample(sized(model, shapes)))
     } catch (e) {
       if (!(e instanceof PareError) || e.code !== 'E_SHAPE') throw e
     }
-  return inferShapes(oneSample(model))
+  return inferNoted(oneSample(model))
 }
 
 /** Inputs of the given shapes, and their symbols bound everywhere. */

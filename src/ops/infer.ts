@@ -24,6 +24,8 @@ interface Run {
   readonly trust: boolean
   readonly calls: Map<Graph, number>
   readonly facts: Map<Graph, Facts>
+  /** Subgraphs that contradict themselves at the sizes around them, as they came and as they were filled. */
+  readonly broken: Set<Graph>
 }
 
 /**
@@ -31,14 +33,19 @@ interface Run {
  * unknown values. Throws `E_SHAPE` when operators contradict each other without the help of declared types.
  */
 export function inferShapes(model: Model): Model {
+  return inferNoted(model).model
+}
+
+/** The same, with the subgraphs of the result that contradict themselves: branches that cannot be taken at these sizes. */
+export function inferNoted(model: Model): { readonly model: Model; readonly broken: ReadonlySet<Graph> } {
   const run = tryInfer(model, true) ?? (tryInfer(model, false) as Run)
   const graph = fill(run, model.graph)
-  return graph === model.graph ? model : { ...model, graph }
+  return { model: graph === model.graph ? model : { ...model, graph }, broken: run.broken }
 }
 
 /** A wrong declared type must not make a sound model fail: `undefined` where it may have. */
 function tryInfer(model: Model, trust: boolean): Run | undefined {
-  const run: Run = { model, trust, calls: new Map(), facts: new Map() }
+  const run: Run = { model, trust, calls: new Map(), facts: new Map(), broken: new Set() }
   try {
     inferGraph(run, model.graph, undefined, () => undefined)
     return run
@@ -49,6 +56,22 @@ function tryInfer(model: Model, trust: boolean): Run | undefined {
 }
 
 function inferGraph(
+  run: Run,
+  graph: Graph,
+  inputs: readonly (Known | undefined)[] | undefined,
+  around: Lookup
+): readonly (Known | undefined)[] {
+  try {
+    const outputs = inferNodes(run, graph, inputs, around)
+    run.broken.delete(graph)
+    return outputs
+  } catch (e) {
+    run.broken.add(graph)
+    throw e
+  }
+}
+
+function inferNodes(
   run: Run,
   graph: Graph,
   inputs: readonly (Known | undefined)[] | undefined,
@@ -167,7 +190,9 @@ function fill(run: Run, graph: Graph): Graph {
   }
   const values = facts && fillValues(graph, facts)
   if (!nodes && !values) return graph
-  return { ...graph, ...(nodes ? { nodes } : {}), ...(values ? { values } : {}) }
+  const filled = { ...graph, ...(nodes ? { nodes } : {}), ...(values ? { values } : {}) }
+  if (run.broken.has(graph)) run.broken.add(filled)
+  return filled
 }
 
 function fillValues(graph: Graph, facts: Facts): Map<string, Value> | undefined {
@@ -196,7 +221,7 @@ function sameType(a: ValueType | undefined, b: ValueType | undefined): boolean {
 
 /** A node of `graph` with the types of the value table and the content of constants: what `cost` and `quant` are given. */
 export function viewOf(model: Model, graph: Graph, node: Node): NodeView {
-  const run: Run = { model, trust: true, calls: new Map(), facts: new Map() }
+  const run: Run = { model, trust: true, calls: new Map(), facts: new Map(), broken: new Set() }
   const lookup: Lookup = (id) => {
     for (let g: Graph | undefined = graph; g; g = parents(model).get(g)) {
       const v = g.values.get(id)

@@ -195,11 +195,24 @@ export const singly = (dataset: Dataset): Dataset => atMost(dataset, 1)
 export const singlyNote =
   'the model gives the results of a sample only when it is run on that sample alone: samples run one by one'
 
+/** One run of a model: for samples that are sequences, one step of one. */
+export interface FedStep {
+  readonly feeds: Readonly<Record<string, Tensor>>
+  readonly outputs: Readonly<Record<string, Tensor>>
+}
+
 /** What the model gives for a run as it gives it: at once, or for each step of each sample that is a sequence. */
 export async function* stepwise(session: Session, run: Run): AsyncGenerator<Readonly<Record<string, Tensor>>> {
+  for await (const { outputs } of fedSteps(session, run)) yield outputs
+}
+
+/** The same with what the model is fed, states that it gave itself at the step before among it. */
+export async function* fedSteps(session: Session, run: Run): AsyncGenerator<FedStep> {
   const { batch } = run
-  if (!batch.stepped) yield await session.run(feedsOf(session, run))
-  else
+  if (!batch.stepped) {
+    const feeds = feedsOf(session, run)
+    yield { feeds, outputs: await session.run(feeds) }
+  } else
     for (let i = 0; i < batch.n; i++)
       yield* stepsOn(session, sampleOf(batch, i), (step) => feedsOf(session, { batch: step, size: 1 }))
 }

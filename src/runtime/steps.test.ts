@@ -66,6 +66,15 @@ describe('a model with states', () => {
     expect([...toNumbers(all[1]?.['y'] as Tensor)]).toEqual([8, 9, 18, 20, 30, 33, 44, 48])
     await session.close()
   })
+  it('takes a value that every sample of a recording has alike for one of all samples', async () => {
+    const session = await nodeRunner().open(summing)
+    const alike = dataFor(summing, { x: frames(24), gain: tensor('float32', [24], new Float32Array(24).fill(2)) })
+    const one = dataFor(summing, { x: frames(24), gain: tensor('float32', [], [2]) })
+    const values = async (data: Dataset): Promise<number[]> =>
+      (await results(session, data)).flatMap((r) => [...toNumbers(r['y'] as Tensor)])
+    expect(await values(alike)).toEqual(await values(one))
+    await session.close()
+  })
   it('takes states that the data gives as they are', async () => {
     const session = await nodeRunner().open(summing)
     const data = dataFor(summing, {

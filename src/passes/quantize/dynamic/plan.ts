@@ -92,13 +92,11 @@ export function planDynamic(
     [...uses.values()].flatMap((w) => (elementCount(w.data.shape) < o.minElements ? [] : w.uses.map((u) => u.node)))
   )
   const nodes: Rooted[] = []
-  const left: Record<string, number> = {}
   for (const graph of allGraphs(model))
     for (const node of graph.nodes) {
       if (isExcluded(node)) continue
       if (!isIncluded(node)) {
-        if (kinds[opName(node)]) left[node.op] = (left[node.op] ?? 0) + 1
-        else if (weighty.has(node)) ctx.refuse(node, `${noForm(node)}; quantize-weights stores its weights in 8 bits`)
+        if (weighty.has(node)) ctx.refuse(node, unasked(node, ctx.target))
         continue
       }
       const found = rootsOf(model, graph, node, { o, uses, isExcluded, target: ctx.target })
@@ -108,8 +106,6 @@ export function planDynamic(
   const small = smallTables(model, uses)
   const isSmall = ({ roots }: Rooted): boolean => Object.values(roots).every((id) => small.has(id))
   for (const { node } of nodes.filter(isSmall)) ctx.refuse(node, smallTable)
-  for (const [op, n] of Object.entries(left))
-    ctx.note(`${n} ${op} stay in float: name ${op} in include to quantize them too`)
   const weights = new Map<string, Node[]>()
   const taken = nodes.filter((n) => !isSmall(n))
   for (const { node, roots } of taken)
@@ -128,6 +124,15 @@ export function planDynamic(
 
 /** ONNX Runtime has no operator for it: of recurrent layers only LSTM is there, as DynamicQuantizeLSTM. */
 const noForm = (node: Node): string => `${opName(node)} has no dynamic form`
+
+/** Why a node that the options do not name stays in float, and what would change that. */
+function unasked(node: Node, target: Target): string {
+  const op = opName(node)
+  if (!kinds[op]) return `${noForm(node)}; quantize-weights stores its weights in 8 bits`
+  if (!dynamicTypes(target, node)) return `${target.name} has no dynamic form of ${op}`
+  const also = kinds[op].obstacle === recurrentObstacle ? ', with microsoft,' : ''
+  return `not among the operators to quantize: name ${op} in include${also} to quantize it too`
+}
 
 interface Rooted {
   readonly node: Node

@@ -310,7 +310,8 @@ describe('quantize-dynamic', () => {
   it('gives the very same model back where there is nothing to do', async () => {
     const ctx = testContext()
     expect(await run(picture, {}, ctx)).toBe(picture)
-    expect(ctx.notes).toEqual(['2 Conv stay in float: name Conv in include to quantize them too'])
+    const reason = 'not among the operators to quantize: name Conv in include to quantize it too'
+    expect(ctx.refusals.map((r) => r.reason)).toEqual([reason, reason])
     expect(await run(product, { minElements: 1000 })).toBe(product)
     expect(await run(product, { exclude: ['MatMul'] })).toBe(product)
   })
