@@ -154,6 +154,8 @@ export interface Origin {
   readonly signatures?: readonly Signature[]
   /** Other content of the file by name, carried through unread. */
   readonly attachments?: Readonly<Record<string, Uint8Array>>
+  /** Parts of the file that are not in the model, by names of the format's own; the same format writes them again. */
+  readonly parts?: Readonly<Record<string, Uint8Array>>
   /** The file held no weights: the constants of the model were drawn. */
   readonly untrained?: true
 }

@@ -24,6 +24,7 @@ const words: Format<z.output<typeof options>> = {
   name: 'words',
   title: 'Words',
   extensions: ['.words'],
+  weightless: true,
   options,
   detect: (head) => new TextDecoder().decode(head).startsWith('# words'),
   read: (bytes, o) => {

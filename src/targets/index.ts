@@ -4,6 +4,7 @@ import { PareError } from '../base/errors.ts'
 import { nearest } from '../base/suggest.ts'
 import type { Target } from '../types.ts'
 import { cmsisNn } from './cmsis-nn.ts'
+import { deepLearning4J } from './dl4j.ts'
 import { edgeTpu } from './edgetpu.ts'
 import { litertCpu } from './litert-cpu.ts'
 import { litertGpu } from './litert-gpu.ts'
@@ -24,7 +25,8 @@ export const targets: readonly Target[] = [
   litertGpu,
   edgeTpu,
   cmsisNn,
-  pareWasm
+  pareWasm,
+  deepLearning4J
 ]
 
 /** The target of a name or alias. Throws `E_USAGE` with suggestions. */

@@ -11,11 +11,15 @@ import { fromBfloat16, fromFloat16, toFloat16 } from '../../base/float.ts'
 /** Types of networks' numbers. */
 export type Numbers = 'FLOAT' | 'DOUBLE' | 'HALF' | 'BFLOAT16'
 
+/** How releases spell arrays, by the allocation mode that they write: 0.9.1, beta3, and later ones. */
+export type Dialect = 'JAVACPP' | 'LONG_SHAPE' | 'MIXED_DATA_TYPES'
+
 /** An array in the order of the file. `rank`: old releases write vectors as `[1, n]`. */
 export interface FlatArray {
   readonly values: Float32Array
   readonly type: Numbers
   readonly rank: number
+  readonly dialect: Dialect
   /** Bytes of the record; what follows it begins there. */
   readonly end: number
 }
@@ -53,11 +57,13 @@ export function readArray(bytes: Uint8Array, at: number, where: string): FlatArr
     values: floatsOf(bytes, data.start, Math.min(count, data.count), data.type as Numbers),
     type: data.type as Numbers,
     rank,
+    dialect: shape.type === 'INT' ? 'JAVACPP' : shape.mode === 'LONG_SHAPE' ? 'LONG_SHAPE' : 'MIXED_DATA_TYPES',
     end: data.end
   }
 }
 
 interface Buffer {
+  readonly mode: string
   readonly type: string
   readonly count: number
   readonly start: number
@@ -77,7 +83,7 @@ function bufferAt(bytes: Uint8Array, at: number, fail: (message: string) => Pare
   if (size === undefined) throw fail(`an array of type ${type.text.slice(0, 20)}`)
   if (!Number.isSafeInteger(count) || count < 0 || type.end + count * size > bytes.length)
     throw fail(`an array of ${count} elements, of which ${bytes.length - type.end} bytes are there`)
-  return { type: type.text, count, start: type.end, end: type.end + count * size }
+  return { mode: mode.text, type: type.text, count, start: type.end, end: type.end + count * size }
 }
 
 /** A text as Java's `writeUTF` has it. */
@@ -126,27 +132,36 @@ function turned(bytes: Uint8Array, start: number, count: number): Float32Array {
 
 const bitsOf: Readonly<Record<Numbers, number>> = { FLOAT: 0x2000, DOUBLE: 0x4000, HALF: 0x1000, BFLOAT16: 0x800 }
 
-/** A vector as releases from beta3 on read it, of rank 1, or of rank 2 where older ones wrote it so. */
-export function writeArray(values: Float32Array, type: Numbers, rank: number): Uint8Array {
-  const n = BigInt(values.length)
-  const facts =
-    rank === 1 ? [1n, n, 1n, BigInt(bitsOf[type]), 1n, 99n] : [2n, 1n, n, 1n, 1n, BigInt(bitsOf[type]), 1n, 99n]
-  const shape = new DataView(new ArrayBuffer(8 * facts.length))
+/** A vector, of rank 1 or, as older releases write it, of rank 2. */
+export function writeArray(
+  values: Float32Array,
+  type: Numbers,
+  rank = 1,
+  dialect: Dialect = 'MIXED_DATA_TYPES'
+): Uint8Array {
+  const n = values.length
+  const extras = dialect === 'MIXED_DATA_TYPES' ? bitsOf[type] : 0
+  const facts = rank === 1 ? [1, n, 1, extras, 1, 99] : [2, 1, n, 1, 1, extras, 1, 99]
+  const isShort = dialect === 'JAVACPP'
+  const shape = new DataView(new ArrayBuffer((isShort ? 4 : 8) * facts.length))
   facts.forEach((x, i) => {
-    shape.setBigInt64(8 * i, x)
+    if (isShort) shape.setInt32(4 * i, x)
+    else shape.setBigInt64(8 * i, BigInt(x))
   })
   return concat([
-    header(facts.length, 'LONG'),
+    header(facts.length, isShort ? 'INT' : 'LONG', dialect),
     new Uint8Array(shape.buffer),
-    header(values.length, type),
+    header(n, type, dialect),
     elementsOf(values, type)
   ])
 }
 
-function header(count: number, type: string): Uint8Array {
-  const length = new DataView(new ArrayBuffer(8))
-  length.setBigInt64(0, BigInt(count))
-  return concat([utf('MIXED_DATA_TYPES'), new Uint8Array(length.buffer), utf(type)])
+function header(count: number, type: string, dialect: Dialect): Uint8Array {
+  const isShort = dialect === 'JAVACPP'
+  const length = new DataView(new ArrayBuffer(isShort ? 4 : 8))
+  if (isShort) length.setInt32(0, count)
+  else length.setBigInt64(0, BigInt(count))
+  return concat([utf(dialect), new Uint8Array(length.buffer), utf(type)])
 }
 
 function utf(text: string): Uint8Array {

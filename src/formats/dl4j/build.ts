@@ -3,8 +3,9 @@ import { PareError } from '../../base/errors.ts'
 import type { Graph } from '../../types.ts'
 import { inputFacts, type Sizes } from './inputs.ts'
 import { layerOf, layersOf } from './layers/index.ts'
+import type { Fields } from './layers/types.ts'
 import { type Net, netOf, type Signal, type Supply } from './net.ts'
-import type { Network, Step } from './network.ts'
+import type { Network, Path, Step } from './network.ts'
 import type { Normalizer } from './normalizer.ts'
 import type { Piece } from './pieces.ts'
 import { preprocessorOf } from './preprocessors.ts'
@@ -14,6 +15,8 @@ export interface BuildOptions {
   /** See `convLayers`. */
   readonly turned1d: boolean
   readonly sizes?: Sizes
+  /** Fields of preprocessors are changed to the channels that they get, and told; absent: they must fit. */
+  readonly adapt?: (path: Path, fields: Fields) => void
   /** Becomes nodes behind the first input. */
   readonly normalizer?: Normalizer
 }
@@ -44,11 +47,12 @@ export function build(network: Network, supply: Supply, o: BuildOptions): Built 
   }
   const run = (step: Step, xs: readonly Signal[]): Signal => {
     const [x] = xs
+    const { conf } = adapted(step, x, o.adapt)
     if (step.what === 'vertex') return vertexOf(step.conf).build(net, xs, step.conf, (name) => signals.get(name))
     if (!x) throw net.fail('it has no input')
     return step.what === 'layer'
       ? layerOf(layers, step.conf).build(net, x, step.conf)
-      : preprocessorOf(step.conf).build(net, x, step.conf)
+      : preprocessorOf(conf).build(net, x, conf)
   }
   for (const step of network.steps) {
     net.begin(step.name)
@@ -75,6 +79,15 @@ export function build(network: Network, supply: Supply, o: BuildOptions): Built 
     count: net.taken(),
     notes: facts.notes
   }
+}
+
+/** A preprocessor that counts other channels than it gets, with those that it gets. */
+function adapted(step: Step, x: Signal | undefined, adapt: BuildOptions['adapt']): Step {
+  const fields =
+    adapt && x && step.what === 'preprocessor' ? preprocessorOf(step.conf).adapt?.(step.conf, x) : undefined
+  if (!fields || !adapt) return step
+  adapt(step.path, fields)
+  return { ...step, conf: { ...step.conf, fields: { ...step.conf.fields, ...fields } } }
 }
 
 /** Axis 1 of DL4J's order is that of features and channels; of images in the other layout it is the last. */

@@ -1,7 +1,9 @@
 import { z } from 'zod'
 import type { Format } from '../../types.ts'
 import { looksLikeArchive } from './archive.ts'
-import { formatName, readDl4j } from './read.ts'
+import { formatName } from './facts.ts'
+import { readDl4j } from './read.ts'
+import { writeDl4j } from './write.ts'
 
 const readOptions = z.strictObject({
   normalizer: z
@@ -23,5 +25,6 @@ export const dl4j: Format<object> = {
   detect: looksLikeArchive,
   options: z.strictObject({}),
   readOptions,
-  read: (bytes, { choices } = {}) => readDl4j(bytes, readOptions.parse(choices ?? {}))
+  read: (bytes, { choices } = {}) => readDl4j(bytes, readOptions.parse(choices ?? {})),
+  write: (model) => writeDl4j(model)
 }

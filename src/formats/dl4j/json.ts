@@ -39,12 +39,21 @@ const markToken = (token: string, colon?: string): string => {
   return colon !== undefined && /^"\d/.test(token) ? `"\\u0001${token.slice(1)}` : token
 }
 
+/** Written as DL4J writes it: an entry a line. */
+export const printJson = (json: JsonObject): string =>
+  JSON.stringify(json, null, 2)
+    .replace(/"\\u0001(?=\d)/g, '"')
+    .replace(/"\\u0002(-?\d+)"/g, '$1')
+
 /** A key as it is in the file. */
 export const keyOf = (key: string): string => (key.startsWith(mark) ? key.slice(1) : key)
 
+/** The key of a name in the file. */
+export const keyFor = (name: string): string => (/^\d/.test(name) ? mark + name : name)
+
 /** A field by its name in the file; `undefined` where it is absent. */
 export function field(o: JsonObject, name: string): Json | undefined {
-  const key = /^\d/.test(name) ? mark + name : name
+  const key = keyFor(name)
   return Object.hasOwn(o, key) ? o[key] : undefined
 }
 

@@ -46,6 +46,29 @@ export function turn(file: Float32Array, piece: Piece): Float32Array {
   return out
 }
 
+/** Elements of the file out of those of the constant, into `file`. What `zeros` stands for is added to the elements. */
+export function turnBack(constant: Float32Array, piece: Piece, file: Float32Array): void {
+  const from = piece.blocks || piece.perm ? placesOf(piece) : undefined
+  for (let i = 0; i < file.length; i++) {
+    let x = constant[i] as number
+    if (piece.zeros) x += constant[i + piece.zeros] as number
+    file[from ? (from[i] as number) : i] = piece.of ? deviationOf(x) : x
+  }
+}
+
+/** The log10 of the deviation that a variance is read from, where one of float32 gives that very variance; else the nearest. */
+function deviationOf(variance: number): number {
+  const around = Float32Array.of(0.5 * Math.log10(variance))
+  const bits = new Int32Array(around.buffer)
+  const middle = bits[0] as number
+  const nearest = around[0] as number
+  for (let k = 0; k < 32; k++) {
+    bits[0] = middle + (k % 2 === 0 ? k / 2 : -(k + 1) / 2)
+    if (Math.fround(10 ** (2 * (around[0] as number))) === variance) return around[0] as number
+  }
+  return nearest
+}
+
 /** For each element of the constant, its place in the file's run. */
 function placesOf({ view, blocks, perm }: Piece): Uint32Array {
   const strides = view.map((_, axis) => elementCount(view.slice(axis + 1)))

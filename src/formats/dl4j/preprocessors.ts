@@ -11,8 +11,8 @@ export interface Preprocessor {
   readonly width: (c: Conf) => number | undefined
   /** Places along an axis that it asks of its input. */
   readonly asks?: (c: Conf, axis: string) => number | undefined
-  /** Names of the fields that hold channels of images, for narrowing. */
-  readonly channels?: string
+  /** Fields for the channels or features that it gets, where they are others than it is configured for. */
+  readonly adapt?: (c: Conf, x: Signal) => Readonly<Record<string, number>> | undefined
   build(net: Net, x: Signal, c: Conf): Signal
 }
 
@@ -20,6 +20,15 @@ const planes = { H: 'inputHeight', W: 'inputWidth', C: 'numChannels', D: 'inputD
 const size = (c: Conf, axis: keyof typeof planes): number => whole(c, planes[axis])
 const image = (c: Conf): number => size(c, 'H') * size(c, 'W') * size(c, 'C')
 const vector = (net: Net, of: readonly number[]): string => net.constant('shape', 'int64', [of.length], of)
+
+const channelsOf = (c: Conf, n: unknown): { readonly numChannels: number } | undefined =>
+  typeof n === 'number' && n !== size(c, 'C') ? { numChannels: n } : undefined
+
+/** The same of features that become images. */
+function channelsIn(c: Conf, x: Signal): { readonly numChannels: number } | undefined {
+  const n = typeof x.sizes.C === 'number' ? x.sizes.C / (size(c, 'H') * size(c, 'W')) : undefined
+  return Number.isInteger(n) ? channelsOf(c, n) : undefined
+}
 
 /** Places that must be the configured ones; sizes that were open are these from here on. */
 function agreed(net: Net, x: Signal, c: Conf, axes: string): Signal['sizes'] {
@@ -65,7 +74,7 @@ const cnnToFeedForward: Preprocessor = {
   takes: (c) => imageAxes(c, 'format'),
   width: (c) => size(c, 'C'),
   asks: (c, axis) => (axis === 'H' || axis === 'W' ? size(c, axis) : undefined),
-  channels: 'numChannels',
+  adapt: (c, x) => channelsOf(c, x.sizes.C),
   build: (net, x, c) => {
     if (x.axes === 'NC') return x
     wants(net, x, 'NCHW', 'NHWC')
@@ -77,7 +86,7 @@ const cnn3dToFeedForward: Preprocessor = {
   takes: (c) => (field(c.fields, 'ncdhw') === false ? 'NDHWC' : 'NCDHW'),
   width: (c) => size(c, 'C'),
   asks: (c, axis) => (['D', 'H', 'W'].includes(axis) ? size(c, axis as 'D') : undefined),
-  channels: 'numChannels',
+  adapt: (c, x) => channelsOf(c, x.sizes.C),
   build: (net, x, c) => {
     if (x.axes === 'NC') return x
     wants(net, x, 'NCDHW', 'NDHWC')
@@ -88,6 +97,7 @@ const cnn3dToFeedForward: Preprocessor = {
 const feedForwardToCnn: Preprocessor = {
   takes: () => 'NC',
   width: image,
+  adapt: channelsIn,
   build: (net, x, c) => {
     if (x.axes.length === 4) return x
     wants(net, x, 'NC')
@@ -137,6 +147,7 @@ const feedForwardToRnn: Preprocessor = {
 const rnnToCnn: Preprocessor = {
   takes: (c) => seriesAxes(c),
   width: image,
+  adapt: channelsIn,
   build: (net, x, c) => {
     if (x.axes.length === 4) return x
     wants(net, x, 'NCT', 'NTC')
@@ -149,7 +160,7 @@ const rnnToCnn: Preprocessor = {
 const cnnToRnn: Preprocessor = {
   takes: () => 'NCHW',
   width: (c) => size(c, 'C'),
-  channels: 'numChannels',
+  adapt: (c, x) => channelsOf(c, x.sizes.C),
   build: (net, x, c) => {
     if (x.axes.includes('T')) return x
     wants(net, x, 'NCHW', 'NHWC')

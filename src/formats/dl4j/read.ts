@@ -6,13 +6,12 @@ import type { Bytes, Model, Noted, Tensor } from '../../types.ts'
 import { type Archive, openArchive } from './archive.ts'
 import { type FlatArray, readArray } from './arrays.ts'
 import { type Built, build } from './build.ts'
+import { type Facts, originOf } from './facts.ts'
 import { isObject, type Json, type JsonObject, parseJson } from './json.ts'
 import type { Supply } from './net.ts'
 import { networkOf } from './network.ts'
 import { type Normalizer, readNormalizer } from './normalizer.ts'
 import { shapeOfPiece, turn } from './pieces.ts'
-
-export const formatName = 'dl4j'
 
 export interface ReadChoices {
   readonly normalizer: 'none' | 'graph'
@@ -29,7 +28,7 @@ export function readDl4j(bytes: Bytes, o: ReadChoices): Noted {
   const network = networkOf(json)
   const flat: FlatArray =
     archive.coefficients.length === 0
-      ? { values: new Float32Array(0), type: 'FLOAT', rank: 1, end: 0 }
+      ? { values: new Float32Array(0), type: 'FLOAT', rank: 1, dialect: 'MIXED_DATA_TYPES', end: 0 }
       : readArray(archive.coefficients, 0, 'coefficients.bin')
   const order = conv1dOrder(json, flat.rank, o.conv1d)
   const supply: Supply = (piece): Tensor => {
@@ -46,11 +45,12 @@ export function readDl4j(bytes: Bytes, o: ReadChoices): Noted {
     return tensorOf('float32', shapeOfPiece(piece), bytesOf(values))
   }
   const normalizer = archive.normalizer ? readNormalizer(archive.normalizer) : undefined
-  const built = build(network, supply, {
-    turned1d: order.turned,
+  const facts: Facts = {
+    ...{ type: flat.type, rank: flat.rank, dialect: flat.dialect, turned1d: order.turned },
     ...(o.imageSize === undefined ? {} : { sizes: sizesOf(o.imageSize) }),
     ...(o.normalizer === 'graph' && normalizer ? { normalizer: known(normalizer) } : {})
-  })
+  }
+  const built = build(network, supply, facts)
   if (built.count !== flat.values.length)
     throw new PareError(
       'E_FORMAT',
@@ -61,7 +61,7 @@ export function readDl4j(bytes: Bytes, o: ReadChoices): Noted {
     opset: defaultOpset,
     domains: {},
     meta: {},
-    origin: { format: formatName }
+    origin: originOf(archive, flat, built, facts)
   }
   return { model, notes: [...built.notes, ...notesOn(json, archive, flat, built, normalizer, o, order.isGuess)] }
 }

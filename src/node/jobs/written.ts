@@ -6,11 +6,13 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PareError } from '../../base/errors.ts'
+import { onnx } from '../../formats/onnx/format.ts'
 import { elementCount, isFloat, toFloats } from '../../ir/tensor.ts'
 import { passFor } from '../../passes/index.ts'
-import type { Dataset, Recipe, Tensor } from '../../types.ts'
+import { targetOfFile } from '../../targets/index.ts'
+import type { Dataset, Model, Recipe, Runner, Tensor } from '../../types.ts'
 import { formatOf } from '../catalog.ts'
-import { save } from '../files.ts'
+import { loadNoted, save } from '../files.ts'
 import type { Job, JobHooks } from '../job.ts'
 import { type Ran, type RunFilesOptions, runFiles } from '../outputs.ts'
 import { opensFiles, scorer } from '../runtimes.ts'
@@ -40,38 +42,62 @@ export function checkOf(
   const notes: string[] = []
   if (job.check === false) return { notes: ['the file written was not opened or compared: --no-check'] }
   const format = formatOf(o.target, o.catalog)
-  if (!opensFiles(scorer(o), format.name))
+  const isOpened = opensFiles(scorer(o), format.name)
+  if (isOpened && !o.measured) return { notes }
+  if (!isOpened && (format.weightless || !opensFiles(o.engine, onnxName)))
     return { notes: [`the file written was not opened: no runtime here reads ${format.title}`] }
-  if (!o.measured) return { notes }
-  const { name } = o.measured
-  const how = { threads: o.threads, runtime: name, timeoutMs: patienceMs, signal: hooks.signal }
+  // A file that no runtime here opens is read again, and what was read is run as ONNX.
+  const runner = isOpened ? scorer(o) : o.engine
+  const how = { threads: o.threads, runtime: runner.name, timeoutMs: patienceMs, signal: hooks.signal }
   return {
     notes,
-    check: async (path) => {
+    check: async (written) => {
       const tried = await feedsFor(o, data)
-      // A network in words holds no weights, and no runtime opens it: there is nothing to compare with.
-      const told = o.model.origin?.untrained
-        ? await openedAlone(path, { ...how, ...(tried[0] ? { feeds: tried[0] } : {}), runs: 1 })
-        : await withOriginal(job, o, (original, from) =>
-            looked(path, original, { ...how, tried, from }, isNear(recipe))
-          )
+      const told = await asOpened(o, [runner], { path: written, format: format.name }, (path) =>
+        // A network in words holds no weights, and no runtime opens it: there is nothing to compare with.
+        o.model.origin?.untrained
+          ? openedAlone(path, { ...how, ...(tried[0] ? { feeds: tried[0] } : {}), runs: 1 })
+          : asOpened(
+              o,
+              [runner, o.engine],
+              { path: job.model, format: o.model.origin?.format, model: o.model },
+              (original, from) => looked(path, original, { ...how, tried, from }, isNear(recipe))
+            )
+      )
       if (told !== undefined && !notes.includes(told)) notes.push(told)
     }
   }
 }
 
+const onnxName = onnx.name
+
+interface Kept {
+  readonly path: string
+  readonly format: string | undefined
+  /** What is in the file; absent: it is read. */
+  readonly model?: Model
+}
+
 /**
- * The original as a file, and the runtime that opens it: as it is in the target's runtime or in the engine, else written for
- * the target in a folder that lasts as long.
+ * A file, and the first of the runtimes that opens it: as it is, or its model in a format that the first opens, in a folder that
+ * lasts as long.
  */
-async function withOriginal<T>(job: Job, o: Opened, use: (path: string, runtime: string) => Promise<T>): Promise<T> {
-  const opener = [scorer(o), o.engine].find((runner) => opensFiles(runner, o.model.origin?.format))
-  if (opener) return use(job.model, opener.name)
-  const folder = await mkdtemp(join(tmpdir(), 'pare-original-'))
+async function asOpened<T>(
+  o: Opened,
+  runners: readonly [Runner, ...Runner[]],
+  file: Kept,
+  use: (path: string, runtime: string) => Promise<T>
+): Promise<T> {
+  const opener = runners.find((runner) => opensFiles(runner, file.format))
+  if (opener) return use(file.path, opener.name)
+  const [runner] = runners
+  const folder = await mkdtemp(join(tmpdir(), 'pare-looked-'))
   try {
-    const path = join(folder, `original${formatOf(o.target, o.catalog).extensions[0]}`)
-    await save(o.model, path, { target: o.target, catalog: o.catalog })
-    return await use(path, scorer(o).name)
+    const model = file.model ?? (await loadNoted(file.path, undefined, o.catalog.formats)).model
+    const target = opensFiles(runner, o.target.format) ? o.target : targetOfFile(`.${onnxName}`, o.catalog.targets)
+    const path = join(folder, `model${formatOf(target, o.catalog).extensions[0]}`)
+    await save(model, path, { target, catalog: o.catalog })
+    return await use(path, runner.name)
   } finally {
     await rm(folder, { recursive: true, force: true })
   }
