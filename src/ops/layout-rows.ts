@@ -19,8 +19,10 @@ type Absorb = (draft: Draft, x: string) => void
 export function absorbing(g: GraphView, node: Node, id: string, order: Order): Absorb | undefined {
   const shape = g.value(id)?.shape
   const out = g.value(node.outputs[0] ?? '')?.shape
-  if (!shape || !out || shape.length !== order.length || opFor(node)?.elements !== 'inOrder' || node.inputs[0] !== id)
-    return undefined
+  const record = opFor(node)
+  // Operators that tell how they permute, such as Unsqueeze, do not make the same shape of another one.
+  if (record?.elements !== 'inOrder' || record.permute || node.inputs[0] !== id) return undefined
+  if (!shape || !out || shape.length !== order.length) return undefined
   const to = order.map((a) => shape[a] as Dim)
   if (!looksAlike(g, node, shape, to)) return undefined
   if (movesOnlyOnes(order, shape)) return (draft, x) => reads(draft, node, x)

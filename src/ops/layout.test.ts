@@ -20,6 +20,18 @@ async function moved(m: Model): Promise<Model> {
 }
 
 describe('moveTransposes', () => {
+  it('keeps new axes where they were put, though all that moves has size 1', async () => {
+    const made = await moved(model`
+      input x: f32[1,9]
+      a = Unsqueeze(x, i: i64[1]{1})
+      b = Transpose(a, perm=[0,2,1])
+      c = Unsqueeze(b, j: i64[1]{-3})
+      d = Transpose(c, perm=[0,3,1,2])
+      y = Conv(d, w: f32[4,1,1,5])
+      output y`)
+    expect(transposes(made)).toBe(0)
+  })
+
   it('leaves none inside a network that was written channels last', async () => {
     const made = await moved(model`
       input x: f32[1,8,8,3]
