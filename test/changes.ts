@@ -1,5 +1,6 @@
 /** Random changes to files, for tests of what readers do with them. */
 import fc from 'fast-check'
+import { concat } from '../src/base/bytes.ts'
 
 const kinds = ['set', 'flip', 'cut', 'remove', 'repeat', 'insert', 'number', 'join', 'word'] as const
 
@@ -29,7 +30,8 @@ const words = [0xffffffff, 0x7fffffff, 0x80000000, 0x10000000, 0, 4, 8, 64, 1000
 export function apply(bytes: Uint8Array, c: Change, others: readonly Uint8Array[]): Uint8Array {
   const at = Math.floor(c.at * bytes.length)
   const [head, tail] = [bytes.subarray(0, at), bytes.subarray(at)]
-  const join = (...parts: ArrayLike<number>[]): Uint8Array => Uint8Array.from(parts.flatMap((p) => Array.from(p)))
+  const join = (...parts: ArrayLike<number>[]): Uint8Array =>
+    concat(parts.map((p) => (p instanceof Uint8Array ? p : Uint8Array.from(p))))
   switch (c.what) {
     case 'set':
       return join(head, [c.byte], tail.subarray(1))

@@ -4,11 +4,11 @@
  */
 import { PareError } from '../../base/errors.ts'
 import { codeOfDtype } from '../../ir/dtype-code.ts'
+import { permuteTensor } from '../../ir/order.ts'
 import { elementCount, tensor } from '../../ir/tensor.ts'
 import type { DType, Remarks, Tensor } from '../../types.ts'
 import { type AttrsGiven, type Emitter, type Inputs, shortened } from './emit.ts'
 import type { FlatModel, FlatTensor, SubGraph } from './model.ts'
-import { permuteTensor } from './permute.ts'
 import { saying } from './remarks.ts'
 import { dtypeOf, type Held, heldIn, isConstant, type Quantization, quantizationOf } from './tensors.ts'
 
