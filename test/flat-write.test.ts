@@ -199,3 +199,135 @@ describe.skipIf(!files[0])('files of others, read and written (needs the folder 
     expect(await runFlat(again, feeds)).toEqual(await runFlat(bytes, feeds))
   })
 })
+
+/** Layers between roundings, as `quantize-static` writes them. `act`: type of activations. */
+const rounded = (act: 'i8' | 'u8' | 'i16'): string => {
+  const zero = act === 'u8' ? 128 : 0
+  return `
+  input x: f32[1,3,8,8]
+  const s: f32[] = 0.02
+  const z: ${act}[] = ${zero}
+  q0 = QuantizeLinear(x, s, z)
+  d0 = DequantizeLinear(q0, s, z)
+  w0 = DequantizeLinear(wc: i8[4,3,3,3], ws: f32[4]{0.01,0.012,0.014,0.016}, axis=0)
+  b0 = DequantizeLinear(bc: i32[4]{10,-20,30,40}, bs: f32[4]{0.0002,0.00024,0.00028,0.00032}, axis=0)
+  c0 = Conv(d0, w0, b0, strides=[2,2], pads=[1,1,1,1])
+  r0 = Relu(c0)
+  q1 = QuantizeLinear(r0, s, z)
+  d1 = DequantizeLinear(q1, s, z)
+  a0 = Add(d1, d1)
+  q2 = QuantizeLinear(a0, t: f32[]{0.04}, z)
+  d2 = DequantizeLinear(q2, t, z)
+  p = GlobalAveragePool(d2)
+  q3 = QuantizeLinear(p, t, z)
+  d3 = DequantizeLinear(q3, t, z)
+  f = Flatten(d3)
+  w1 = DequantizeLinear(vc: i8[5,4], vs: f32[]{0.02}, vz: i8[]{0})
+  y = Gemm(f, w1, transB=1)
+  q4 = QuantizeLinear(y, u: f32[]{0.01}, z)
+  d4 = DequantizeLinear(q4, u, z)
+  output d4`
+}
+
+/** What LiteRT gives, and ONNX Runtime where it computes each rounding as it stands: a step of the last scale apart at most. */
+async function stepsApart(m: Model, options: Record<string, unknown> = {}): Promise<number> {
+  const feeds = randomFeeds(m, 5)
+  const bytes = written(m, options)
+  const [a] = Object.values(await runFlat(bytes, feeds))
+  const [b] = Object.values(await outputsOf(m, feeds))
+  const y = numbers(b as Tensor)
+  return Math.max(...numbers(a as Tensor).map((v, i) => Math.abs(v - (y[i] as number)) / 0.01))
+}
+
+describe('layers between roundings', () => {
+  const inside = ['CONV_2D', 'ADD', 'MEAN', 'RESHAPE', 'FULLY_CONNECTED']
+
+  it.each(['i8', 'u8', 'i16'] as const)('become integer kernels: %s', { timeout: 60_000 }, async (act) => {
+    const m = parse(rounded(act))
+    expect(operatorsOf(written(m)).filter((op) => op !== 'PAD' && op !== 'TRANSPOSE')).toEqual([
+      'QUANTIZE',
+      ...inside,
+      'DEQUANTIZE'
+    ])
+    expect(await stepsApart(m)).toBeLessThanOrEqual(1.01)
+  })
+
+  it('are codes from end to end where that is asked for', { timeout: 60_000 }, async () => {
+    const bytes = written(parse(rounded('i8')), { io: 'int8', layout: 'nhwc' })
+    expect(operatorsOf(bytes)).toEqual(['PAD', ...inside])
+    const { inputs, outputs } = await liteRt.open(bytes)
+    expect([inputs[0]?.dtype, inputs[0]?.shape, outputs[0]?.dtype]).toEqual(['int8', [1, 8, 8, 3], 'int8'])
+  })
+
+  it('have scales as kernels ask for them, with a QUANTIZE between', { timeout: 60_000 }, async () => {
+    const m = parse(`
+      input x: f32[2,6]
+      const s: f32[] = 0.02
+      const z: i8[] = 3
+      q = QuantizeLinear(x, s, z)
+      d = DequantizeLinear(q, s, z)
+      l = Sigmoid(d)
+      e = QuantizeLinear(l, t: f32[]{0.005}, z)
+      g = DequantizeLinear(e, t, z)
+      c = Concat(d, g, axis=1)
+      h = QuantizeLinear(c, u: f32[]{0.03}, z)
+      y = DequantizeLinear(h, u, z)
+      output y`)
+    expect(operatorsOf(written(m))).toEqual([
+      'QUANTIZE',
+      'LOGISTIC',
+      'QUANTIZE',
+      'QUANTIZE',
+      'QUANTIZE',
+      'CONCATENATION',
+      'DEQUANTIZE'
+    ])
+    expect(await stepsApart(m)).toBeLessThanOrEqual(3.01)
+  })
+})
+
+describe('weights in fewer bits', () => {
+  it('of int8 are read by layers that round their data while they run, by depthwise ones widened', {
+    timeout: 60_000
+  }, async () => {
+    const m = parse(`
+      input x: f32[1,3,8,8]
+      w = DequantizeLinear(wc: i8[4,3,1,1], ws: f32[4]{0.01,0.012,0.014,0.016}, axis=0)
+      a = Conv(x, w)
+      v = DequantizeLinear(vc: i8[4,1,3,3], vs: f32[4]{0.01,0.012,0.014,0.016}, axis=0)
+      y = Conv(a, v, group=4)
+      output y`)
+    const without = (bytes: Uint8Array): readonly string[] => operatorsOf(bytes).filter((op) => op !== 'TRANSPOSE')
+    expect(without(written(m)).toSorted()).toEqual(['CONV_2D', 'DEPTHWISE_CONV_2D', 'DEQUANTIZE'])
+    expect(without(await expectSame(m, { dynamic: false })).filter((op) => op === 'DEQUANTIZE')).toHaveLength(2)
+  })
+
+  it('of float16 and int4 are widened when the file is loaded', { timeout: 60_000 }, async () => {
+    const half = await expectSame(
+      parse('input x: f32[1,8]\nw = Cast(wc: f16[8,40], to=1)\na = MatMul(x, w)\ny = Relu(a)\noutput y')
+    )
+    expect(operatorsOf(half)).toEqual(['DEQUANTIZE', 'FULLY_CONNECTED'])
+    const four = await expectSame(
+      parse(`
+        input x: f32[1,3,4,4]
+        w = DequantizeLinear(wc: i4[4,3,1,1], ws: f32[4]{0.1,0.2,0.3,0.4}, axis=0)
+        y = Conv(x, w)
+        output y`)
+    )
+    expect(operatorsOf(four)).toContain('DEQUANTIZE')
+  })
+
+  it('without their zeros, where most are', { timeout: 60_000 }, async () => {
+    const values = Array.from({ length: 64 * 16 }, (_, i) => (i % 5 === 0 ? (i % 7) / 7 - 0.4 : 0))
+    const m = parse(
+      `input x: f32[1,64,3,3]\ny = Conv(x, w: f32[16,64,1,1]{${values.map((v) => v.toFixed(4))}})\noutput y`
+    )
+    const bytes = await expectSame(m)
+    expect(operatorsOf(bytes)).toContain('DENSIFY')
+    const again = readModel(bytes, { formats: [tflite] })
+    const feeds = randomFeeds(m, 5)
+    expect(numbers(Object.values(await outputsOf(again, feeds))[0] as Tensor)).toEqual(
+      numbers(Object.values(await outputsOf(m, feeds))[0] as Tensor)
+    )
+  })
+})

@@ -23,11 +23,11 @@ const plain: Rules = { ...elementwiseRules, ...moveRules, ...reduceRules, ...pro
 export type Unmapped = Map<string, { readonly node: Node; readonly reason: string }>
 
 /** Lowers what has its own order of axes. `open`: values whose first size is an open batch. */
-export const lowerOrdered = (draft: Draft, open: ReadonlySet<string>, unmapped: Unmapped): void =>
+export const lowerOrdered = (draft: Draft, open: Set<string>, unmapped: Unmapped): void =>
   lower(draft, ordered, open, unmapped)
 
 /** Lowers all else; what is left then is in `unmapped`. */
-export function lowerPlain(draft: Draft, open: ReadonlySet<string>, unmapped: Unmapped): void {
+export function lowerPlain(draft: Draft, open: Set<string>, unmapped: Unmapped): void {
   lower(draft, plain, open, unmapped)
   for (const node of draft.nodes())
     if (!isLowered(node) && !isRounding(node) && !unmapped.has(node.name))
@@ -39,7 +39,7 @@ export const isRounding = (node: Node): boolean =>
   node.domain === undefined && (node.op === 'QuantizeLinear' || node.op === 'DequantizeLinear')
 
 /** Rules may write operators of ONNX, which are lowered in the next round. */
-function lower(draft: Draft, rules: Rules, open: ReadonlySet<string>, unmapped: Unmapped): void {
+function lower(draft: Draft, rules: Rules, open: Set<string>, unmapped: Unmapped): void {
   for (let isNew = true; isNew; ) {
     isNew = false
     for (const node of draft.nodes()) {

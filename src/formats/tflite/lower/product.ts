@@ -2,16 +2,12 @@
 import { attrFloat, attrInt } from '../../../ir/attrs.ts'
 import { elementCount, tensor, toFloats } from '../../../ir/tensor.ts'
 import type { Node } from '../../../types.ts'
-import { codesOf, type Result, type Rules, refuse, type Site } from './site.ts'
-
-/** Is it a constant, or codes of one? */
-const isFixed = (s: Site, id: string): boolean =>
-  s.draft.constant(id) !== undefined || codesOf(s.draft, id) !== undefined
+import { isFixed, type Result, type Rules, refuse, type Site } from './site.ts'
 
 /** A constant that adds one number to each output; `undefined` for any other. */
 function asBias(s: Site, id: string | null | undefined, outputs: number): string | undefined {
   const shape = id == null ? undefined : s.draft.value(id)?.shape
-  if (id == null || !shape || !isFixed(s, id) || shape.at(-1) !== outputs) return undefined
+  if (id == null || !shape || !isFixed(s.draft, id) || shape.at(-1) !== outputs) return undefined
   if (elementCount(shape as readonly number[]) !== outputs) return undefined
   const data = s.draft.constant(id)
   if (shape.length === 1) return id
@@ -28,7 +24,7 @@ function biasBehind(s: Site, outputs: number): { readonly add: Node; readonly bi
 
 function matMul(s: Site): void {
   const [a, b, y] = [s.dims(0), s.dims(1), s.y]
-  if (b.length !== 2 || !isFixed(s, s.id(1)) || a.length < 2) {
+  if (b.length !== 2 || !isFixed(s.draft, s.id(1)) || a.length < 2) {
     batches(s)
     return
   }
@@ -62,12 +58,12 @@ function gemm(s: Site): void {
   const isPlain = alpha === 1 && (beta === 1 || bias === null)
   const within = isPlain && (bias !== null || !s.has(2))
   const last: Result = within ? { shape, as, dtype } : { shape, dtype }
-  const made = isFixed(s, s.id(1))
+  const made = isFixed(s.draft, s.id(1))
     ? s.op('FULLY_CONNECTED', [x, isTurned ? s.id(1) : s.turned(s.id(1), [1, 0]), within ? bias : null], {}, last)
     : within && bias === null
       ? s.op('BATCH_MATMUL', [x, s.id(1)], { adj_y: Number(isTurned) }, last)
       : s.op('BATCH_MATMUL', [x, s.id(1)], { adj_y: Number(isTurned) }, { shape, dtype })
-  if (within && (bias === null || isFixed(s, s.id(1)))) return
+  if (within && (bias === null || isFixed(s.draft, s.id(1)))) return
   const scaled = alpha === 1 ? made : s.op('MUL', [made, s.number(alpha)], {}, { shape })
   if (!s.has(2)) {
     s.onnx('Identity', [scaled], {}, s.y)

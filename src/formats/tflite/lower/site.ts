@@ -61,7 +61,7 @@ export type Rule = (s: Site) => void
 /** Rules by name of the operator, with its domain outside ONNX's. */
 export type Rules = Readonly<Record<string, Rule>>
 
-export function siteOf(draft: Draft, node: Node, open: ReadonlySet<string>): Site {
+export function siteOf(draft: Draft, node: Node, open: Set<string>): Site {
   const facts = factsOf(draft, node)
   const dimsOf = (k: Known | undefined): readonly number[] => {
     if (!k?.shape) refuse('its shape is not known before running')
@@ -80,6 +80,7 @@ export function siteOf(draft: Draft, node: Node, open: ReadonlySet<string>): Sit
     remarks = node.remarks
   ): string => {
     const id = r.as ?? draft.fresh(`${node.outputs[0]}_${op.toLowerCase()}`)
+    if (open.has(node.outputs[0] as string) && inputs.some((x) => x !== null && open.has(x))) open.add(id)
     const name = draft.fresh(r.as === undefined ? id : node.name)
     draft.addNode({
       name,
@@ -116,6 +117,7 @@ export function siteOf(draft: Draft, node: Node, open: ReadonlySet<string>): Sit
       const constant = draft.constant(id)
       if (constant && as === undefined) return draft.addConstant(permuteTensor(constant, order), id)
       const codes = as === undefined ? codesOf(draft, id) : undefined
+      const narrow = as === undefined ? narrowOf(draft, id) : undefined
       const v = draft.value(id)
       const shape = dimsOf(v)
       const result = { shape: order.map((a) => shape[a] as number), ...(v?.dtype ? { dtype: v.dtype } : {}) }
@@ -125,6 +127,11 @@ export function siteOf(draft: Draft, node: Node, open: ReadonlySet<string>): Sit
         const fields = { ...codes.node.attrs, axis: order.indexOf((axis + order.length) % order.length) }
         const { op, inputs, remarks } = codes.node
         return add(op, undefined, [made, ...inputs.slice(1)], fields, result, remarks)
+      }
+      if (narrow) {
+        const made = draft.addConstant(permuteTensor(narrow.data, order), narrow.node.inputs[0] as string)
+        const { op, domain: own, attrs } = narrow.node
+        return add(op, own, [made], attrs, result)
       }
       return site.onnx('Transpose', [id], { perm: order }, { ...result, ...(as === undefined ? {} : { as }) })
     }
@@ -141,6 +148,19 @@ export function codesOf(draft: Draft, id: string): { readonly node: Node; readon
   const data = draft.constant(node?.inputs[0])
   return node?.op === 'DequantizeLinear' && node.domain === undefined && data ? { node, data } : undefined
 }
+
+/** The node that widens a constant of float16, and the constant. */
+export function narrowOf(draft: Draft, id: string): { readonly node: Node; readonly data: Tensor } | undefined {
+  const node = draft.producer(id)
+  const data = draft.constant(node?.inputs[0])
+  const isCast = node?.op === 'Cast' && node.domain === undefined
+  const isWidened = node?.op === 'DEQUANTIZE' && isLowered(node)
+  return node && data?.dtype === 'float16' && (isCast || isWidened) ? { node, data } : undefined
+}
+
+/** Is a value a constant, or one stored in fewer bits? */
+export const isFixed = (draft: Draft, id: string): boolean =>
+  draft.constant(id) !== undefined || codesOf(draft, id) !== undefined || narrowOf(draft, id) !== undefined
 
 /** The order from channels first to channels last, and back. */
 export const toLast = (rank: number): Order => [0, ...Array.from({ length: rank - 2 }, (_, i) => i + 2), 1]

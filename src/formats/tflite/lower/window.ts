@@ -55,7 +55,9 @@ export function namedPadding(w: Windows, sizes: readonly number[], outputs: read
 /** The data with a border of `value` around its spatial axes, on codes where it is quantized. Channels come first. */
 export function padded(s: Site, id: string, w: Windows, value = 0): string {
   const shape = s.draft.value(id)?.shape as readonly number[]
-  const pads = [0, 0, ...w.before, 0, 0, ...w.behind]
+  // As much as the node says, though the windows may not reach it: runtimes look for borders alike on both sides.
+  const said = attrInts(s.node, 'pads')?.slice(w.before.length) ?? []
+  const pads = [0, 0, ...w.before, 0, 0, ...w.behind.map((b, i) => Math.max(b, said[i] ?? 0))]
   const to = shape.map((d, i) => d + (pads[i] as number) + (pads[shape.length + i] as number))
   const list = s.data(tensor('int64', [pads.length], pads))
   const maker = s.draft.producer(id)

@@ -11,15 +11,15 @@ import { isRounding } from '../lower/index.ts'
 import { codesOf } from '../lower/site.ts'
 import { isPerTensor, type Parameters, parametersOf, sameParameters } from './parameters.ts'
 
-/** Until nothing moves any more. */
-export function moveOnCodes(draft: Draft): void {
+/** Until nothing moves any more. `open`: values whose first size is an open batch; grows by codes of such. */
+export function moveOnCodes(draft: Draft, open: Set<string>): void {
   for (let moved = true; moved; ) {
     moved = false
     for (const node of draft.nodes()) {
       if (!isRounding(node) || draft.producer(node.outputs[0] as string) !== node) continue
       const by = parametersOf(draft, node)
       if (!isPerTensor(by)) continue
-      if (node.op === 'DequantizeLinear' ? sink(draft, node, by) : rise(draft, node, by)) moved = true
+      if (node.op === 'DequantizeLinear' ? sink(draft, node, by, open) : rise(draft, node, by, open)) moved = true
     }
   }
   draft.sweep()
@@ -46,7 +46,7 @@ function onCodes(draft: Draft, node: Node, codes: string, outputs: readonly stri
   draft.addNode({ ...node, inputs, outputs })
 }
 
-function sink(draft: Draft, dq: Node, by: Parameters): boolean {
+function sink(draft: Draft, dq: Node, by: Parameters, open: Set<string>): boolean {
   const [codes, x] = [dq.inputs[0] as string, dq.outputs[0] as string]
   if (codesOf(draft, x)) return false
   let moved = false
@@ -62,6 +62,7 @@ function sink(draft: Draft, dq: Node, by: Parameters): boolean {
       onCodes(draft, next, codes, made, by)
       for (const [i, id] of next.outputs.entries()) {
         const v = draft.value(id)
+        if (open.has(id)) open.add(made[i] as string)
         draft.set({ type: 'tensor', ...(v?.shape ? { shape: v.shape } : {}), id: made[i] as string, dtype: by.dtype })
         const inputs = [made[i] as string, ...dq.inputs.slice(1)]
         draft.addNode({ name: draft.fresh(`${id}_dequantized`), op: dq.op, inputs, outputs: [id], attrs: dq.attrs })
@@ -72,7 +73,7 @@ function sink(draft: Draft, dq: Node, by: Parameters): boolean {
   return moved
 }
 
-function rise(draft: Draft, q: Node, by: Parameters): boolean {
+function rise(draft: Draft, q: Node, by: Parameters, open: Set<string>): boolean {
   const [x, y] = [q.inputs[0] as string, q.outputs[0] as string]
   const before = draft.producer(x)
   if (!before || draft.soleConsumer(x) !== q || before.outputs.length !== 1 || !moves(draft, before)) return false
@@ -81,6 +82,7 @@ function rise(draft: Draft, q: Node, by: Parameters): boolean {
   draft.remove(q)
   draft.remove(before)
   const codes = draft.fresh(`${from}_codes`)
+  if (open.has(from)) open.add(codes)
   const v = draft.value(from)
   draft.set({ type: 'tensor', ...(v?.shape ? { shape: v.shape } : {}), id: codes, dtype: by.dtype })
   draft.addNode({ ...q, inputs: [from, ...q.inputs.slice(1)], outputs: [codes] })

@@ -4,21 +4,15 @@ import { assert } from '../../../base/errors.ts'
 import { tensor } from '../../../ir/tensor.ts'
 import type { Attr, Graph, Node, Tensor, Value } from '../../../types.ts'
 import { typeName } from '../lower/site.ts'
-import type {
-  FlatModel,
-  FlatOperator,
-  FlatTensor,
-  Options,
-  QuantizationParameters,
-  SparsityParameters
-} from '../model.ts'
+import type { FlatModel, FlatOperator, FlatTensor, Options, QuantizationParameters } from '../model.ts'
 import { fieldsOf, nameOf } from '../schema.ts'
 import { optionsOf } from './options.ts'
+import type { Sparse } from './sparse.ts'
 
 /** What is known of a tensor beside its value. */
 export interface Facts {
   readonly quantization?: QuantizationParameters
-  readonly sparsity?: { readonly parameters: SparsityParameters; readonly data: Tensor }
+  readonly sparsity?: Sparse
   /** Its first size is that of the open batch. */
   readonly open?: boolean
 }

@@ -13,10 +13,12 @@ import { fuseActivations } from './activation.ts'
 import { moveOnCodes, signCodes } from './codes.ts'
 import { codeEnds, transposedEnds, turnEnds } from './ends.ts'
 import { flatten } from './flat.ts'
+import { widenHalf } from './half.ts'
 import { type Codes, quantizeTensors } from './integer.ts'
 import { surroundings } from './meta.ts'
 import { written } from './parameters.ts'
 import { lowerRoundings } from './roundings.ts'
+import { type Sparse, thinOut } from './sparse.ts'
 import { staticModel } from './static.ts'
 
 export interface FlatOptions {
@@ -47,14 +49,16 @@ function flatModel(model: Model, o: FlatOptions): { readonly flat: FlatModel; re
   const unmapped: Unmapped = new Map()
   const notes: string[] = []
   let codes: Codes = new Map()
+  let sparse: ReadonlyMap<string, Sparse> = new Map()
   const ordered = edit(fixed, (d) => {
+    widenHalf(d)
     signCodes(d)
     lowerOrdered(d, open, unmapped)
-    moveOnCodes(d)
+    moveOnCodes(d, open)
   })
   const moved = inferShapes(moveTransposes(ordered))
   const lowered = edit(moved, (d) => {
-    moveOnCodes(d)
+    moveOnCodes(d, open)
     if (o.layout === 'nhwc') {
       const turned = turnEnds(d)
       if (turned.length > 0) notes.push(`channels are last in ${listed(turned)}`)
@@ -68,13 +72,19 @@ function flatModel(model: Model, o: FlatOptions): { readonly flat: FlatModel; re
     fuseActivations(d)
     codes = quantizeTensors(d)
     lowerRoundings(d, codes, o.dynamic, unmapped)
+    sparse = thinOut(d)
   })
   refuseUnmapped(unmapped)
   const { graph } = lowered
   const ends = new Set([...graph.inputs, ...graph.outputs])
   const flat = flatten(graph, (id) => {
     const by = codes.get(id)
-    return { ...(by ? { quantization: written(by) } : {}), ...(open.has(id) && ends.has(id) ? { open: true } : {}) }
+    const thin = sparse.get(id)
+    return {
+      ...(by ? { quantization: written(by) } : {}),
+      ...(thin ? { sparsity: thin } : {}),
+      ...(open.has(id) && ends.has(id) ? { open: true } : {})
+    }
   })
   return { flat: { version: 3, ...surroundings(model, flat) }, notes }
 }

@@ -3,7 +3,7 @@
  * the tensors. What stays of the roundings becomes QUANTIZE and DEQUANTIZE.
  */
 import type { Draft } from '../../../ir/edit.ts'
-import { isFloat, rangeOf, tensor, toFloats } from '../../../ir/tensor.ts'
+import { ints, isFloat, rangeOf, tensor, toFloats } from '../../../ir/tensor.ts'
 import type { DType, Node } from '../../../types.ts'
 import { codesOf, domain, isLowered } from '../lower/site.ts'
 import { type Kernel, kernelOf } from './kernels.ts'
@@ -35,6 +35,7 @@ export function quantizeTensors(draft: Draft): Codes {
     if (kernel && found) toCodes(draft, node, kernel, found, codes)
   }
   inheritParameters(draft, codes)
+  plainPads(draft, codes)
   return codes
 }
 
@@ -203,5 +204,15 @@ function inheritParameters(draft: Draft, codes: Codes): void {
           changed = true
         }
     }
+  }
+}
+
+/** PAD adds zero points by itself, and has the faster kernels. */
+function plainPads(draft: Draft, codes: Codes): void {
+  for (const node of draft.nodes()) {
+    const by = codes.get(node.inputs[0] ?? '')
+    const border = isLowered(node) && node.op === 'PADV2' ? draft.constant(node.inputs[2]) : undefined
+    if (border && by && ints(border)[0] === by.zero[0])
+      draft.replace(node, { ...node, op: 'PAD', inputs: node.inputs.slice(0, 2) })
   }
 }

@@ -7,7 +7,7 @@ import type { Dim, Model } from '../../../types.ts'
 export interface Static {
   readonly model: Model
   /** Values whose first size is that of the open batch. */
-  readonly open: ReadonlySet<string>
+  readonly open: Set<string>
 }
 
 /** The model for `batch` samples. Throws `E_UNSUPPORTED` for inputs with other open sizes. */
