@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -60,6 +60,26 @@ describe('compressFile', () => {
     expect(report.data?.testN).toBeGreaterThan(10)
     expect(Object.keys(report.before.metrics)).toContain('first')
     expect(report.after?.bytes).toBe(readFileSync(out).length)
+  })
+
+  it('keeps the best so far when it is stopped, says so, and goes on from there', async () => {
+    const stop = new AbortController()
+    const progress = (stage: string): void => {
+      if (stage === 'scoring int8') stop.abort()
+    }
+    const path = join(folder, 'stopped.onnx')
+    const o = { out: path, data: dataset, metric: 'relativeError', objective: 'size' } as const
+    const e = await failure(compressFile(net, o, { signal: stop.signal, progress }))
+    const kept = join(folder, 'stopped.best.onnx')
+    expect(e).toMatchObject({
+      code: 'E_ABORTED',
+      message: expect.stringContaining('the best so far is kept: int8 weights')
+    })
+    expect(readFileSync(kept).length).toBeLessThan(readFileSync(net).length)
+    expect(existsSync(path)).toBe(false)
+    const { report } = await compressFile(net, { ...o, resume: true })
+    expect(report.notes.join()).toMatch(/went on after \d candidates/)
+    expect([existsSync(path), existsSync(kept)]).toEqual([true, false])
   })
 
   it('checks the batches of a Dataset', async () => {

@@ -82,7 +82,10 @@ async function search(
       if (!made) return
       const isBest = decide(input, all).winner?.key === trial.key
       const worse = isBest ? best?.made : made
-      if (isBest) best = { key: trial.key, made }
+      if (isBest) {
+        best = { key: trial.key, made }
+        input.onBest?.(candidateOf(trial, input.original.bytes), made.model)
+      }
       if (worse) await bench.discard(worse)
     }
   })

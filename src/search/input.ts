@@ -75,4 +75,6 @@ export interface CompressInput {
   process?(source: Source, signal: AbortSignal): Promise<{ readonly loadMs?: number; readonly peakBytes?: number }>
   /** Called with every candidate once it is measured. */
   onCandidate?(candidate: Candidate): void
+  /** Called with the best candidate that keeps the promise, whenever it is another one than before. */
+  onBest?(candidate: Candidate, model: Model): void
 }

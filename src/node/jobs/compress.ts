@@ -10,6 +10,7 @@ import { type CompressResult, compress } from '../../search/compress.ts'
 import type { CompressInput, Staged } from '../../search/input.ts'
 import type { Identity } from '../../search/trial.ts'
 import type { Catalog, Measurement, Model } from '../../types.ts'
+import { bestBeside } from '../best-so-far.ts'
 import { formatOf } from '../catalog.ts'
 import { checkpointsBeside } from '../checkpoint.ts'
 import { bytesCounter, fileBytes, type SaveOptions, save, sha256File } from '../files.ts'
@@ -47,6 +48,7 @@ export async function compressJob(job: Job, hooks: JobHooks, catalog: Catalog): 
   const scratch = await mkdtemp(join(tmpdir(), 'pare-'))
   const [resume, identity] = [job.resume ?? false, await identityOf(job, o)]
   const [journal, checkpoints] = [journalBeside(out, { resume }), checkpointsBeside(out, { resume })]
+  const best = bestBeside(out, hooks.signal)
   try {
     const { ends } = allowed
     const looked = checkOf(job, o, hooks, { data: parts.calibration, recipe: job.recipe ?? [] })
@@ -55,7 +57,8 @@ export async function compressJob(job: Job, hooks: JobHooks, catalog: Catalog): 
       shapes,
       ...(ends ? { timeLeft: () => ends.left() } : {})
     }
-    const result = await compress({ ...input, metrics, objective, identity, journal, checkpoints })
+    const onBest = best.hold
+    const result = await compress({ ...input, metrics, objective, identity, journal, checkpoints, onBest })
     const before = { ...sizes, ...result.report.before }
     const guessed = [...parts.guessed, ...runNotes(o)]
     const noted = runtimeNotes(o, o.target)
@@ -73,7 +76,10 @@ export async function compressJob(job: Job, hooks: JobHooks, catalog: Catalog): 
     const report = result.chosen ? await write(job, o, allowed, parts, hooks, found, result, out) : found
     journal.clear()
     checkpoints.clear()
+    if (resume) best.clear()
     return { unmet: !result.chosen, report }
+  } catch (error) {
+    throw await best.keep(error, howToWrite(job, o))
   } finally {
     await rm(scratch, { recursive: true, force: true })
   }
