@@ -1,7 +1,11 @@
 /** LiteRT as a runtime: real files on real data, with inputs and outputs of codes as the file has them. */
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { expect, it } from 'vitest'
 import { elementCount, tensor, tensorOf, toFloats } from '../src/ir/tensor.ts'
-import { liteRtRunner, measureProcess, runJob } from '../src/node/index.ts'
+import { model } from '../src/ir/text.ts'
+import { liteRtRunner, measureProcess, nodeRunner, runJob } from '../src/node/index.ts'
 import type { Runner, Tensor } from '../src/types.ts'
 import { sharedData } from './shared.ts'
 
@@ -84,3 +88,47 @@ it.skipIf(!onnx || !int8 || !samples)(
     expect(report.after?.loadMs).toBeGreaterThan(0)
   }
 )
+
+it.skipIf(!float)(
+  'quantize-static for a microcontroller leaves nothing in float, or says what',
+  { timeout: 120_000 },
+  async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'pare-int-'))
+    try {
+      const out = join(folder, 'int8.tflite')
+      const job = { line: '', model: float as string, out, target: 'cmsis-nn', write: { intOnly: true } }
+      const data = { data: { path: sharedData('cifar10-jpeg', 'test_dev.npz') as string } }
+      await expect(runJob({ command: 'convert', ...job })).rejects.toMatchObject({
+        code: 'E_CONSTRAINT',
+        message: '16 of 16 operators compute on floats: nothing was written',
+        facts: { 'it was not quantized': expect.stringContaining('CONV_2D') }
+      })
+      await runJob({ command: 'apply', ...job, data, recipe: [['quantize-static', {}]] })
+      const session = await runner.open({ path: out })
+      expect([session.inputs[0]?.dtype, session.outputs[0]?.dtype]).toEqual(['int8', 'int8'])
+      await session.close()
+      expect(readFileSync(out).length).toBeLessThanOrEqual(95_344)
+    } finally {
+      rmSync(folder, { recursive: true, force: true })
+    }
+  }
+)
+
+it('opens a model in memory, with values inside as outputs', { timeout: 60_000 }, async () => {
+  const net = model`
+input x: f32[1,4]
+h: f32[1,3] = Gemm(x, w: f32[3,4], b: f32[3], transB=1)
+y: f32[1,3] = Tanh(h)
+output y`
+  const session = await runner.open(net, { outputs: ['h'] })
+  const { y, h } = await session.run({ x: tensor('float32', [1, 4], [1, -2, 0.5, 3]) })
+  const near = await (await nodeRunner().open(net, { outputs: ['h'] })).run({
+    x: tensor('float32', [1, 4], [1, -2, 0.5, 3])
+  })
+  for (const [a, b] of [
+    [y, near['y']],
+    [h, near['h']]
+  ])
+    for (const [i, v] of toFloats(a as Tensor).entries()) expect(v).toBeCloseTo(toFloats(b as Tensor)[i] as number, 4)
+  await session.close()
+})

@@ -5,9 +5,12 @@
 import { createRequire } from 'node:module'
 import { toArray } from '../base/bytes.ts'
 import { PareError } from '../base/errors.ts'
+import { writeIn } from '../formats/index.ts'
+import { tflite } from '../formats/tflite/format.ts'
 import { readFlat } from '../formats/tflite/read.ts'
 import { bytesOf, tensorOf, typedValues } from '../ir/tensor.ts'
 import { bytesText } from '../report/words.ts'
+import { withTaps } from '../runtime/index.ts'
 import type { DType, Runner, Session, Source, Tensor } from '../types.ts'
 import { fileBytes } from './files.ts'
 import { type Answer, type Service, service } from './service.ts'
@@ -19,7 +22,7 @@ const mostBytes = 1e9
 
 /**
  * A Runner over LiteRT's build for WebAssembly. Users install the package if they want it; `undefined` where it is not
- * installed. It opens TensorFlow Lite files and their bytes, whatever the types of their inputs and outputs.
+ * installed. It opens TensorFlow Lite files, whatever the types of their inputs and outputs, their bytes, and models in memory.
  *
  *     const session = await liteRtRunner()?.open({ path: 'model.tflite' })
  */
@@ -31,8 +34,8 @@ export function liteRtRunner(): Runner | undefined {
     name,
     version,
     can: { kernels: false, profile: false, external: false, threads: 1, formats: ['tflite'] },
-    open: async (source) => {
-      const bytes = bytesIn(source)
+    open: async (source, o = {}) => {
+      const bytes = bytesIn(source, o.outputs ?? [])
       if (!process?.isAlive) process = service(name, program)
       return sessionIn(process, bytes)
     }
@@ -48,10 +51,16 @@ function installed(): string | undefined {
   }
 }
 
-function bytesIn(source: Source): Uint8Array {
-  if ('graph' in source)
-    throw new PareError('E_UNSUPPORTED', 'LiteRT opens TensorFlow Lite files, not yet models in memory')
-  const bytes = 'path' in source ? fileBytes(source.path) : source
+/** A model in memory is written, with the values that are to be returned as outputs. */
+function bytesIn(source: Source, taps: readonly string[]): Uint8Array {
+  if (!('graph' in source) && taps.length > 0)
+    throw new PareError('E_UNSUPPORTED', 'values can be tapped in a Model only, not in a file')
+  const bytes =
+    'graph' in source
+      ? writeIn(tflite, withTaps(source, taps), {}).bytes
+      : 'path' in source
+        ? fileBytes(source.path)
+        : source
   if (bytes.length > mostBytes)
     throw new PareError('E_LIMIT', `the model takes ${bytesText(bytes.length)}, more than a WebAssembly engine holds`)
   return toArray(bytes)

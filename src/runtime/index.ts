@@ -114,7 +114,7 @@ function constantBytes(model: Model): number {
 }
 
 /** The model with more values as outputs, after its own; the same model when all are outputs already. */
-function withTaps(model: Model, taps: readonly string[]): Model {
+export function withTaps(model: Model, taps: readonly string[]): Model {
   const { graph } = model
   const added = [...new Set(taps)].filter((id) => !graph.outputs.includes(id))
   for (const id of added)

@@ -71,7 +71,8 @@ export const tfLite = {
   dynamic: [],
   takesOver: [],
   cannotMove: [],
-  forms: ['plain', 'qdq', 'auto'],
+  // Codes with DequantizeLinear behind them are what the format itself has.
+  forms: ['plain', 'foldable', 'qdq'],
   fusesLike: [],
   saturates: false,
   assumesDotProducts: false

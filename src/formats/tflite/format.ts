@@ -4,6 +4,7 @@ import { moveTransposes } from '../../ops/layout.ts'
 import type { Format } from '../../types.ts'
 import { looksLikeFlatModel } from './decode.ts'
 import { operatorsOf } from './facts.ts'
+import { refuseFloats } from './integers.ts'
 import { formatName, readFlat } from './read.ts'
 import { writeFlat } from './write/index.ts'
 
@@ -17,6 +18,12 @@ const options = z.strictObject({
     .enum(['keep', 'int8'])
     .default('keep')
     .describe('of quantized models: the types of inputs and outputs as the model has them, or the codes'),
+  intOnly: z
+    .boolean()
+    .default(false)
+    .describe(
+      'int8 inputs and outputs, and nothing in between that computes on floats: else a list of what does, status 3'
+    ),
   dynamic: z
     .boolean()
     .default(true)
@@ -37,6 +44,11 @@ export const tflite: Format<z.output<typeof options>> = {
   },
   options,
   after: ['simplify', 'fuse'],
-  write: (model, o) => writeFlat(model, o),
+  write: (model, { intOnly, ...o }, place) => {
+    if (!intOnly) return writeFlat(model, o)
+    const written = writeFlat(model, { ...o, io: 'int8' })
+    refuseFloats(operatorsOf(written.bytes), place?.target)
+    return written
+  },
   operators: operatorsOf
 }

@@ -14,6 +14,7 @@ import { runtimeNotes } from '../runtimes.ts'
 import { saturationNotes } from './host.ts'
 import { factsOf, judgingFor, type Opened, openJob } from './open.ts'
 import { passData } from './parts.ts'
+import { prepared } from './prepared.ts'
 import { openReference } from './reference.ts'
 import { loadRunnable, refuseUnrunnable } from './runnable.ts'
 import { type Look, sizedModel } from './sizes.ts'
@@ -125,18 +126,6 @@ export async function convertJob(job: Job, hooks: JobHooks, catalog: Catalog): P
   hooks.opened?.(report, factsOf(o, before))
   const { model, steps, refusals } = await prepared(o, hooks)
   return written(job, o, model, { ...report, steps, refusals }, hooks, checkOf(job, o, hooks, {}))
-}
-
-/** A model of another format after the passes that its new one asks for. */
-function prepared(o: Opened, { signal, progress }: JobHooks): ReturnType<typeof applyRecipe> {
-  const format = formatOf(o.target, o.catalog)
-  const passes = o.model.origin?.format === format.name ? [] : (format.after ?? [])
-  const { engine, target, rng } = o
-  return applyRecipe(
-    o.model,
-    passes.map((name) => [name, {}] as const),
-    { engine, target, rng, signal, progress, data: {} }
-  )
 }
 
 async function written(

@@ -112,12 +112,7 @@ export function seenAs(session: Session, own: Ends, as: Ends): Session {
     outputs: outputs.map(([, theirs]) => numbersOf(theirs)),
     run: async (feeds) => {
       const results = await session.run(ownFeeds(feeds, own, as))
-      return Object.fromEntries(
-        outputs.flatMap(([mine, theirs]) => {
-          const t = results[mine.name]
-          return t ? [[theirs.name, converted(t, mine, theirs)] as const] : []
-        })
-      )
+      return seenOutputs(results, own, as)
     }
   }
 }
@@ -133,6 +128,20 @@ export function ownFeeds(
     return t ? [[mine.name, converted(t, theirs, mine)] as const] : []
   })
   return Object.fromEntries(given)
+}
+
+/** What a model with ends `own` gave, as one with ends `as` gives it; a runtime may call outputs by names of its own. */
+export function seenOutputs(
+  results: Readonly<Record<string, Tensor>>,
+  own: Ends,
+  as: Ends
+): Readonly<Record<string, Tensor>> {
+  const given = Object.values(results)
+  const seen = matched('output', own.outputs, as.outputs).flatMap(([mine, theirs]) => {
+    const t = results[mine.name] ?? given[own.outputs.indexOf(mine)]
+    return t ? [[theirs.name, converted(t, mine, theirs)] as const] : []
+  })
+  return Object.fromEntries(seen)
 }
 
 /** By name, else by position. */

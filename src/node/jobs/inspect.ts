@@ -35,7 +35,12 @@ export async function inspectJob(job: Job, hooks: JobHooks, catalog: Catalog): P
   const typed = (id: string): string => `${id}: ${printType(graph.values.get(id))}`
   return {
     unmet: false,
-    report: { ...o.report, before, layers, ...(job.target === undefined ? {} : preflightOf(o, job.model)) },
+    report: {
+      ...o.report,
+      before,
+      layers,
+      ...(job.target === undefined ? {} : await preflightOf(o, job.model, hooks))
+    },
     inspection: {
       name: fileName(job.model),
       facts: factsOf(o, before),

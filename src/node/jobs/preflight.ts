@@ -7,16 +7,19 @@ import { preflight } from '../../targets/index.ts'
 import type { Bytes } from '../../types.ts'
 import { formatOf } from '../catalog.ts'
 import { fileBytes } from '../files.ts'
+import type { JobHooks } from '../job.ts'
 import type { Opened } from './open.ts'
+import { prepared } from './prepared.ts'
 
 /**
  * Of a file of the target's own format as it is, of other models as they would be written; nothing where the target says
  * nothing of a device. A model that cannot be written has the reason in a note.
  */
-export function preflightOf(
+export async function preflightOf(
   o: Opened,
-  path: string
-): { readonly preflight?: Preflight; readonly notes?: readonly string[] } {
+  path: string,
+  hooks: Pick<JobHooks, 'signal' | 'progress'>
+): Promise<{ readonly preflight?: Preflight; readonly notes?: readonly string[] }> {
   const { target, catalog } = o
   if (!target.device) return {}
   const format = formatOf(target, catalog)
@@ -25,7 +28,7 @@ export function preflightOf(
     file =
       o.model.origin?.format === format.name
         ? fileBytes(path)
-        : writeIn(format, o.model, parseOptions(format, {}), { target }).bytes
+        : writeIn(format, (await prepared(o, hooks)).model, parseOptions(format, {}), { target }).bytes
   } catch (e) {
     if (!(e instanceof PareError)) throw e
     const where = e.where === undefined ? '' : ` (${e.where})`

@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { PareError } from '../../base/errors.ts'
 import { onnx } from '../../formats/onnx/format.ts'
 import { elementCount, isFloat, toFloats } from '../../ir/tensor.ts'
+import { inferShapes } from '../../ops/infer.ts'
 import { passFor } from '../../passes/index.ts'
 import { targetOfFile } from '../../targets/index.ts'
 import type { Dataset, Model, Recipe, Runner, Tensor } from '../../types.ts'
@@ -16,6 +17,7 @@ import { loadNoted, save } from '../files.ts'
 import type { Job, JobHooks } from '../job.ts'
 import { type Ran, type RunFilesOptions, runFiles } from '../outputs.ts'
 import { opensFiles, scorer } from '../runtimes.ts'
+import { areAlike, type Ends, endsOf, ownFeeds, seenOutputs } from './ends.ts'
 import type { Opened } from './open.ts'
 import { guessedFeeds } from './synthetic.ts'
 import { firstFeeds } from './timing.ts'
@@ -61,7 +63,11 @@ export function checkOf(
               o,
               [runner, o.engine],
               { path: job.model, format: o.model.origin?.format, model: o.model },
-              (original, from) => looked(path, original, { ...how, tried, from }, isNear(recipe))
+              async (original, from) => {
+                const hasCodes = format.numbers || !areAlike(endsOf(o.model), o)
+                const ends = hasCodes ? await endsOfFile(written, o) : undefined
+                return looked(path, original, { ...how, tried, from, o, ends }, isNear(recipe))
+              }
             )
       )
       if (told !== undefined && !notes.includes(told)) notes.push(told)
@@ -103,6 +109,11 @@ async function asOpened<T>(
   }
 }
 
+/** The ends of a file, which may be codes where the job's model has numbers. */
+async function endsOfFile(path: string, { catalog }: Opened): Promise<Ends> {
+  return endsOf(inferShapes((await loadNoted(path, undefined, catalog.formats)).model))
+}
+
 type Feeds = Readonly<Record<string, Tensor>>
 
 /** Inputs of one run, to be tried one after the other; none where the model takes what cannot be made up. */
@@ -122,26 +133,36 @@ function isNear(recipe: Recipe): boolean {
   })
 }
 
-/** `from`: the runtime that opens the original. */
-type How = Omit<RunFilesOptions, 'runs' | 'feeds'> & { readonly tried: readonly Feeds[]; readonly from: string }
+/** `from`: the runtime that opens the original; `ends`: of the result, where they may differ from those of the job's model. */
+type How = Omit<RunFilesOptions, 'runs' | 'feeds'> & {
+  readonly tried: readonly Feeds[]
+  readonly from: string
+  readonly o: Opened
+  readonly ends: Ends | undefined
+}
 
 /** Why the file could only be looked at in part; `undefined` where it was in full. */
 async function looked(
   path: string,
   original: string,
-  { tried, from, ...how }: How,
+  { tried, from, o, ends, ...how }: How,
   isNear: boolean
 ): Promise<string | undefined> {
   let reason = 'its inputs cannot be made up'
   for (const feeds of tried) {
     const run = { ...how, feeds, runs: isNear ? 2 : 1 }
     const [was, is] =
-      from === how.runtime
+      from === how.runtime && !ends
         ? await runFiles([original, path], run)
-        : [...(await runFiles([original], { ...run, runtime: from })), ...(await runFiles([path], run))]
+        : [
+            ...(await runFiles([original], { ...run, feeds: ownFeeds(feeds, endsOf(o.model), o), runtime: from })),
+            ...(await runFiles([path], { ...run, feeds: ends ? ownFeeds(feeds, ends, o) : feeds }))
+          ]
     if (was?.runs) {
       refuseFailed(is, 'open and run')
-      refuseFar(was.runs, is?.runs ?? [], isNear)
+      const seen = (runs: readonly Outputs[], own: Ends): readonly Outputs[] =>
+        ends ? runs.map((r) => seenOutputs(r, own, o)) : runs
+      refuseFar(seen(was.runs, endsOf(o.model)), seen(is?.runs ?? [], ends ?? o), isNear)
       return undefined
     }
     reason = `the original does not run on the sample: ${was?.failed ?? 'no outputs'}`

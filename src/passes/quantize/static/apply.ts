@@ -89,7 +89,9 @@ function quantizeValues(s: State, outputs: readonly string[]): void {
       const isResult = isMade && d.isOutput(id)
       const from = isResult ? renameOutput(d, id) : isMade ? id : guarded(s, v, id)
       const code = addNode(d, 'QuantizeLinear', [from, ...parameterIds(s, v)], d.fresh(`${id}_q`))
-      const to = addNode(d, 'DequantizeLinear', [code, ...parameterIds(s, v)], isResult ? id : d.fresh(`${id}_dq`))
+      const dq = d.fresh(`${id}_dq`)
+      // The node that made a result may have its name.
+      const to = addNode(d, 'DequantizeLinear', [code, ...parameterIds(s, v)], isResult ? id : dq, {}, dq)
       const floats = isMade ? readers.filter((n) => !isInteger(n)) : []
       const inFloat = floats.some((n) => plan.cannotMove.includes(v.dtype) || isMovedInside(d, n))
         ? floored(s, v, id, to)
@@ -153,8 +155,15 @@ function renameOutput(d: Draft, id: string): string {
 }
 
 /** A node is named by the id of its output: a short name that the runtime's optimised graph keeps. */
-function addNode(d: Draft, op: string, inputs: readonly string[], output: string, a: Attrs = {}): string {
-  d.addNode({ name: output, op, inputs, outputs: [output], attrs: a })
+function addNode(
+  d: Draft,
+  op: string,
+  inputs: readonly string[],
+  output: string,
+  a: Attrs = {},
+  name: string = output
+): string {
+  d.addNode({ name, op, inputs, outputs: [output], attrs: a })
   return output
 }
 

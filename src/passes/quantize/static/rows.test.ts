@@ -191,6 +191,16 @@ describe('quantize-static by the rows of a target', () => {
   })
 })
 
+it('a node named like the result that it made keeps its name to itself', async () => {
+  const [last] = network.graph.nodes.slice(-1)
+  const named = { ...(last as Node), name: 'y' }
+  const graph = { ...network.graph, nodes: [...network.graph.nodes.slice(0, -1), named] }
+  const ctx = { ...testContext(), data: { calibration: normalData(network, 16) }, target: strict }
+  const made = await quantizeStatic.run({ ...network, graph }, parseOptions(quantizeStatic, {}), ctx)
+  const names = made.graph.nodes.map((n) => n.name)
+  expect(new Set(names).size).toBe(names.length)
+})
+
 it('every row is of an operator that says what quantizing it means', () => {
   const names = new Map(ops.map((op) => [recordName(op), op]))
   for (const target of [...targets, strict])

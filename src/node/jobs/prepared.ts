@@ -1,0 +1,20 @@
+/** What is done to a model before another format takes it. */
+import { applyRecipe } from '../../passes/recipe.ts'
+import { formatOf } from '../catalog.ts'
+import type { JobHooks } from '../job.ts'
+import type { Opened } from './open.ts'
+
+/** A model of another format after the passes that its new one asks for. */
+export function prepared(
+  o: Opened,
+  { signal, progress }: Pick<JobHooks, 'signal' | 'progress'>
+): ReturnType<typeof applyRecipe> {
+  const format = formatOf(o.target, o.catalog)
+  const passes = o.model.origin?.format === format.name ? [] : (format.after ?? [])
+  const { engine, target, rng } = o
+  return applyRecipe(
+    o.model,
+    passes.map((name) => [name, {}] as const),
+    { engine, target, rng, signal, progress, data: {} }
+  )
+}
