@@ -48,6 +48,16 @@ const qb = (n: number, of: Made): Made => ({
   scale: (of.scale ?? []).map((s) => s / 128)
 })
 
+/** Old files: uint8 codes around a zero point in the middle, weights too. */
+const u = (shape: readonly number[], scale: number, zero: number): Made => q(shape, scale, zero, 'uint8')
+const uw = (shape: readonly number[]): Made => ({
+  shape,
+  dtype: 'uint8',
+  data: Array.from(toNumbers(drawn('uint8', shape, 5)), (x) => Math.max(1, x)),
+  scale: [0.004],
+  zero: [131]
+})
+
 const unary = (op: string, feeds?: readonly number[], dtype?: DType): Case => ({
   name: op,
   op,
@@ -243,6 +253,38 @@ const layers: readonly Case[] = [
     fused_activation_function: 'RELU6'
   }),
   conv('CONV_2D dynamic range', f(1, 5, 6, 4), qw([6, 3, 3, 4], 0), w(6), f(1, 5, 6, 6)),
+  conv(
+    'CONV_2D of old uint8 files',
+    u([1, 5, 6, 4], 1 / 128, 120),
+    uw([6, 3, 3, 4]),
+    qb(6, uw([6, 3, 3, 4])),
+    u([1, 5, 6, 6], 0.02, 0),
+    {
+      fused_activation_function: 'RELU6'
+    }
+  ),
+  conv(
+    'CONV_2D int16',
+    q([1, 5, 6, 4], 1 / 32768, 0, 'int16'),
+    k4,
+    { ...qb(6, k4), dtype: 'int64', scale: (k4.scale ?? []).map((s) => s / 32768) },
+    q([1, 5, 6, 6], 4 / 32768, 0, 'int16')
+  ),
+  depthwise(
+    'DEPTHWISE_CONV_2D of old uint8 files',
+    u([1, 5, 6, 4], 1 / 128, 120),
+    uw([1, 3, 3, 4]),
+    qb(4, uw([1, 3, 3, 4])),
+    u([1, 5, 6, 4], 0.02, 110)
+  ),
+  dense(
+    'FULLY_CONNECTED of old uint8 files',
+    u([2, 8], 1 / 128, 128),
+    uw([6, 8]),
+    qb(6, uw([6, 8])),
+    u([2, 6], 0.02, 100)
+  ),
+  dense('FULLY_CONNECTED dynamic range', f(2, 8), kf, w(6), f(2, 6)),
   depthwise('DEPTHWISE_CONV_2D', f(1, 5, 6, 4), w(1, 3, 3, 4), w(4), f(1, 5, 6, 4)),
   depthwise('DEPTHWISE_CONV_2D strided, multiplied', f(1, 5, 6, 4), w(1, 3, 3, 8), w(8), f(1, 3, 3, 8), {
     depth_multiplier: 2,

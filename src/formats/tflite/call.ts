@@ -147,6 +147,8 @@ export class Call {
 
   /** An input's numbers: floats where it is quantized. `perm`: axes in another order. */
   value(i = 0, perm?: readonly number[]): string {
+    const { details } = this.scope.tensor(this.at(i)).quantization ?? {}
+    if (details) this.refuse(`one of its inputs has a ${details.table}`)
     return this.scope.value(this.at(i), perm)
   }
   values(): readonly string[] {

@@ -48,7 +48,7 @@ export async function inspectJob(job: Job, hooks: JobHooks, catalog: Catalog): P
       outputs: graph.outputs.map(typed),
       bytes: bytesOf(o, layers),
       work: sharesOf(layers, (l) => (l.macs === undefined ? undefined : l.macs)),
-      ...withNotes(advice(o.model, layers), workNotes(o, shapes))
+      ...withNotes(advice(o.model, layers), [...o.notes, ...workNotes(o, shapes)])
     },
     ...(job.graph ? { text: print(o.model) } : {}),
     ...(job.groups ? { groups: await groupsOf(o, hooks) } : {})

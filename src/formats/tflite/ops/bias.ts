@@ -20,6 +20,15 @@ export function biasOf(c: Call, i: number, data = 0, weight = 1): readonly strin
   return [c.op('DequantizeLinear', [codes(c, i), scale], axis)]
 }
 
+/** Summands of a layer whose kernel scales them by themselves: codes of int32 under the scale that the file gives. */
+export function summand(c: Call, i: number): string {
+  const scales = c.scope.tensor(c.at(i)).quantization?.scale ?? []
+  if (c.dtype(i) !== 'int32' || scales.length === 0) return c.value(i)
+  const axis = scales.length === 1 ? {} : { axis: 0 }
+  const scale = c.constant('float32', scales.length === 1 ? [] : [scales.length], scales)
+  return c.op('DequantizeLinear', [c.scope.raw(c.at(i)), scale], axis)
+}
+
 /** Codes of int32: ONNX has none of int64. */
 function codes(c: Call, i: number): string {
   const known = c.content(i)

@@ -3,6 +3,7 @@
  * their values between runs there and start at zero here: a note says so.
  */
 import type { Call, Rows } from '../call.ts'
+import { summand } from './bias.ts'
 
 /** Places of a direction's inputs; -1 where the operator has none. */
 interface Places {
@@ -38,7 +39,7 @@ function stacked(c: Call, at: Places): Stacked {
   // Without an input gate it is 1 − the forget gate: the logistic of the negated sum.
   const isCoupled = !c.has(at.input)
   const gate = (first: number, k: number): string =>
-    k === 0 && isCoupled ? c.op('Neg', [c.value(first + 1)]) : c.value(first + k)
+    k === 0 && isCoupled ? c.op('Neg', [summand(c, first + 1)]) : summand(c, first + k)
   const join = (ids: readonly string[]): string => c.op('Unsqueeze', [c.op('Concat', ids, { axis: 0 }), c.ints([0])])
   const gates = (first: number): readonly string[] => [0, 3, 1, 2].map((k) => gate(first, k))
   c.bounded(8 * units)
@@ -136,7 +137,7 @@ function rnn(c: Call, x: string): string {
   c.note('states start at zero in every run')
   return c.op(
     'RNN',
-    [x, front(c.value(1)), front(c.value(2)), front(c.op('Concat', [c.value(3), none], { axis: 0 }))],
+    [x, front(c.value(1)), front(c.value(2)), front(c.op('Concat', [summand(c, 3), none], { axis: 0 }))],
     {
       hidden_size: units,
       activations: [activation]
@@ -167,7 +168,7 @@ function svdf(c: Call): string {
   const last = c.op('Slice', [c.value(2), c.ints([steps - 1]), c.ints([steps]), c.ints([1])])
   const weighted = c.op('Mul', [features, c.reshape(last, [1, filters])])
   const summed = c.op('ReduceSum', [c.reshape(weighted, [-1, units, rank]), c.ints([2])], { keepdims: 0 })
-  return c.activation(c.has(3) ? c.op('Add', [summed, c.value(3)]) : summed)
+  return c.activation(c.has(3) ? c.op('Add', [summed, summand(c, 3)]) : summed)
 }
 
 export const rnnRows: Rows = {
