@@ -14,13 +14,15 @@ import { parse } from '../src/ir/text.ts'
 import { ops } from '../src/ops/index.ts'
 import { parseOptions } from '../src/passes/pass.ts'
 import { type ChannelGroup, channelGroups, type Slice } from '../src/passes/prune/groups.ts'
-import { withoutChannels } from '../src/passes/prune/remove.ts'
+import { keptIn, withoutChannels } from '../src/passes/prune/remove.ts'
 import { simplify } from '../src/passes/simplify/index.ts'
+import { parameterCount } from '../src/passes/train/learn.ts'
 import type { Model, Tensor } from '../src/types.ts'
 import { type ChannelCase, channelCases } from './channels.cases.ts'
 import { difference, outputsOf, randomFeeds, testContext } from './compare.ts'
 import { network } from './digits.ts'
 import { sharedData } from './shared.ts'
+import { bertFeeds, gptFeeds, smallBert, smallGpt } from './transformer-models.ts'
 
 /** Sums lose terms of zero, and so their order. */
 const tolerance = 2e-5
@@ -71,13 +73,13 @@ function twinned(model: Model, group: ChannelGroup): Model {
   return withConstants(model, makers, (t, s) => changed(t, s.axis, (i, at) => at(i % (group.channels / 2))))
 }
 
-async function apart(model: Model, kept: Kept): Promise<number> {
+async function apart(model: Model, kept: Kept, given?: Readonly<Record<string, Tensor>>): Promise<number> {
   const found = channelGroups(model)
   const own = new Map([...kept].map(([g, left]) => [found.groups.find((o) => o.name === g.name) ?? g, left]))
   const narrow = withoutChannels(found, own)
   expect(narrow).not.toBe(model)
   check(narrow)
-  const feeds = randomFeeds(model, 7)
+  const feeds = given ?? randomFeeds(model, 7)
   return difference(await outputsOf(silenced(model, own), feeds), await outputsOf(narrow, feeds))
 }
 
@@ -143,6 +145,24 @@ describe('in whole models', () => {
     const { groups, apart } = await halved(network('channels'))
     expect(groups.map((g) => g.channels)).toEqual([8, 8])
     expect(apart).toBeLessThan(tolerance)
+  })
+
+  it.each([
+    ['BERT', smallBert(), bertFeeds(), [4, 64, 4, 64]],
+    ['BERT with a mask by Where', smallBert({ layers: 1, by: 'where' }), bertFeeds(), [4, 64]],
+    // Keys and values are outputs of the model.
+    ['GPT-2', smallGpt(), gptFeeds(), [64, 64]]
+  ] as const)('a quarter of the heads and units of %s', async (_, given, feeds, channels) => {
+    const model = await simplify.run(given, parseOptions(simplify, {}), testContext())
+    const groups = freeGroups(model)
+    expect(groups.map((g) => g.channels)).toEqual(channels)
+    const kept = new Map(groups.map((g) => [g, range(g.channels).filter((c) => c % 4 !== 1)]))
+    expect(await apart(model, kept, feeds)).toBeLessThan(tolerance)
+    const narrow = withoutChannels(channelGroups(model), keptIn(channelGroups(model), kept))
+    const layers = channels.length / 2
+    const shrunk = [...narrow.graph.values.values()].filter((v) => v.data?.shape.includes(48)).length
+    expect(shrunk).toBeGreaterThanOrEqual(3 * layers)
+    expect(parameterCount(narrow)).toBeLessThan(parameterCount(model))
   })
 
   for (const [name, path, count] of files)

@@ -10,7 +10,7 @@ const mostBytes = 256 * 1024 * 1024
 /** Datasets that `heldSamples` made. */
 const inMemory = new WeakSet<Dataset>()
 
-/** The first `most` samples, in memory where they fit; the very same data where all of it is held already. */
+/** The first `most` samples, in memory where they fit and are of one shape; the very same data where all of it is held already. */
 export async function heldSamples(data: Dataset, most: number): Promise<Dataset> {
   if (inMemory.has(data) && data.size <= most) return data
   const size = Math.min(most, data.size)
@@ -30,6 +30,8 @@ export async function heldSamples(data: Dataset, most: number): Promise<Dataset>
       const t = compacted(given)
       bytes += heldBytes(t)
       const own = parts.get(name)
+      // Texts differ in length.
+      if (own?.[0] && own[0].shape.slice(1).join() !== t.shape.slice(1).join()) return first
       if (own) own.push(t)
       else parts.set(name, [t])
     }

@@ -19,10 +19,11 @@ interface Run {
 /** Where the size of an axis of the output is written, given the axis of the input that it goes with; `undefined`: nobody can. */
 type CountsOf = (to: number, from: number) => readonly Count[] | undefined
 
-function view(n: NodeView, countsOf: CountsOf): readonly Link[] {
+/** `isCopied`: the size of this axis is taken from the same axis of the input, whatever it is. */
+function view(n: NodeView, countsOf: CountsOf, isCopied: (axis: number) => boolean = () => false): readonly Link[] {
   const [x, y] = [shapeOf(n, 0), n.outputs[0]?.shape]
   if (!x || !y) return []
-  return runsOf(x, y).flatMap((run) => {
+  return runsOf(x, y, isCopied).flatMap((run) => {
     const from = run.from.filter((a) => x[a] !== 1)
     const to = run.to.filter((a) => y[a] !== 1)
     const ends = from.length > 1 || to.length > 1 ? ([0, -1] as const) : ([0] as const)
@@ -53,10 +54,11 @@ function tied(
   })
 }
 
-function runsOf(x: readonly Dim[], y: readonly Dim[]): readonly Run[] {
+function runsOf(x: readonly Dim[], y: readonly Dim[], isCopied: (axis: number) => boolean): readonly Run[] {
   const runs: Run[] = []
   let [start, end] = [0, 0]
-  while (start < Math.min(x.length, y.length) && sameDim(x[start] as Dim, y[start] as Dim)) {
+  const isSame = (i: number): boolean => isCopied(i) || sameDim(x[i] as Dim, y[i] as Dim)
+  while (start < Math.min(x.length, y.length) && isSame(start)) {
     runs.push({ from: [start], to: [start] })
     start++
   }
@@ -90,12 +92,18 @@ function factored(x: readonly Dim[], y: readonly Dim[], start: number): readonly
 }
 
 /** A size in the target is written anew; −1, and 0 for the same axis, follow the data. What is computed cannot be. */
-const reshape: ChannelRule = (n) =>
-  view(n, (to, from) => {
-    const size = contentOf(n, 1)?.[to]
-    const isCopy = size === 0 && attrInt(n.node, 'allowzero', 0) === 0
-    return size === -1 || (isCopy && from === to) ? [] : isCopy ? undefined : sizeAt(n, 1, to)
-  })
+const reshape: ChannelRule = (n) => {
+  const target = contentOf(n, 1)
+  const isCopied = (axis: number): boolean => target?.[axis] === 0 && attrInt(n.node, 'allowzero', 0) === 0
+  return view(
+    n,
+    (to, from) => {
+      if (isCopied(to)) return from === to ? [] : undefined
+      return target?.[to] === -1 ? [] : sizeAt(n, 1, to)
+    },
+    isCopied
+  )
+}
 
 const flatten: ChannelRule = (n) => view(n, () => [])
 

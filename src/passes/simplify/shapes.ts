@@ -20,7 +20,7 @@ export function contentsOf(model: Model, graph: Graph, around: readonly Graph[])
     const content = contents.get(id)
     for (const g of [graph, ...[...around].reverse()]) {
       const v = g.values.get(id)
-      if (v) return bare(v, isInput(g, id), content)
+      if (v) return bare(named(v), isInput(g, id), content)
     }
     return undefined
   }
@@ -37,6 +37,16 @@ export function contentsOf(model: Model, graph: Graph, around: readonly Graph[])
     for (const [i, id] of node.outputs.entries()) if (id && found[i]?.content) contents.set(id, found[i].content)
   }
   return contents
+}
+
+/**
+ * A value whose unknown sizes have names of their own: a size that is read off a value is that of the value, whatever it is.
+ * The names are no one's symbols, and stay in here.
+ */
+function named(v: Value): Value {
+  if (!v.shape?.includes(unknownDim)) return v
+  const own = v.id.replace(/\W/g, (c) => `_${c.charCodeAt(0)}_`)
+  return { ...v, shape: v.shape.map((d, i) => (d === unknownDim ? `size_${i}_of_${own}` : d)) }
 }
 
 /** A model whose declared types contradict its operators tells nothing here. */
@@ -90,7 +100,8 @@ function fixReshape(
   const [x, shapeId] = node.inputs
   const content = shapeId == null || draft.constant(shapeId) ? undefined : contents.get(shapeId)
   if (!content?.every(isPositive) || x == null) return
-  const target = reshapeTarget(value(x)?.shape, content)
+  const data = value(x)
+  const target = reshapeTarget(data && named(data).shape, content)
   if (!target) return
   const shape = draft.addConstant(tensor('int64', [target.length], target), `${shapeId}_fixed`)
   const { allowzero: _, ...attrs } = node.attrs

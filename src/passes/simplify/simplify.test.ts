@@ -154,6 +154,31 @@ describe('shape arithmetic', () => {
       'Reshape'
     )
   })
+  it('and one of sizes that are not known, where they are those of the data itself', async () => {
+    const made = await simplified(
+      parse(`input x: f32[N,T,8]
+       input n: i64[]
+       const zero: i64[] = 0
+       const one: i64[] = 1
+       const axes: i64[1] = 0
+       const hs: i64[2] = 2, 4
+       p = Range(zero, n, one)
+       e = Gather(E: f32[64,8], p)
+       h = Add(x, e)
+       s = Shape(h)
+       a = Gather(s, zero)
+       b = Gather(s, one)
+       c = Unsqueeze(a, axes)
+       d = Unsqueeze(b, axes)
+       t = Concat(c, d, hs, axis=0)
+       y = Reshape(h, t)
+       output y`)
+    )
+    expect(opsOf(made)).toBe('Range Gather Add Reshape')
+    const { data } = made.graph.values.get(made.graph.nodes.at(-1)?.inputs[1] as string) ?? {}
+    expect(data && ints(data)).toEqual([0, 0, 2, 4])
+  })
+
   it('makes a symbolic shape of Reshape constant', async () => {
     const after = await expectSimplified(
       `input x: f32[N,3,4,5]

@@ -222,4 +222,20 @@ output y`
     expect(strategy.next([first], [second.proposal], rng(0))).toEqual(third.proposal)
     expect(strategy.next([first, second, third], [fourth.proposal], rng(0))).toBe('done')
   })
+
+  it('stores large tables of embeddings in 4 bits, and of fewer rows where there is data to train on', () => {
+    const words = model`
+input ids: i64[N,T]
+e = Gather(E: f32[5000,64], ids)
+y = MatMul(e, W: f32[64,64])
+output y`
+    const o = { model: words, bytes: 1_300_000 }
+    const tables = names(proposed({}, o)).filter((n) => n.includes('tables'))
+    expect(tables).toEqual(['dynamic int8, tables in 4-bit blocks', 'dynamic int8, tables in a 4-bit palette'])
+    const fewer = proposed({}, { ...o, isTrained: true }).filter((t) => t.proposal.name.includes('fewer rows'))
+    expect(fewer.map((t) => t.proposal.recipe.map(([pass]) => pass).join())).toEqual(
+      Array.from({ length: 2 }, () => 'simplify,fuse,prune-rows,quantize-weights,quantize-dynamic,quantize-weights')
+    )
+    expect(names(proposed({}, { ...o, bytes: 10_000_000 })).filter((n) => n.includes('tables'))).toEqual([])
+  })
 })

@@ -6,6 +6,7 @@ import { weightUses } from '../../passes/quantize/common/uses.ts'
 import type { Model, Recipe, Target } from '../../types.ts'
 import type { Problem } from '../strategy.ts'
 import { madeOf } from './made-of.ts'
+import { tableForms } from './tables.ts'
 
 export interface Variant {
   readonly name: string
@@ -83,12 +84,13 @@ export function bytesLeft(model: Model, bytes: number, floatBits: number): numbe
  * Candidates for a model on a target, by what holds its weights, the most promising first. Without real data nothing can be
  * calibrated.
  */
-export function variants({ model, target, isCalibrated }: Problem): readonly Variant[] {
+export function variants(problem: Problem): readonly Variant[] {
+  const { model, target, isCalibrated } = problem
   const canFold = target.forms.includes('foldable')
   const { dynamic: ops, share, isRecurrent } = madeOf(model, target)
   const isMadeOfProducts = share > leastShare
   return [
-    ...(isMadeOfProducts ? [dynamic(ops, isRecurrent)] : []),
+    ...(isMadeOfProducts ? [dynamic(ops, isRecurrent), ...tableForms(problem, dynamic(ops, isRecurrent))] : []),
     ...(canFold ? [weights, half] : []),
     ...(isMadeOfProducts && target.forms.includes('nbits') && !isRecurrent ? [blocks(8), blocks(4)] : []),
     ...(isCalibrated && target.integer.length > 0 ? [integer] : [])

@@ -1,0 +1,49 @@
+/** Candidates for models whose bytes are mostly tables of embeddings: rows of 4 bits, and fewer rows where texts to train on tell which. */
+import { inferShapes } from '../../ops/infer.ts'
+import { tablesOf } from '../../passes/prune/tables.ts'
+import type { Recipe } from '../../types.ts'
+import type { Problem } from '../strategy.ts'
+import type { Variant } from './variants.ts'
+
+/** Below this share of the file's bytes, tables cannot change much. */
+const leastShare = 0.2
+/** Smaller tables are of positions or kinds. */
+const leastRows = 1024
+
+/** `form`, which all else of the model takes, behind what is done to its tables; none where tables are small. */
+export function tableForms({ model, target, bytes, isTrained }: Problem, form: Variant): readonly Variant[] {
+  const tables = tablesOf(inferShapes(model)).tables.filter((t) => t.rows >= leastRows)
+  const held = tables.reduce((n, t) => n + 4 * t.rows * t.width, 0)
+  if (held < leastShare * bytes) return []
+  const include = tables.flatMap((t) => t.lookups.map(({ node }) => node.name))
+  const made = (name: string, first: Recipe): Variant => ({
+    ...form,
+    name: `${form.name}, ${name}`,
+    tail: [...first, ...form.tail]
+  })
+  // A table is looked up, not multiplied: codes in blocks stay codes in memory, a codebook for all takes fewer bytes.
+  const small: readonly (readonly [string, Recipe[number]])[] = [
+    ...(target.forms.includes('nbits')
+      ? [
+          [
+            'tables in 4-bit blocks',
+            ['quantize-weights', { form: 'nbits', bits: 4, blockSize: 128, symmetric: true, include }]
+          ] as const
+        ]
+      : []),
+    ...(target.forms.includes('palette')
+      ? [
+          [
+            'tables in a 4-bit palette',
+            ['quantize-weights', { form: 'palette', bits: 4, perChannel: false, include }]
+          ] as const
+        ]
+      : [])
+  ]
+  return [
+    ...small.map(([name, pass]) => made(name, [pass])),
+    ...(isTrained
+      ? small.map(([name, pass]) => made(`${name} of fewer rows`, [['prune-rows', { least: 2 }], pass]))
+      : [])
+  ]
+}
