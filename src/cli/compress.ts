@@ -31,7 +31,11 @@ export const command: Command = {
     dataFlag,
     evalDataFlag,
     calibrationDataFlag,
-    { ...trainDataFlag, about: 'data of its own for passes of the recipe that train' },
+    {
+      ...trainDataFlag,
+      about:
+        'samples to train on: candidates are fine-tuned too, and pruned and taught again; with --recipe, for its passes that train'
+    },
     ...readingFlags,
     ...metricFlags,
     {

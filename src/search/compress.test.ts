@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
+import { testContext } from '../../test/compare.ts'
 import { digits, network } from '../../test/digits.ts'
 import { PareError } from '../base/errors.ts'
 import { rng } from '../base/random.ts'
@@ -7,8 +8,9 @@ import { metricFor } from '../data/metrics.ts'
 import { splitData } from '../data/split.ts'
 import { writeModel } from '../formats/index.ts'
 import { nodeRunner } from '../node/runner.ts'
+import { applyRecipe } from '../passes/recipe.ts'
 import { targetFor } from '../targets/index.ts'
-import type { Model, Runner } from '../types.ts'
+import type { Context, Model, Recipe, Runner } from '../types.ts'
 import { compress } from './compress.ts'
 import type { CompressInput, Journal, Staged } from './input.ts'
 import type { Trial } from './trial.ts'
@@ -71,6 +73,9 @@ function input(o: Partial<CompressInput> = {}): CompressInput {
   }
 }
 
+const applied = async (model: Model, recipe: Recipe, data: Context['data']): Promise<Model> =>
+  (await applyRecipe(model, recipe, { ...testContext(), data })).model
+
 const bytesOf = (model: Model | undefined): Buffer => Buffer.from(model ? writeModel(model).bytes : [])
 
 describe('compress', () => {
@@ -125,6 +130,23 @@ describe('compress', () => {
     expect(why('int8 weights')).toContain('Invalid typed array length')
     expect(why('int8')).not.toBe('')
   }, 120_000)
+
+  it('trains candidates where there is data for it, the model itself and with fewer blocks', async () => {
+    const train = digits(300, 'train')
+    const trained = await applied(net, [['train', { epochs: 8, batch: 30, optimizer: { rate: 0.004 } }]], { train })
+    const bytes = writeModel(trained).bytes
+    const { report } = await compress(
+      input({
+        ...{ model: trained, original: { source: bytes, bytes: bytes.length }, train },
+        ...{ metrics: [metricFor('top1')], maxDrop: 0.2, objective: 'balanced' }
+      })
+    )
+    const tried = report.candidates.filter((c) => c.recipe.some(([pass]) => pass === 'finetune'))
+    expect(tried.length).toBe(3)
+    for (const c of tried) expect(c.why).not.toMatch(/failed|does not run/)
+    const half = tried.find((c) => c.name.startsWith('50 % less work by blocks'))
+    expect(half?.ratios.bytes).toBeLessThan(1)
+  }, 300_000)
 
   it('ends where all would fail', async () => {
     const full = async (): Promise<never> => {

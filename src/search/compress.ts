@@ -136,6 +136,7 @@ function strategyOf(input: CompressInput): Strategy {
   const record = strategies.find((s) => s.name === name)
   const problem: Problem = {
     ...{ model, target, objective, metric: metrics[0].name, isCalibrated: !synthetic, bytes: original.bytes },
+    isTrained: input.train?.labelled === true,
     ...(maxDrop === undefined ? {} : { maxDrop })
   }
   if (record) return record.make(problem)

@@ -25,6 +25,8 @@ export interface Problem {
   readonly maxDrop?: number
   /** Samples are real: ranges can be taken from them, and drops mean something. */
   readonly isCalibrated: boolean
+  /** There are samples to train on, and candidates may. */
+  readonly isTrained?: boolean
   /** Of the original file. */
   readonly bytes: number
 }

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { network } from '../../../test/digits.ts'
 import { rng } from '../../base/random.ts'
 import { model } from '../../ir/text.ts'
 import { targetFor } from '../../targets/index.ts'
@@ -205,6 +206,48 @@ output y`
     const all = proposed({ 'float, simplified': 'fails', int8: { latency: 0.5 } })
     expect(names(all)).toEqual(whole)
     expect(all[1]?.proposal.recipe.map(([pass]) => pass)).toEqual(['quantize-weights'])
+  })
+
+  describe('with training data', () => {
+    const residual = network('ladder')
+    const target = { ...targetFor('ort-cpu'), channelMultiple: 4 }
+    const o = { model: residual, target, isTrained: true, maxDrop: 0.01 }
+    const fast = { latency: 0.5, bytes: 250 }
+    const few = ['int8, weights of 4 bits', 'int8, weights of 6 bits'].map((name) => [name, { drop: 0.05 }] as const)
+    const withoutTraining = Object.fromEntries([['int8', fast], ...few])
+    const trained = (trials: readonly Trial[]): readonly Trial[] =>
+      trials.filter((t) => t.proposal.recipe.some(([pass]) => pass === 'finetune'))
+
+    it('fine-tunes, takes blocks and channels out, more where that kept the bound and less where not', () => {
+      const made = trained(
+        proposed({ ...withoutTraining, '50 % less work by channels, taught again, int8': { drop: 0.03 } }, o)
+      )
+      expect(names(made)).toEqual([
+        'fine-tuned, int8',
+        '50 % less work by blocks, taught again, int8',
+        '70 % less work by blocks, taught again, int8',
+        '50 % less work by channels, taught again, int8',
+        '30 % less work by channels, taught again, int8'
+      ])
+      expect(made[1]?.proposal.recipe).toEqual([
+        ['simplify', {}],
+        ['fuse', {}],
+        ['finetune', { epochs: 3, teacher: 'itself', prune: { what: 'blocks', to: 0.5, schedule: 'once' } }],
+        ['quantize-static', {}],
+        ['quantize-weights', { form: 'foldable' }]
+      ])
+    })
+
+    it('goes on behind one that fails, and trains nothing that has no classes or no structure to lose', () => {
+      const failing = proposed({ ...withoutTraining, '50 % less work by blocks, taught again, int8': 'fails' }, o)
+      expect(names(failing).at(-2)).toBe('50 % less work by channels, taught again, int8')
+      expect(trained(proposed(withoutTraining, { ...o, isTrained: false }))).toEqual([])
+      const plain = model`
+input x: f32[N,4]
+y = MatMul(x, W: f32[4,3])
+output y`
+      expect(names(trained(proposed({}, { ...o, model: plain })))).toEqual(['fine-tuned, dynamic int8'])
+    })
   })
 
   it('proposes the same again from every part of its history', () => {

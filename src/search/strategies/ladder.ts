@@ -1,11 +1,13 @@
 /**
  * The ladder: simplify and fuse; every form that the target can run; where a form loses too much, or is slow in some layers,
- * what `mix-precision` finds by measurement; for `size`, the mixture of the fewest bits.
+ * what `mix-precision` finds by measurement; for `size`, the mixture of the fewest bits; with training data, models pruned by
+ * structure and trained again.
  */
 import type { Recipe } from '../../types.ts'
 import { choose, type Standing, tie } from '../choose.ts'
 import type { Problem, StrategyRecord } from '../strategy.ts'
 import { isMeasured, type Measured, measuredOf, type Proposal, standing, type Trial } from '../trial.ts'
+import { isTrainable, structuresOf, trainedForm } from './trained.ts'
 import {
   bytesLeft,
   fewBitInteger,
@@ -64,6 +66,7 @@ export const ladder: StrategyRecord = {
   make: (problem) => {
     const forms = variants(problem)
     const last = lastPasses(problem)
+    const structures = isTrainable(problem) ? structuresOf(problem) : undefined
     return {
       next(history, pending) {
         const asked = new Set([...history.map((t) => t.proposal), ...pending].map((p) => p.name))
@@ -76,6 +79,16 @@ export const ladder: StrategyRecord = {
         const few = fewerBits(problem, history, asked) ?? smoother(problem, history, asked)
         if (few) return proposal(frame, few)
         const form = mixture(problem, forms, history, asked) ?? smallest(problem, asked)
+        if (!form && structures) {
+          const trained = trainedForm(
+            problem,
+            structures,
+            [...forms, fewBitInteger(4), fewBitInteger(6)],
+            history,
+            asked
+          )
+          return trained ? proposal(frame, trained) : 'done'
+        }
         return form ? proposal(frame, form) : 'done'
       }
     }
