@@ -27,6 +27,13 @@ it('throws what is no lateness: the request to stop, other errors', async () => 
   await expect(within(-1, new AbortController().signal, broken)).rejects.toMatchObject({ code: 'E_RUN' })
 })
 
+it('stops work that never waits, between its steps', async () => {
+  const busy = async (signal: AbortSignal): Promise<never> => {
+    for (;;) stopIfAborted(signal)
+  }
+  expect(await within(5, new AbortController().signal, busy)).toBeUndefined()
+})
+
 it('counts down', () => {
   let now = 100
   const ends = deadlineIn(2, () => now)

@@ -1,5 +1,5 @@
 /** Work that ends with the time allowed. */
-import { PareError } from './errors.ts'
+import { boundBy, PareError } from './errors.ts'
 
 /** A time in which a whole command has to end. */
 export interface Deadline {
@@ -23,10 +23,13 @@ export interface Limit {
 /** The caller's signal, also aborted in `ms`; the caller's alone where that is absent. */
 export function limit(signal: AbortSignal, ms: number | undefined): Limit {
   if (ms === undefined) return { signal, isCause: () => false }
-  const late = ms > 0 ? AbortSignal.timeout(Math.ceil(ms)) : AbortSignal.abort()
+  const ends = deadlineIn(ms / 1000)
+  const both = AbortSignal.any([signal, ms > 0 ? AbortSignal.timeout(Math.ceil(ms)) : AbortSignal.abort()])
+  const isLate = (): boolean => ends.left() <= 0
+  boundBy(both, isLate)
   return {
-    signal: AbortSignal.any([signal, late]),
-    isCause: (e) => late.aborted && !signal.aborted && e instanceof PareError && e.code === 'E_ABORTED'
+    signal: both,
+    isCause: (e) => isLate() && !signal.aborted && e instanceof PareError && e.code === 'E_ABORTED'
   }
 }
 

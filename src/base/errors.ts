@@ -51,7 +51,15 @@ export function assert(condition: unknown, message: string): asserts condition {
   if (!condition) throw new PareError('E_INTERNAL', message)
 }
 
+/** When signals with a time limit are up: work that never waits keeps timers from telling. */
+const isUp = new WeakMap<AbortSignal, () => boolean>()
+
+/** From now on `stopIfAborted` also throws once `up` says that the time of this signal is up. */
+export function boundBy(signal: AbortSignal, up: () => boolean): void {
+  isUp.set(signal, up)
+}
+
 /** Throws `E_ABORTED` once the user has asked to stop; long work calls it between its steps. */
 export function stopIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted) throw new PareError('E_ABORTED', 'stopped on request')
+  if (signal?.aborted || (signal && isUp.get(signal)?.())) throw new PareError('E_ABORTED', 'stopped on request')
 }

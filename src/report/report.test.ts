@@ -84,6 +84,15 @@ describe('text', () => {
     expect(printPage(r)).toContain('No candidate stays within')
   })
 
+  it('says that the time allowed was too short for any candidate', () => {
+    const { output: _, after: _a, ratios: _r, drop: _d, constraint: _c, ...rest } = sampleReport()
+    const r: Report = { ...rest, objective: 'balanced', candidates: [] }
+    expect(unmet(r)).toBe(
+      'no candidate was measured in the time allowed. Nothing was written. Try a longer --max-time.'
+    )
+    expect(printReport(r, noStyle)).toContain('✗ no candidate was measured in the time allowed')
+  })
+
   it('names the true hindrance: speed, bytes or the check, and what else kept others out', () => {
     const { output: _, after: _a, ratios: _r, drop: _d, constraint: _c, ...rest } = sampleReport()
     const one = (name: string, hindrance: Hindrance, why = ''): Candidate => ({

@@ -2,9 +2,9 @@
 import type { Candidate, Hindrance, Report } from './types.ts'
 import { allowedText, dropInterval, dropText, factor, onSamples, plain } from './words.ts'
 
-/** Were there candidates, and none that was taken? */
-export const hasNoWinner = (report: Report): boolean =>
-  report.candidates.length > 0 && report.candidates.every((c) => !c.chosen)
+/** Were candidates looked for, and none taken? */
+export const hasNoWinner = ({ candidates, objective }: Report): boolean =>
+  (candidates.length > 0 || objective !== undefined) && candidates.every((c) => !c.chosen)
 
 /** Why nothing was written, what came nearest and what to try: the hindrance of the candidates that came furthest. */
 export function unmet(report: Report): string {
@@ -19,6 +19,8 @@ export function unmet(report: Report): string {
   const furthest = (['speed', 'bytes', 'accuracy', 'check'] as const).find((h) =>
     candidates.some((c) => c.hindrance === h)
   )
+  if (candidates.length === 0 && report.objective !== undefined)
+    return 'no candidate was measured in the time allowed. Nothing was written. Try a longer --max-time.'
   if (!furthest) return constraint ? `no candidate stays within ${boundOf(report)}. ${adviceOn.accuracy}` : ''
   const others = (['accuracy', 'check'] as const).flatMap((h) => {
     const n = h === furthest ? 0 : candidates.filter((c) => c.hindrance === h).length

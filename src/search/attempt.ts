@@ -58,7 +58,7 @@ export function benchFor(input: CompressInput, original: Session): Bench {
   const make = async (name: string, recipe: Recipe): Promise<Made> => {
     const applied = await builder.build(recipe)
     refuseMisfits(applied.model, input.target)
-    return { ...applied, name, staged: await input.stage(applied.model) }
+    return { ...applied, name, staged: await input.stage(applied.model, input.signal) }
   }
   const discard = async (made: Made): Promise<void> => input.discard?.(made.staged)
   return {

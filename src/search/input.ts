@@ -65,8 +65,8 @@ export interface CompressInput {
   readonly checkpoints?: Checkpoints
   /** Opens another model that a recipe names; absent where there are no files. */
   load?(path: string): Promise<Model>
-  /** Writes a candidate as it would be saved. */
-  stage(model: Model): Promise<Staged>
+  /** Writes a candidate as it would be saved; a signal with a time limit ends what takes too long. */
+  stage(model: Model, signal?: AbortSignal): Promise<Staged>
   /** Bytes of the file that a model would be; absent where there are no files. */
   fileBytes?(model: Model): number | undefined
   /** Removes what `stage` wrote; absent where nothing is left behind. */

@@ -113,9 +113,9 @@ function inputOf(
   { scratch, check }: { readonly scratch: string } & Pick<WrittenCheck, 'check'>
 ): Omit<CompressInput, 'metrics' | 'objective'> {
   let staged = 0
-  const how = { ...howToWrite(job, o), ...(check ? { check } : {}) }
+  const how = howToWrite(job, o)
   const format = formatOf(o.target, o.catalog)
-  const { signal, progress } = hooks
+  const { signal: asked, progress } = hooks
   return {
     model: o.model,
     original: { source: sourceOf(scorer(o), fileOf(job, o)), bytes: o.bytes },
@@ -126,17 +126,19 @@ function inputOf(
     synthetic: parts.synthetic,
     engine: o.engine,
     ...(o.measured ? { measured: o.measured } : {}),
-    ...{ target: o.target, rng: o.rng, threads: o.threads, signal, progress },
+    ...{ target: o.target, rng: o.rng, threads: o.threads, signal: asked, progress },
     ...(job.maxDrop === undefined ? {} : { maxDrop: job.maxDrop }),
     ...(job.recipe === undefined ? {} : { recipe: job.recipe }),
     ...(job.strategy === undefined ? {} : { strategy: job.strategy }),
-    stage: async (model) => {
+    stage: async (model, signal = asked) => {
       // In a folder of its own, which takes the weights beside it along, and under the name of the output: the name of
       // weights beside a model is part of the model's bytes.
       const folder = join(scratch, String(staged++))
       const path = join(folder, basename(job.out ?? `model${format.extensions[0]}`))
       await mkdir(folder).catch((e) => temporaryError(path, e))
-      const made = await save(model, path, { signal, ...how }).catch((e) => temporaryError(path, e))
+      progress('writing a candidate and trying it', 0, undefined)
+      const look = check ? { check: (at: string) => check(at, signal) } : {}
+      const made = await save(model, path, { signal, ...how, ...look }).catch((e) => temporaryError(path, e))
       if (opensFiles(scorer(o), format.name)) return { source: { path }, ...made }
       await rm(folder, { recursive: true, force: true })
       return { source: model, ...made }

@@ -29,7 +29,7 @@ const patienceMs = 120_000
 
 export interface WrittenCheck {
   /** Throws `E_CONSTRAINT` where the file does not open, does not run, or is far off and was not asked to be. */
-  readonly check?: (path: string) => Promise<void>
+  readonly check?: (path: string, signal?: AbortSignal) => Promise<void>
   /** Why a file was not looked at, or not compared; filled by `check`. */
   readonly notes: string[]
 }
@@ -50,10 +50,11 @@ export function checkOf(
     return { notes: [`the file written was not opened: no runtime here reads ${format.title}`] }
   // A file that no runtime here opens is read again, and what was read is run as ONNX.
   const runner = isOpened ? scorer(o) : o.engine
-  const how = { threads: o.threads, runtime: runner.name, timeoutMs: patienceMs, signal: hooks.signal }
+  const where = { threads: o.threads, runtime: runner.name, timeoutMs: patienceMs }
   return {
     notes,
-    check: async (written) => {
+    check: async (written, signal = hooks.signal) => {
+      const how = { ...where, signal }
       const tried = await feedsFor(o, data)
       const told = await asOpened(o, [runner], { path: written, format: format.name }, (path) =>
         // A network in words holds no weights, and no runtime opens it: there is nothing to compare with.

@@ -7,7 +7,7 @@
  * is smaller than the noise of rounding becomes 0 and loses no more than itself.
  */
 import { z } from 'zod'
-import { PareError } from '../../../base/errors.ts'
+import { PareError, stopIfAborted } from '../../../base/errors.ts'
 import { type Draft, edit } from '../../../ir/edit.ts'
 import { tensor, toNumbers } from '../../../ir/tensor.ts'
 import { type ChannelNumbers, observeChannels } from '../../../observe/channels.ts'
@@ -86,7 +86,9 @@ export async function planSmooth(model: Model, o: SmoothOptions, ctx: Context): 
   const wanted = usable.map(({ x, axis, rank }) => ({ id: x, axis: rank + axis }))
   const data = await heldSamples(calibration, o.samples)
   const seen = await observeChannels(model, wanted, ['least', 'greatest', 'power'], data, ctx)
-  return usable.flatMap((g) => {
+  return usable.flatMap((g, i) => {
+    stopIfAborted(ctx.signal)
+    ctx.progress('searching for factors', i, usable.length)
     const numbers = seen.get(g.x)
     const found = numbers ? bestScales(g, numbers, o.alphas) : undefined
     if (!found || found.after > (1 - o.gain) * found.before) return []
