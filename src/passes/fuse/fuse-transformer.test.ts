@@ -14,7 +14,8 @@ const ops = (m: Model): string => m.graph.nodes.map(opName).join(' ')
 async function made(
   text: string,
   all = false,
-  target?: Target
+  target?: Target,
+  most = FUSED
 ): Promise<{ ops: string; reasons: string[]; notes: string[] }> {
   const ctx = { ...testContext(), ...(target ? { target } : {}) }
   const before = parse(text)
@@ -22,7 +23,7 @@ async function made(
   if (ops(before) === ops(after)) expect(after).toBe(before)
   const reasons = ctx.refusals.map((r) => r.reason)
   const feeds = randomFeeds(before, 5, 3)
-  expect(difference(await outputsOf(before, feeds), await outputsOf(after, feeds))).toBeLessThan(FUSED)
+  expect(difference(await outputsOf(before, feeds), await outputsOf(after, feeds))).toBeLessThan(most)
   expect(await fuseTransformer.run(after, { all }, ctx)).toBe(after)
   return { ops: ops(after), reasons, notes: ctx.notes }
 }
@@ -88,6 +89,25 @@ describe('fuse-transformer', () => {
   output y`
     for (const n of ['i = Div(one, r)\nn = Mul(x, i)', 'n = Div(x, r)'])
       expect((await made(text(n))).ops).toBe('SimplifiedLayerNormalization')
+  })
+
+  it('writes SimplifiedLayerNormalization for RMSNorm of a float16 model, which casts to float32 and back', async () => {
+    const text = (to: number): string => `input x: f16[N,T,8]
+  const two: f32[] = 2
+  const tiny: f32[] = 0.00001
+  const one: f32[] = 1
+  u = Cast(x, to=${to})
+  s = Pow(u, two)
+  v = ReduceMean(s, last: i64[1]{-1})
+  w = Add(v, tiny)
+  r = Sqrt(w)
+  i = Div(one, r)
+  n = Mul(u, i)
+  d = Cast(n, to=10)
+  y = Mul(G: f16[8], d)
+  output y`
+    // The results are float16 numbers: half a step of 2⁻¹¹.
+    expect((await made(text(1), false, undefined, 2 ** -10)).ops).toBe('SimplifiedLayerNormalization')
   })
 
   it('declines what is no norm over the last axis, or is read elsewhere', async () => {

@@ -7,7 +7,7 @@ import { definePass } from '../pass.ts'
 import { withTypes } from '../typed.ts'
 import { attention } from './attention.ts'
 import { gelu, geluByTanh, quickGelu } from './gelus.ts'
-import { layerNorm, layerNormPlain, layerNormScaled, rootMeanSquare } from './norms.ts'
+import { layerNorm, layerNormPlain, layerNormScaled, rootMeanSquare, rootMeanSquareLow } from './norms.ts'
 import { rotary } from './rotary.ts'
 import { type Rule, rewrite, siteOf } from './rule.ts'
 import { biasGelu, fastGelu, skipLayerNorm, skipLayerNormApart, skipRmsNorm } from './skips.ts'
@@ -16,7 +16,7 @@ import type { WritingRule } from './spelling.ts'
 /** In this order: a stage reads what those before it wrote, and a longer spelling comes before what is a part of it. */
 const stages: readonly (readonly WritingRule[])[] = [
   [layerNorm, gelu, geluByTanh, rotary, attention],
-  [layerNormScaled, rootMeanSquare, quickGelu],
+  [layerNormScaled, rootMeanSquare, rootMeanSquareLow, quickGelu],
   [layerNormPlain],
   [biasGelu, fastGelu, skipLayerNorm, skipRmsNorm]
 ]

@@ -4,6 +4,7 @@
  *   RMSNorm    γ·x/√(mean(x²) + ε)                                                 (Zhang and Sennrich 2019)
  */
 import { attrInt, attrInts, float } from '../../ir/attrs.ts'
+import { codeOfDtype } from '../../ir/dtype-code.ts'
 import { elementCount, ints, tensor } from '../../ir/tensor.ts'
 import type { Node, Tensor } from '../../types.ts'
 import { type Bound, numberOf, pattern } from './pattern.ts'
@@ -33,6 +34,10 @@ export const wholeLayerNorm = pattern(...normal.map((n) => `Add(Mul(${n}, #g), #
 export const scaledLayerNorm = pattern(...normal.map((n) => `Mul(${n}, #g)`))
 export const rmsNorm = pattern(...rms.map((n) => `Mul(${n}, #g)`))
 
+/** RMSNorm of a float16 model: in float32 between two Casts, times γ in float16. */
+const low = squared('up=Cast(x)').flatMap((s) => overRoot('up=Cast(x)', `Add(ReduceMean(${s}), $e)`))
+const lowRmsNorm = pattern(...low.map((n) => `Mul(down=Cast(${n}), #g)`))
+
 export const layerNorm = spelling({
   name: 'layer-norm',
   makes: 'LayerNormalization',
@@ -60,6 +65,19 @@ export const rootMeanSquare = spelling({
   makes: 'SimplifiedLayerNormalization',
   pattern: rmsNorm,
   write: (found, _root, site) => written(found, site, { stash_type: 1 })
+})
+
+/** The kernel computes in float32 by itself. */
+export const rootMeanSquareLow = spelling({
+  name: 'rms-norm-low',
+  makes: 'SimplifiedLayerNormalization',
+  pattern: lowRmsNorm,
+  write: (found, _root, site) => {
+    const own = site.value(found.values['x'] ?? '')?.dtype
+    const to = (name: string): number => attrInt(found.named[name] as Node, 'to', 0)
+    if (own === undefined || to('up') !== codeOfDtype('float32') || to('down') !== codeOfDtype(own)) return undefined
+    return written(found, site, { stash_type: 1 })
+  }
 })
 
 function written(found: Bound, site: Site, more: Readonly<Record<string, number>>): Written | string | undefined {
