@@ -156,6 +156,8 @@ export interface Origin {
   readonly attachments?: Readonly<Record<string, Uint8Array>>
   /** Parts of the file that are not in the model, by names of the format's own; the same format writes them again. */
   readonly parts?: Readonly<Record<string, Uint8Array>>
+  /** The file is code: one node stands for all that it computes, and only its own runtime runs it. */
+  readonly compiled?: true
   /** The file held no weights: the constants of the model were drawn. */
   readonly untrained?: true
 }

@@ -1,7 +1,11 @@
-import { loaderPaths, writeLoader } from '../node/loader.ts'
+import { basename, extname } from 'node:path'
+import { PareError } from '../base/errors.ts'
+import { identifier } from '../compile/index.ts'
+import { besideOf, writeBeside } from '../node/loader.ts'
 import type { Recipe } from '../types.ts'
 import { common, readable, reportOf, writable } from './check.ts'
 import { type Command, isOn, text } from './command.ts'
+import type { Parsed } from './flags.ts'
 import { outputOf, verifyLine } from './output.ts'
 import { runInWorker } from './run.ts'
 import { outputFlags, reportFlags } from './shared-flags.ts'
@@ -16,7 +20,7 @@ const prepared = (sizes: string): Recipe => [
 /** `pare compile` */
 export const command: Command = {
   name: 'compile',
-  summary: 'turn a model into one WebAssembly module that needs no runtime, with a loader and its types',
+  summary: 'turn a model into one WebAssembly module, or one C file, that needs no runtime',
   positionals: [{ name: 'model' }],
   writes: true,
   flags: [
@@ -27,22 +31,31 @@ export const command: Command = {
       group: 'options',
       about: 'sizes of free axes by name; a free first axis is 1'
     },
+    {
+      name: 'emit',
+      kind: 'text',
+      hint: 'wasm|c',
+      group: 'options',
+      about: 'what to write; by default what the output’s ending says, else wasm'
+    },
     { name: 'inline', kind: 'boolean', group: 'output', about: 'the loader holds the module too, and reads no file' },
     ...outputFlags,
     ...reportFlags
   ],
-  examples: ['pare compile model.onnx -o model.wasm', 'pare compile model.onnx -o model.wasm --sizes T=64 --inline'],
+  examples: ['pare compile model.onnx -o model.wasm --inline', 'pare compile model.onnx -o model.c --sizes N=1'],
   run: async (given, at) => {
     const [model = ''] = given.positionals
     readable(model)
-    const asked = { ...given, values: new Map([...given.values, ['target', 'pare-wasm'] as const]) }
+    const asked = { ...given, values: new Map([...given.values, ['target', targetIn(given)] as const]) }
     const out = await outputOf(asked, model, at)
     const force = isOn(given, 'force')
-    for (const path of loaderPaths(out)) writable(path, force)
+    for (const path of besideOf(out)) writable(path, force)
+    const symbol = extname(out) === '.c' ? { write: { symbol: identifier(basename(out, '.c')) } } : {}
     const report = reportOf(given)
     const job = {
       command: 'apply' as const,
       ...common(asked, command, at),
+      ...symbol,
       ...{ model, out, recipe: prepared(text(given, 'sizes') ?? '') }
     }
     const status = await runInWorker(job, given, at, {
@@ -50,7 +63,18 @@ export const command: Command = {
       wrote: true,
       next: () => verifyLine(given, model, out, at)
     })
-    if (status === 0) await writeLoader(out, { inline: isOn(given, 'inline'), force })
+    if (status === 0) await writeBeside(out, { inline: isOn(given, 'inline'), force })
     return status
   }
+}
+
+const targets: Readonly<Record<string, string>> = { wasm: 'pare-wasm', c: 'pare-c99' }
+
+/** The target of what is to be written. Throws `E_USAGE`. */
+function targetIn(given: Parsed): string {
+  const emit = text(given, 'emit') ?? extname(text(given, 'out') ?? '').slice(1)
+  const target = Object.hasOwn(targets, emit) ? targets[emit] : undefined
+  if (!target && given.values.has('emit'))
+    throw new PareError('E_USAGE', `--emit takes wasm or c, not ${emit}`, { hint: '--emit c' })
+  return target ?? 'pare-wasm'
 }

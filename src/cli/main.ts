@@ -61,7 +61,7 @@ const groups: readonly { readonly title: string; readonly commands: readonly Ent
     commands: [
       entry(
         'compile',
-        'turn a model into one WebAssembly module that needs no runtime, with a loader and its types',
+        'turn a model into one WebAssembly module, or one C file, that needs no runtime',
         () => import('./compile.ts')
       )
     ]

@@ -1,4 +1,5 @@
 /** Compiling: a model becomes a program of loops over one memory, and that a WebAssembly module. */
+export { cOf, headerOf, identifier } from './c/module.ts'
 export { loaderOf, loaderTypes } from './loader.ts'
 export { lower, type Port } from './lower.ts'
 export { isWasm, type ModuleNote, noteOf, wasmOf } from './wasm/module.ts'

@@ -4,6 +4,7 @@ import { PareError } from '../base/errors.ts'
 import { parseOptions } from '../base/options.ts'
 import { nearest } from '../base/suggest.ts'
 import type { AnyFormat, Model, WritePlace, Written } from '../types.ts'
+import { c99 } from './c99.ts'
 import { dl4j } from './dl4j/format.ts'
 import { onnx } from './onnx/format.ts'
 import { text } from './text.ts'
@@ -13,7 +14,7 @@ import { wasm } from './wasm.ts'
 export { type ReadModelOptions, readModel, readNoted } from './read.ts'
 
 /** Every format. */
-export const formats: readonly AnyFormat[] = [onnx, tflite, text, dl4j, wasm]
+export const formats: readonly AnyFormat[] = [onnx, tflite, text, dl4j, wasm, c99]
 
 export interface WriteModelOptions extends WritePlace {
   /** A format or the name of one of Pare's own; by default ONNX. */

@@ -31,7 +31,7 @@ const reader: Reader = {
       opset: workingOpset,
       domains: { pare: 1 },
       meta: {},
-      origin: { format: 'wasm', version: note.version }
+      origin: { format: 'wasm', version: note.version, compiled: true }
     }
     return { model, notes: ['a compiled model: it runs, and what it computes is not read back'] }
   }
@@ -42,7 +42,7 @@ export const wasm: Format<z.output<typeof options>> = {
   ...reader,
   options,
   write: (model) => {
-    if (model.graph.nodes.some((n) => n.domain === 'pare'))
+    if (model.origin?.compiled)
       throw new PareError('E_UNSUPPORTED', 'a compiled model cannot be compiled again', {
         hint: 'compile the model that it was made from'
       })

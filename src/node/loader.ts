@@ -1,25 +1,29 @@
-/** Writes the loader of a compiled module beside it. */
+/** What is written beside compiled code: the loader of a module and its types, the header of C source. */
 import { basename, extname } from 'node:path'
 import { toArray } from '../base/bytes.ts'
-import { loaderOf, loaderTypes, noteOf } from '../compile/index.ts'
-import { fileBytes, writeAtomic } from './files.ts'
+import { headerOf, loaderOf, loaderTypes, noteOf } from '../compile/index.ts'
+import { fileBytes, readText, writeAtomic } from './files.ts'
 
-/** `model.wasm` → `model.js` and `model.d.ts`. */
-export function loaderPaths(module: string): readonly [js: string, types: string] {
-  const stem = module.slice(0, module.length - extname(module).length)
-  return [`${stem}.js`, `${stem}.d.ts`]
-}
+const stem = (path: string): string => path.slice(0, path.length - extname(path).length)
+const isSource = (path: string): boolean => extname(path) === '.c'
+
+/** `model.wasm`: `model.js` and `model.d.ts`; `model.c`: `model.h`. */
+export const besideOf = (path: string): readonly string[] =>
+  (isSource(path) ? ['.h'] : ['.js', '.d.ts']).map((ending) => `${stem(path)}${ending}`)
 
 /** `inline`: the loader holds the module, and reads no file. Throws `E_EXISTS` without `force`, `E_FILE`. */
-export async function writeLoader(
-  module: string,
+export async function writeBeside(
+  path: string,
   o: { readonly inline: boolean; readonly force: boolean }
 ): Promise<void> {
-  const bytes = toArray(fileBytes(module))
+  const texts = isSource(path) ? [headerOf(readText(path)) ?? ''] : loader(path, o.inline)
+  for (const [i, file] of besideOf(path).entries())
+    await writeAtomic(file, [new TextEncoder().encode(texts[i])], { force: o.force })
+}
+
+function loader(path: string, inline: boolean): readonly string[] {
+  const bytes = toArray(fileBytes(path))
   const note = noteOf(bytes)
-  const [js, types] = loaderPaths(module)
-  const from = o.inline ? { inline: Buffer.from(bytes).toString('base64') } : { file: basename(module) }
-  const text = (t: string): Uint8Array => new TextEncoder().encode(t)
-  await writeAtomic(js, [text(loaderOf(note, from))], { force: o.force })
-  await writeAtomic(types, [text(loaderTypes(note))], { force: o.force })
+  const from = inline ? { inline: Buffer.from(bytes).toString('base64') } : { file: basename(path) }
+  return [loaderOf(note, from), loaderTypes(note)]
 }

@@ -11,6 +11,7 @@ import { litertGpu } from './litert-gpu.ts'
 import { ortCpu } from './ort-cpu.ts'
 import { ortCpuAvx2 } from './ort-cpu-avx2.ts'
 import { ortWasm } from './ort-wasm.ts'
+import { pareC99 } from './pare-c99.ts'
 import { pareWasm } from './pare-wasm.ts'
 
 export { conforms, type Misfit, refuseMisfits } from './conforms.ts'
@@ -26,6 +27,7 @@ export const targets: readonly Target[] = [
   edgeTpu,
   cmsisNn,
   pareWasm,
+  pareC99,
   deepLearning4J
 ]
 

@@ -118,7 +118,7 @@ export function windows({ maps, each, y, x, from, to: place, scratch, by, finish
         const base = local('i32', 'base')
         return [
           set(row, add(m, j)),
-          set(w, mul(get(row), (steps.length + 1) * 4)),
+          ...(typeof by === 'object' ? [set(w, mul(get(row), (steps.length + 1) * 4))] : []),
           set(base, place.address ? add(place.address, mul(get(row), outPlane)) : mul(get(row), outPlane)),
           ...loop(
             0,

@@ -49,7 +49,8 @@ export async function verifyJob(job: Job, hooks: JobHooks, catalog: Catalog): Pr
     const pair = await measurePair(job, o, second, [original, other], all, hooks, { allowed, sampleMs })
     const few = layerData(job, allowed, all, sampleMs)
     // Layers of two models are compared on the very values that both are given.
-    const isAlike = areAlike(endsOf(o.model), o) && areAlike(endsOf(model), o)
+    const isCompiled = [o.model, model].some((m) => m.origin?.compiled)
+    const isAlike = !isCompiled && areAlike(endsOf(o.model), o) && areAlike(endsOf(model), o)
     const layers = isAlike
       ? await whileAllowed(allowed, 'layers were not compared', hooks, (h) =>
           comparedLayers(o, model, few, h, { alone: job.layers === true })
@@ -87,7 +88,7 @@ export async function verifyJob(job: Job, hooks: JobHooks, catalog: Catalog): Pr
           ...said,
           ...judged.notes,
           ...notes,
-          ...(isAlike ? [] : [unlikeNote]),
+          ...(isCompiled ? [compiledNote] : isAlike ? [] : [unlikeNote]),
           ...saturationNotes(model, second.target),
           ...layerNotes(job, layers ?? []),
           ...(described.synthetic ? [] : layerAdvice(layers ?? [])),
@@ -253,6 +254,8 @@ async function judge(
 
 const unlikeNote =
   'inputs or outputs of the two differ in codes, names or order of axes: they were converted, and layers were not compared'
+
+const compiledNote = 'a compiled model has no layers that could be compared'
 
 const layerNotes = (job: Job, layers: Report['layers']): string[] =>
   job.layers && layers.some((l) => l.sqnrDb !== undefined) && layers.every((l) => l.outputSqnrDb === undefined)
