@@ -59,8 +59,10 @@ const d: i64[3] = 9223372036854775807, -9007199254740993, 123456789
 const e: u64[1] = 18446744073709551615
 const f: bf16[1] = 0.1
 const g: string[2] = "a", "b\\"c"
+const h: i64[0]
+const i: string[0]
 y = LeakyRelu(x, alpha=0.333333343)
-output y, a, b, c, d, e, f, g
+output y, a, b, c, d, e, f, g, h, i
 `)
     const text = print(tight)
     expect(text).toContain('a: f32[4] = 0.1, 16777216, 1.0000001, -0')

@@ -96,7 +96,7 @@ const quoted = (text: string): string =>
 const name = (id: string): string => (/^[A-Za-z_][\w.]*$/.test(id) && id !== '_' ? id : quoted(id))
 
 function literal(t: Tensor | undefined): string {
-  if (!t || t.dtype.startsWith('complex')) return ''
+  if (!t || t.dtype.startsWith('complex') || elementCount(t.shape) === 0) return ''
   if (t.strings) return ` = ${t.strings.map((s) => quoted(s)).join(', ')}`
   return elementCount(t.shape) <= 8 ? ` = ${elements(t).join(', ')}` : ''
 }
@@ -398,7 +398,7 @@ class Parser {
     const n = elementCount(type.shape)
     if (given && given.length !== n)
       throw new PareError('E_FORMAT', `constant ${id} takes ${n} values, not ${given.length}`)
-    if (type.dtype.startsWith('complex') || (type.dtype === 'string' && !given))
+    if (type.dtype.startsWith('complex') || (type.dtype === 'string' && !given && n > 0))
       throw new PareError('E_FORMAT', `constant ${id} of ${type.dtype} needs values that can be spelled`)
     this.elements += n
     if (!(this.elements <= maxElements))

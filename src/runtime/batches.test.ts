@@ -13,7 +13,8 @@ import {
   runOf,
   runOn,
   runs,
-  samplesWithin
+  samplesWithin,
+  wholeInputs
 } from './batches.ts'
 
 const inputs = (...shapes: readonly (readonly (number | string)[])[]): Session['inputs'] =>
@@ -67,6 +68,13 @@ test('a model whose inputs prescribe different numbers takes one sample a run', 
     [1, 1],
     [1, 1]
   ])
+})
+
+test('an input that has its first size twice takes a sample as it is, and so do those beside it', () => {
+  expect([...wholeInputs({ inputs: inputs(['N', 'N', 4], ['N', 4]) })]).toEqual(['x', 'y'])
+  expect([...wholeInputs({ inputs: inputs(['N', 'S'], ['S', 'S']) })]).toEqual(['y'])
+  expect([...wholeInputs({ inputs: inputs(['N', 3, 8, 8], [2, 'N', 16]) })]).toEqual(['y'])
+  expect([...wholeInputs({ inputs: inputs(['?', '?']) })]).toEqual([])
 })
 
 test('models that prescribe different numbers do not run on the same samples', () => {

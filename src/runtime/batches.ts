@@ -17,7 +17,7 @@
  *     for await (const run of runs(dataset, how, { rest: 'fill' })) { const outputs = await runOn(session, run) … }
  */
 import { part, toArray } from '../base/bytes.ts'
-import { evaluateDim } from '../base/dim.ts'
+import { evaluateDim, unknownDim } from '../base/dim.ts'
 import { PareError, stopIfAborted } from '../base/errors.ts'
 import { emptyState, joinSteps, stepOf, stepsOn } from '../ir/steps.ts'
 import { byteLength, elementCount, tensor } from '../ir/tensor.ts'
@@ -62,17 +62,25 @@ export function fedOf({ graph }: Model): Fed {
 }
 
 const isBatch = (d: Dim | undefined): boolean => typeof d === 'string' && /batch|^[bn]$/i.test(d)
+const isNamed = (d: Dim | undefined): d is string => typeof d === 'string' && d !== unknownDim
 const isTime = (d: Dim | undefined): boolean =>
   typeof d === 'string' && !isBatch(d) && /^t$|seq|time|frames|steps|len/i.test(d)
 
 /**
  * Inputs that take a sample as it is, by name: scalars, those whose batch is on another axis, series that begin with time,
- * and those whose fixed first size is not that of the others.
+ * those whose first size is that of another of their axes too (nodes of a graph, beside which there is [nodes, nodes]), and
+ * those whose fixed first size is not that of the others.
  */
 export function wholeInputs({ inputs }: Fed): ReadonlySet<string> {
+  const twice = new Set<Dim>(
+    inputs.flatMap(({ shape: [d, ...rest] = [] }) => (isNamed(d) && rest.includes(d) ? [d] : []))
+  )
   const isOdd = ({ shape }: Fed['inputs'][number]): boolean =>
     shape !== undefined &&
-    (shape.length === 0 || isTime(shape[0]) || (!isBatch(shape[0]) && shape.slice(1).some(isBatch)))
+    (shape.length === 0 ||
+      isTime(shape[0]) ||
+      twice.has(shape[0] as Dim) ||
+      (!isBatch(shape[0]) && shape.slice(1).some(isBatch)))
   const plain = inputs.filter((i) => i.shape && !isOdd(i))
   const firsts = plain.map((i) => i.shape?.[0] as Dim)
   const isOpen = firsts.some((d) => typeof d === 'string')

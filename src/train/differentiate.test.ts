@@ -234,6 +234,13 @@ output y`
     const by = (loss: readonly LossTerm[]) => () => differentiate(mlp, { loss, batch: 6 })
     expect(by([])).toThrow(/needs a loss/)
     expect(by([{ kind: 'mse', output: 'nowhere' }])).toThrow(/nowhere/)
+    const half = model`
+input x: f32[N,2]
+h = MatMul(x, W: f32[2,3])
+y = Cast(h, to=10)
+output y`
+    for (const kind of ['mse', 'kl'] as const)
+      expect(() => differentiate(half, { loss: [{ kind, output: 'y' }], batch: 4 })).toThrow(/y is float16/)
     expect(() => differentiate(mlp, { loss: entropy, batch: 6, parameters: () => false })).toThrow(
       expect.objectContaining({ code: 'E_OPTION' })
     )

@@ -73,7 +73,7 @@ export interface Losses {
 
 /**
  * Adds the weighted sum of losses to a graph that holds the forward pass of `batch` samples. Throws `E_OPTION` where one
- * does not fit, `E_UNSUPPORTED` for class scores of another number of samples.
+ * does not fit, `E_UNSUPPORTED` for class scores of another number of samples, or a value that is not float32 beside a teacher's.
  */
 export function addLosses(g: TrainingGraph, terms: readonly LossTerm[], batch: number): Losses {
   if (terms.length === 0) throw new PareError('E_OPTION', 'training needs a loss')
@@ -82,6 +82,12 @@ export function addLosses(g: TrainingGraph, terms: readonly LossTerm[], batch: n
   const target = (kind: LossTarget['kind'], of: string, shape: readonly number[]): Ref => {
     const old = targets.find((t) => t.kind === kind && t.of === of)
     if (old) return g.value(old.input)
+    const { dtype } = g.value(of)
+    if (kind === 'teacher' && dtype !== 'float32')
+      throw new PareError('E_UNSUPPORTED', `${of} is ${dtype}, and a loss compares float32 with what it should be`, {
+        where: of,
+        hint: 'run cast-float --type float32 first'
+      })
     const made = g.input(`train.${kind}`, kind === 'labels' ? 'int64' : 'float32', shape)
     targets.push({ input: made.id, kind, of, shape })
     return made

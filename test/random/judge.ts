@@ -176,7 +176,8 @@ async function compared(s: Subject, bytes: Uint8Array, { kind, write }: Trial): 
   const made = await runOf(bytes, s.feeds)
   if (typeof made === 'string') {
     // Commands open what they wrote: they refuse an opset that the runtime does not have all operators of.
-    if (write && /Could not find an implementation|Failed to find kernel/.test(made))
+    // MeanVarianceNormalization of halves is such a one: its definition before opset 18 mixes types.
+    if (write && /Could not find an implementation|Failed to find kernel|bound to different types/.test(made))
       return { is: 'refused', why: 'no kernels at this opset' }
     const plain = await runOf(bytes, s.feeds, { optimization: 'disabled' })
     return bad(`does not run${typeof plain === 'string' ? '' : ' unless the engine optimises nothing'}: ${made}`)
