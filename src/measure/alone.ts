@@ -4,13 +4,12 @@
  *   SQNR = 20·log10(‖o‖ / ‖o − p‖) dB over all elements of all float outputs; p with this layer's values in place of its own
  */
 import { stopIfAborted } from '../base/errors.ts'
-import { edit, renameReads } from '../ir/edit.ts'
 import { allGraphs, isOutput } from '../ir/graph.ts'
 import { stepsIn } from '../ir/steps.ts'
 import { isFloat, tensorBytes } from '../ir/tensor.ts'
 import { batching, fedSteps, runs } from '../runtime/batches.ts'
 import type { Dataset, Model, Progress, Runner, Tensor } from '../types.ts'
-import { grouped, localFeeds, localModel, samplesPerRun, valueBytes } from './cut.ts'
+import { grouped, localFeeds, localModel, type Suffix, samplesPerRun, tailOf, valueBytes } from './cut.ts'
 import { addPair, sqnrDb } from './sums.ts'
 
 /** How the models are run. */
@@ -26,10 +25,10 @@ export interface AloneOptions {
 const samples = 8
 /** Of samples that are sequences: steps that are looked at, spread over the sequence. */
 const mostSteps = 8
-/** Bytes of weights that may be handed to the engine, summed over all layers: each layer opens the model once. */
+/** Bytes of weights that may be handed to the engine, summed over all layers: each layer opens what follows it once. */
 const mostBytes = 16e9
 
-/** By compared value; empty where the models are too large to be opened once a layer. */
+/** By compared value; empty where what follows the layers is too large to be opened for each of them. */
 export async function aloneErrors(
   before: Model,
   after: Model,
@@ -38,14 +37,20 @@ export async function aloneErrors(
   o: AloneOptions
 ): Promise<ReadonlyMap<string, number>> {
   const out = new Map<string, number>()
-  if (weightBytes(before) * values.length > mostBytes) return out
+  const tails = new Map(values.map((id) => [id, tailOf(before, id, before.graph)] as const))
+  let bytes = 0
+  for (const tail of tails.values()) bytes += tail ? weightBytes(tail.model) : 0
+  if (bytes > mostBytes) return out
+  const heldBytes = (id: string): number =>
+    [id, ...(tails.get(id)?.border ?? [])].reduce((n, v) => n + valueBytes(before.graph, v), 0)
   const indices = (o.indices ?? Array.from({ length: dataset.size }, (_, i) => i)).slice(0, samples)
   let done = 0
-  for (const group of grouped(values, (id) => valueBytes(before.graph, id))) {
-    const seen = await localValues(before, after, values, group, dataset, indices, o)
+  for (const group of grouped(values, heldBytes)) {
+    const border = [...new Set(group.flatMap((id) => tails.get(id)?.border ?? []))]
+    const seen = await localValues(before, after, { all: values, group, border }, dataset, indices, o)
     for (const id of group) {
       stopIfAborted(o.signal)
-      const db = seen.some((s) => s.own[id]) ? await outputError(before, id, seen, o) : undefined
+      const db = seen.some((s) => s.own[id]) ? await outputError(before, id, tails.get(id), seen, o) : undefined
       if (db !== undefined) out.set(id, db)
       o.progress?.('one layer at a time', ++done, values.length)
     }
@@ -59,9 +64,9 @@ function weightBytes(model: Model): number {
   return bytes
 }
 
-/** One run: what the original is fed, its outputs, and each layer's own values. */
+/** One run: the original's outputs, its values in front of what follows the layers, and each layer's own values. */
 interface Seen {
-  readonly feeds: Readonly<Record<string, Tensor>>
+  readonly border: Readonly<Record<string, Tensor>>
   readonly outputs: Readonly<Record<string, Tensor>>
   readonly own: Readonly<Record<string, Tensor>>
 }
@@ -69,8 +74,7 @@ interface Seen {
 async function localValues(
   before: Model,
   after: Model,
-  all: readonly string[],
-  group: readonly string[],
+  { all, group, border }: Readonly<Record<'all' | 'group' | 'border', readonly string[]>>,
   dataset: Dataset,
   indices: readonly number[],
   o: AloneOptions
@@ -78,7 +82,11 @@ async function localValues(
   const cut = localModel(before, after, all, group)
   if (cut.taps.size === 0) return []
   const { outputs } = before.graph
-  const first = await o.runner.open(before, { outputs: [...new Set(cut.fed.values())], threads: o.threads ?? 1 })
+  const made = border.filter((id) => !before.graph.inputs.includes(id))
+  const first = await o.runner.open(before, {
+    outputs: [...new Set([...cut.fed.values(), ...made])],
+    threads: o.threads ?? 1
+  })
   try {
     const second = await o.runner.open(cut.model, { threads: o.threads ?? 1 })
     try {
@@ -91,7 +99,7 @@ async function localValues(
           if (at++ % every > 0) continue
           const y = await second.run(localFeeds(second, cut, feeds, x))
           const own = Object.fromEntries([...cut.taps].flatMap(([id, tap]) => (y[tap] ? [[id, y[tap]] as const] : [])))
-          seen.push({ feeds, outputs: pick(x, outputs), own })
+          seen.push({ border: pick({ ...feeds, ...x }, border), outputs: pick(x, outputs), own })
         }
       }
       return seen
@@ -106,48 +114,27 @@ async function localValues(
 const pick = (all: Readonly<Record<string, Tensor>>, names: readonly string[]): Record<string, Tensor> =>
   Object.fromEntries(names.flatMap((n) => (all[n] ? [[n, all[n]] as const] : [])))
 
-/** The original with one value given from outside. */
-function tailOf(before: Model, id: string): { readonly model: Model; readonly input: string } {
-  let input = ''
-  const model = edit(before, (d) => {
-    const known = d.value(id)
-    input = d.fresh(`${id}_alone`)
-    const { data: _, form: _f, sparse: _s, ...type } = known ?? { type: 'tensor' as const, id }
-    d.set({ ...type, id: input })
-    for (const n of d.consumers(id)) d.replace(n, renameReads(n, id, input))
-    d.sweep()
-    const isRead = (i: string): boolean => d.consumers(i).length > 0
-    d.setInputs([...d.inputs.filter(isRead), ...(isRead(input) ? [input] : [])])
-  })
-  return { model, input }
-}
-
+/** How far the outputs are off that follow a value; the others are as they were. */
 async function outputError(
   before: Model,
   id: string,
+  tail: Suffix | undefined,
   seen: readonly Seen[],
   o: AloneOptions
 ): Promise<number | undefined> {
-  const { model, input } = tailOf(before, id)
   const sums = { signal: 0, noise: 0 }
-  const session = await o.runner.open(model, { threads: o.threads ?? 1 })
+  const session = tail && (await o.runner.open(tail.model, { threads: o.threads ?? 1 }))
   try {
-    for (const { feeds, outputs, own } of seen) {
+    for (const { outputs, own, border } of seen) {
       stopIfAborted(o.signal)
       const given = own[id]
       if (!given) continue
-      const all: Readonly<Record<string, Tensor>> = { ...feeds, [input]: given }
-      const y = await session.run(
-        pick(
-          all,
-          session.inputs.map((i) => i.name)
-        )
-      )
-      for (const [name, x] of Object.entries(outputs))
-        if (isFloat(x.dtype)) addPair(sums, x, name === id && isOutput(before.graph, id) ? given : y[name])
+      const feeds = Object.fromEntries((tail?.border ?? []).map((b) => [b, b === id ? given : (border[b] as Tensor)]))
+      const y = { ...outputs, ...(await session?.run(feeds)), ...(isOutput(before.graph, id) ? { [id]: given } : {}) }
+      for (const [name, x] of Object.entries(outputs)) if (isFloat(x.dtype)) addPair(sums, x, y[name])
     }
   } finally {
-    await session.close()
+    await session?.close()
   }
   return sqnrDb(sums)
 }

@@ -98,10 +98,10 @@ export function valueBytes(graph: Graph, id: string): number {
   return (elements * bitsOf(dtype)) / 8
 }
 
-/** The nodes that follow some constants: what a change of these constants can change. */
+/** The nodes that follow some values: what a change of these can change. */
 export interface Suffix {
   readonly model: Model
-  /** Values that it is fed with: made before, or inputs of the whole model. */
+  /** Values that it is fed with: made before, or inputs of the whole model; the values that changed among them. */
   readonly border: readonly string[]
 }
 
@@ -109,15 +109,24 @@ export interface Suffix {
  * The part of a model that follows constants of its outermost graph. `types`: the same graph with inferred types. `undefined`
  * where the constants are not there, or values at the border have no known type.
  */
-export function suffixOf({ graph, ...rest }: Model, constants: readonly string[], types: Graph): Suffix | undefined {
+export function suffixOf(model: Model, constants: readonly string[], types: Graph): Suffix | undefined {
+  const { graph } = model
   if (constants.some((id) => !constant(graph, id)) || graph.inputs.some((id) => graph.values.get(id)?.data))
     return undefined
-  const follows = new Set(constants)
+  return behind(model, constants, types)
+}
+
+/** The part of a model that follows a value; `undefined` where no output does, or a value at the border has no known type. */
+export const tailOf = (model: Model, value: string, types: Graph): Suffix | undefined => behind(model, [value], types)
+
+function behind({ graph, ...rest }: Model, starts: readonly string[], types: Graph): Suffix | undefined {
+  const follows = new Set(starts)
   const nodes = graph.nodes.filter((n) => {
     if (!reads(n).some((id) => follows.has(id))) return false
     for (const id of n.outputs) follows.add(id)
     return true
   })
+  for (const id of starts) if (!constant(graph, id)) follows.delete(id)
   const border = new Set(nodes.flatMap(reads).filter((id) => !follows.has(id) && !constant(graph, id)))
   const read = new Set([...nodes.flatMap(reads), ...nodes.flatMap((n) => n.outputs)])
   const values = new Map([...graph.values].filter(([id]) => read.has(id)))

@@ -1,14 +1,17 @@
 import { expect, test } from 'vitest'
+import { outputsOf, randomFeeds } from '../../test/compare.ts'
 import { rng } from '../base/random.ts'
 import { arrayDataset } from '../data/index.ts'
 import { edit } from '../ir/edit.ts'
 import { tensor, toFloats } from '../ir/tensor.ts'
 import { model, parse } from '../ir/text.ts'
 import { nodeRunner } from '../node/runner.ts'
+import { inferShapes } from '../ops/infer.ts'
 import type { Layer } from '../report/types.ts'
-import type { Dataset, Model } from '../types.ts'
+import type { Dataset, Model, Tensor } from '../types.ts'
+import { tailOf } from './cut.ts'
 import { type LayersOptions, layersOf } from './layers.ts'
-import { highestSqnrDb, sqnrDb } from './sums.ts'
+import { addPair, highestSqnrDb, sqnrDb } from './sums.ts'
 
 const runner = nodeRunner()
 const random = rng(7)
@@ -208,4 +211,35 @@ test('compares layers over all steps of sequences, with the states that each mod
   expect(of('Add')?.sqnrDb).toBeGreaterThan(100)
   // Alone, from the state of the original: 0.5 wrong beside 1, 2 and 3.
   expect(of('MatMul')?.outputSqnrDb).toBeCloseTo(10 * Math.log10(14 / 0.75), 3)
+})
+
+test('what follows a layer is all that is opened for it, also past a residual', async () => {
+  const residual = inferShapes(model`
+    input x: f32[N,4,6,6]
+    a = Conv(x, W1: f32[8,4,3,3], pads=[1,1,1,1])
+    b = Conv(a, W2: f32[8,8,3,3], pads=[1,1,1,1])
+    c = Relu(b)
+    d = Conv(c, W3: f32[8,8,3,3], pads=[1,1,1,1])
+    e = Add(d, a)
+    y = Relu(e)
+    z = GlobalAveragePool(a)
+    output y, z`)
+  const tail = tailOf(residual, 'd', residual.graph)
+  expect(tail?.model.graph.nodes.map((n) => n.op)).toEqual(['Add', 'Relu'])
+  expect(tail?.border).toEqual(['d', 'a'])
+  expect(tailOf(residual, 'y', residual.graph)).toBeUndefined()
+  // The first layer's change goes both ways, the third's only into y.
+  const dataset = arrayDataset({ inputs: randomFeeds(residual, 1, 8) })
+  const changed = scaled(scaled(residual, 'W1', 1.01), 'W3', 1.02)
+  const all = await layersOf(residual, changed, { runner: nodeRunner(), dataset, kernels: false, alone: true })
+  for (const [weight, factor, node] of [
+    ['W1', 1.01, 'Conv_0'],
+    ['W3', 1.02, 'Conv_3']
+  ] as const) {
+    const feeds = randomFeeds(residual, 1, 8)
+    const [was, is] = [await outputsOf(residual, feeds), await outputsOf(scaled(residual, weight, factor), feeds)]
+    const sums = { signal: 0, noise: 0 }
+    for (const name of ['y', 'z']) addPair(sums, was[name] as Tensor, is[name])
+    expect(all.find((l) => l.node === node)?.outputSqnrDb).toBeCloseTo(sqnrDb(sums) as number, 1)
+  }
 })
