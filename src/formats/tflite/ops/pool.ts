@@ -21,6 +21,8 @@ const pooled =
 
 /** Relative change of a scale: more than float32 rounds by, less than moves any sum of a window's codes across a half. */
 const nudge = 2e-6
+/** Kernels take scales of data and output that differ by at most 1e-6 for the same. */
+const largest = 0.4
 
 /**
  * Kernels round halves of a mean of codes away from code 0, QuantizeLinear to even. Where all values have one sign, as behind a
@@ -30,7 +32,7 @@ function average(c: Call): Turned {
   const pooling = pooled('AveragePool')(c)
   const q = c.scope.quantizationOf(c.outAt())
   const { min } = q ? rangeOf(c.outType()) : { min: Number.NaN }
-  if (q && q.zero.length === 1 && q.zero[0] === min)
+  if (q && q.zero.length === 1 && q.zero[0] === min && (q.scale[0] ?? 1) < largest)
     c.scope.quantize(c.outAt(), { ...q, scale: q.scale.map((s) => s * (min < 0 ? 1 + nudge : 1 - nudge)) })
   return pooling
 }

@@ -29,11 +29,14 @@ export function parametersOf(g: GraphView, node: Node | undefined): Parameters |
   return { dtype: codes.dtype, scale: scales, zero: zeros, ...(axis === undefined ? {} : { axis }) }
 }
 
+/** Scales this close, relative to their size, move no code by a thousandth of a step. */
+const close = 4e-6
+
 export const sameParameters = (a: Parameters, b: Parameters): boolean =>
   a.dtype === b.dtype &&
   a.axis === b.axis &&
   a.scale.length === b.scale.length &&
-  a.scale.every((s, i) => s === b.scale[i]) &&
+  a.scale.every((s, i) => Math.abs(s - (b.scale[i] as number)) <= close * s) &&
   a.zero.every((z, i) => z === b.zero[i])
 
 export const isPerTensor = (p: Parameters | undefined): p is Parameters => p !== undefined && p.axis === undefined
