@@ -21,6 +21,8 @@ const weights: Variant = {
   tail: [['quantize-weights', { form: 'foldable' }]],
   floatBits: 8
 }
+/** On runtimes that read codes as they are, and round the data of such layers while they run. */
+const readCodes: Variant = { name: 'int8 weights', tail: [['quantize-weights', { form: 'qdq' }]] }
 const half: Variant = { name: '16-bit weights', tail: [['cast-float', {}]], floatBits: 16 }
 /** Activations and weights of 8 bits, with ranges from calibration. */
 export const integer: Variant = {
@@ -87,15 +89,22 @@ export function bytesLeft(model: Model, bytes: number, floatBits: number): numbe
 export function variants(problem: Problem): readonly Variant[] {
   const { model, target, isCalibrated } = problem
   const canFold = target.forms.includes('foldable')
+  const canRead = !canFold && target.forms.includes('qdq')
   const { dynamic: ops, share, isRecurrent } = madeOf(model, target)
   const isMadeOfProducts = share > leastShare
   return [
     ...(isMadeOfProducts ? [dynamic(ops, isRecurrent), ...tableForms(problem, dynamic(ops, isRecurrent))] : []),
-    ...(canFold ? [weights, half] : []),
+    ...(canFold ? [weights, half] : canRead ? [readCodes, half] : []),
     ...(isMadeOfProducts && target.forms.includes('nbits') && !isRecurrent ? [blocks(8), blocks(4)] : []),
-    ...(isCalibrated && target.integer.length > 0 ? [integer] : [])
+    ...(isCalibrated && target.integer.length > 0
+      ? [canRead ? { ...integer, tail: inCodes(integer.tail) } : integer]
+      : [])
   ]
 }
+
+/** What stays in float stores its weights as codes that the runtime reads. */
+const inCodes = (tail: Recipe): Recipe =>
+  tail.map(([pass, o]) => [pass, o['form'] === 'foldable' ? { ...o, form: 'qdq' } : o] as const)
 
 /** Below this share of the weights, products cannot change much: convolutional classifiers with a large last layer hold 30 %. */
 const leastShare = 0.4

@@ -86,6 +86,9 @@ function cumulated(s: Site): void {
   s.op('CUMSUM', [s.id(0), at], fields, s.y)
 }
 
+/** The file would keep the state from run to run. */
+const recurrent = (s: Site): never => refuse(`a recurrent layer ${s.node.op}, whose state a file keeps from run to run`)
+
 export const reduceRules: Rules = {
   ReduceMean: reduced('MEAN'),
   ReduceSum: reduced('SUM'),
@@ -97,5 +100,8 @@ export const reduceRules: Rules = {
   ArgMax: argument('ARG_MAX'),
   ArgMin: argument('ARG_MIN'),
   TopK: topK,
-  CumSum: cumulated
+  CumSum: cumulated,
+  LSTM: recurrent,
+  GRU: recurrent,
+  RNN: recurrent
 }

@@ -46,6 +46,10 @@ export const quantizeDynamic = definePass({
       noteUnmatched(model, 'include', named, ctx)
       noteUnmatched(model, 'exclude', options.exclude, ctx)
       const plan = planDynamic(model, options, ctx)
+      if (ctx.target.dynamic.length === 0 && ctx.target.forms.includes('qdq'))
+        ctx.note(
+          `layers with int8 weights round their data at run time on ${ctx.target.name}: quantize-weights stores such`
+        )
       noteWholeTables(model, plan.weights, ctx)
       if (plan.nodes.length === 0) return model
       ctx.plan(plan)

@@ -37,7 +37,7 @@ export const quantizeWeights = definePass({
       .enum(['foldable', 'palette', 'nbits', 'qdq', 'auto'])
       .default('foldable')
       .describe(
-        'foldable: expanded once on loading; palette: the same, by a codebook; nbits: MatMulNBits, small in memory too; qdq: DequantizeLinear, which runtimes may run at every call'
+        'foldable: expanded once on loading, or qdq for targets that do not do that; palette: the same, by a codebook; nbits: MatMulNBits, small in memory too; qdq: DequantizeLinear, which runtimes may run at every call'
       ),
     method: z
       .enum(['rtn', 'hqq', 'gptq', 'awq'])
@@ -69,7 +69,8 @@ export const quantizeWeights = definePass({
       .default(true)
       .describe('with data: take back in the bias what rounded weights add to the mean')
   },
-  run: async (model, options, ctx) => {
+  run: async (model, given, ctx) => {
+    const options = { ...given, form: formOn(ctx.target, given.form) }
     noteUnmatched(model, 'include', options.include, ctx)
     noteUnmatched(model, 'exclude', options.exclude, ctx)
     const plan = planWeights(model, options, ctx)
@@ -78,6 +79,10 @@ export const quantizeWeights = definePass({
     return storeWeights(model, plan, options, ctx)
   }
 })
+
+/** Codes are read as they are by runtimes that do not expand them on loading, such as LiteRT. */
+const formOn = ({ forms }: Context['target'], form: WeightOptions['form']): WeightOptions['form'] =>
+  form === 'foldable' && !forms.includes('foldable') && forms.includes('qdq') ? 'qdq' : form
 
 /** Stores planned weights, of whatever bits and forms, by one method. Throws `E_DATA` where that needs data and has none. */
 export async function storeWeights(
