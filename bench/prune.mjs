@@ -7,13 +7,12 @@
  * result is appended to the log (prune.jsonl by default) and not measured again: the script may be stopped and started
  * anew. Build first. One thread; SGD 0.02, cosine, batches of 128, without augmentation.
  */
-import { spawnSync } from 'node:child_process'
 import { appendFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { evaluate, interleave, metricFor, metricIntervals, rng } from '../dist/index.js'
 import { nodeRunner } from '../dist/node/index.js'
-import { opened, pare } from './side-by-side.mjs'
+import { chained, opened } from './side-by-side.mjs'
 
 const { values: given, positionals } = parseArgs({
   allowPositionals: true,
@@ -71,29 +70,8 @@ for (const name of given.only?.split(',') ?? Object.keys(jobs)) {
 }
 console.table(Object.fromEntries(done.map(({ model, notes: _, ...row }) => [model, row])))
 
-/** Each step of a chain is kept under its name, and not run again. */
-function made(commands) {
-  let path = m.path
-  let key = ''
-  let notes = []
-  for (const [command, ...flags] of commands) {
-    key += `${command}-${flags.join('-')}.`.replace(/[^\w.-]+/g, '')
-    const out = join(folder, `${key}onnx`)
-    if (!existsSync(out)) {
-      const [, train, ...reading] = m.choosing
-      const data = command === 'finetune' ? ['--train-data', train, ...reading] : m.choosing
-      const args = [pare, command, path, ...flags, ...data, '--out', out, '--json']
-      const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8', maxBuffer: 2 ** 28 })
-      if (status !== 0) throw new Error(`pare ${args.slice(1).join(' ')}: status ${status}\n${stderr}`)
-      notes = JSON.parse(stdout).notes
-    }
-    path = out
-  }
-  return { path, notes }
-}
-
 async function measured(name, commands) {
-  const { path, notes } = made(commands)
+  const { path, notes } = chained(m, folder, commands)
   const [metric, sessions] = [
     metricFor('top1'),
     [await nodeRunner().open({ path: m.path }), await nodeRunner().open({ path })]

@@ -1,6 +1,7 @@
 /** Models that commands make of one, measured beside it on samples that nothing chose by. */
 import { spawnSync } from 'node:child_process'
-import { statSync, writeFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { existsSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { evaluate, interleave, metricDrops, metricFor, metricIntervals, rng, splitData } from '../dist/index.js'
@@ -27,6 +28,32 @@ export async function opened(root, name, folder) {
   const choosing = ['--data', join(root, m.train ?? m.data), '--preprocess', preprocess]
   return { name, path, bytes: statSync(path).size, test, folder, choosing }
 }
+
+/**
+ * Runs a chain of commands on a model; each step is kept in a folder under the name of all so far, and not run again. Those in
+ * `trains` are given all of the training data, the others what they may choose by.
+ */
+export function chained(m, folder, commands, trains = ['finetune']) {
+  let [path, key, notes] = [m.path, '', []]
+  for (const [command, ...flags] of commands) {
+    key += `${command}-${flags.join('-')}.`.replace(/[^\w.-]+/g, '')
+    const out = join(folder, `${short(key)}onnx`)
+    if (!existsSync(out)) {
+      const [, train, ...reading] = m.choosing
+      const data = trains.includes(command) ? ['--train-data', train, ...reading] : m.choosing
+      const args = [pare, command, path, ...flags, ...data, '--out', out, '--json']
+      const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8', maxBuffer: 2 ** 28 })
+      if (status !== 0) throw new Error(`pare ${args.slice(1).join(' ')}: status ${status}\n${stderr}`)
+      notes = JSON.parse(stdout).notes
+    }
+    path = out
+  }
+  return { path, notes }
+}
+
+/** File systems take names of up to 255 bytes. */
+const short = (key) =>
+  key.length < 180 ? key : `${key.slice(0, 150)}${createHash('sha256').update(key).digest('hex').slice(0, 12)}.`
 
 /** Commands that see no data. */
 const blind = ['simplify', 'fuse']

@@ -261,6 +261,8 @@ async function finished({ deep, blocks, samples, o, ctx }: Work, chosen: readonl
 // ---------------------------------------------------------------- what is said
 
 const mostTold = 8
+/** The drop is told of so many samples that choose, at most. */
+const toldSamples = 1000
 
 async function tell(work: Work, chosen: readonly Candidate[], made: Model): Promise<void> {
   const { deep, candidates, o, ctx, harm, alone } = work
@@ -274,7 +276,7 @@ async function tell(work: Work, chosen: readonly Candidate[], made: Model): Prom
   const macs = { before: costOf(deep).total, after: costOf(made).total }
   const parameters = { before: parameterCount(deep), after: parameterCount(made) }
   const change = { bare: await harm(without(deep, chosen)), repaired: await harm(made) }
-  const measured = ctx.measure && (await ctx.measure(made, { beside: deep }))
+  const measured = ctx.measure && (await ctx.measure(made, { beside: deep, samples: toldSamples }))
   const drop = measured && { metric: measured.metric, drop: measured.drop }
   ctx.plan({ macs, parameters, harm: change, ...(drop ?? {}), blocks })
   const share = (a: number, b: number): string => (a / b).toPrecision(2)
