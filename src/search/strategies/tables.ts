@@ -3,21 +3,25 @@ import { inferShapes } from '../../ops/infer.ts'
 import { tablesOf } from '../../passes/prune/tables.ts'
 import type { Recipe } from '../../types.ts'
 import type { Problem } from '../strategy.ts'
-import type { Variant } from './variants.ts'
 
 /** Below this share of the file's bytes, tables cannot change much. */
 const leastShare = 0.2
 /** Smaller tables are of positions or kinds. */
 const leastRows = 1024
 
+/** A form that a whole model can take. */
+interface Form {
+  readonly name: string
+  readonly tail: Recipe
+}
+
 /** `form`, which all else of the model takes, behind what is done to its tables; none where tables are small. */
-export function tableForms({ model, target, bytes, isTrained }: Problem, form: Variant): readonly Variant[] {
+export function tableForms({ model, target, bytes, isTrained }: Problem, form: Form): readonly Form[] {
   const tables = tablesOf(inferShapes(model)).tables.filter((t) => t.rows >= leastRows)
   const held = tables.reduce((n, t) => n + 4 * t.rows * t.width, 0)
   if (held < leastShare * bytes) return []
   const include = tables.flatMap((t) => t.lookups.map(({ node }) => node.name))
-  const made = (name: string, first: Recipe): Variant => ({
-    ...form,
+  const made = (name: string, first: Recipe): Form => ({
     name: `${form.name}, ${name}`,
     tail: [...first, ...form.tail]
   })
