@@ -1,5 +1,6 @@
+import flex from 'flatbuffers/js/flexbuffers.js'
 import { describe, expect, it } from 'vitest'
-import { both, distance, inOnnxRuntime, readFlatFile } from '../../../test/flat.ts'
+import { both, distance, drawn, inOnnxRuntime, readFlatFile } from '../../../test/flat.ts'
 import { flatFile, flatOperator, type Made, type MadeOp } from '../../../test/flat-file.ts'
 import { tensor, toNumbers } from '../../ir/tensor.ts'
 import type { Tensor } from '../../types.ts'
@@ -144,6 +145,67 @@ describe('what is kept', () => {
     expect(model.graph.values.get('t0_0')?.shape).toEqual(['N', 3])
     const [y] = await inOnnxRuntime(model, [tensor('float32', [2, 3], [1, 2, 3, 4, 5, 6])])
     expect(y?.shape).toEqual([2, 3])
+  })
+})
+
+describe('operators of others that are known', () => {
+  const [n, classes] = [20, 3]
+  const anchors = Array.from({ length: n }, (_, i) => [
+    0.1 + 0.04 * ((i * 7) % n),
+    0.1 + 0.04 * ((i * 3) % n),
+    0.3,
+    0.25
+  ])
+  const options = {
+    max_detections: 5,
+    max_classes_per_detection: 1,
+    detections_per_class: 5,
+    use_regular_nms: false,
+    nms_score_threshold: 0.3,
+    nms_iou_threshold: 0.4,
+    num_classes: classes,
+    y_scale: 10.1,
+    x_scale: 10.1,
+    h_scale: 5.1,
+    w_scale: 5.1
+  }
+  const detector = (given: object): Uint8Array => {
+    const op: MadeOp = {
+      op: 'CUSTOM',
+      inputs: [f(1, n, 4), f(1, n, classes + 1), { shape: [n, 4], data: anchors.flat() }],
+      outputs: [f(1, 5, 4), f(1, 5), f(1, 5), f(1)]
+    }
+    const file = decode(flatOperator(op))
+    const [graph] = file.subgraphs ?? []
+    const operators = [{ ...graph?.operators?.[0], custom_options: flex.encode(given) }]
+    const operator_codes = [{ ...file.operator_codes?.[0], custom_code: 'TFLite_Detection_PostProcess' }]
+    return encode({ ...file, operator_codes, subgraphs: [{ ...graph, operators }] })[0] as Uint8Array
+  }
+  const scores = (factor: number): Tensor => {
+    const shape = [1, n, classes + 1]
+    return tensor(
+      'float32',
+      shape,
+      Array.from(toNumbers(drawn('float32', shape, 2)), (x) => (factor * (x + 1)) / 2)
+    )
+  }
+
+  it.each([
+    ['more', 1],
+    ['fewer', 0.35]
+  ])('find the boxes that LiteRT finds, where there are %s than asked for', { timeout: 30_000 }, async (_, factor) => {
+    const { inONNX, inFile } = await both(detector(options), [drawn('float32', [1, n, 4], 1), scores(factor)])
+    for (const [i, x] of inONNX.entries()) expect(distance(x, inFile[i] as Tensor)).toBeLessThan(1e-5)
+    expect(Array.from(toNumbers(inONNX[3] as Tensor))[0]).toBeGreaterThan(0)
+  })
+
+  it('stay as they are where they are used otherwise, or their options are broken', () => {
+    const kept = (given: object): readonly string[] => readFlat(detector(given)).notes
+    expect(kept({ ...options, use_regular_nms: true })).toMatchObject([
+      expect.stringMatching(/suppresses class by class/)
+    ])
+    expect(kept({ max_detections: 5 })).toMatchObject([expect.stringMatching(/do not say num_classes/)])
+    expect(kept([1, 2])).toMatchObject([expect.stringMatching(/cannot be read/)])
   })
 })
 

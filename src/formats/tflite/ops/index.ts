@@ -1,6 +1,7 @@
 /** The only list of the operators that are converted, but for those that hold subgraphs (`../control.ts`). */
 import type { Convert } from '../call.ts'
 import { convRows, customConvRows } from './conv.ts'
+import { customDetectionRows } from './detection.ts'
 import { elementwiseRows } from './elementwise.ts'
 import { indexingRows } from './indexing.ts'
 import { matmulRows } from './matmul.ts'
@@ -28,4 +29,6 @@ export const rows: ReadonlyMap<string, Convert> = new Map(
 )
 
 /** Converters by name of the operators of others that are known. */
-export const customRows: ReadonlyMap<string, Convert> = new Map(Object.entries(customConvRows))
+export const customRows: ReadonlyMap<string, Convert> = new Map(
+  [customConvRows, customDetectionRows].flatMap((family) => Object.entries(family))
+)
