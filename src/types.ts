@@ -337,6 +337,8 @@ export interface Abilities {
   readonly threads?: number
   /** Names of the formats whose files it opens as they are; models read from others are handed over in memory. */
   readonly formats: readonly string[]
+  /** A file runs at the sizes that stand in it: at others it is another file. */
+  readonly fixedSizes?: true
 }
 
 /** A runtime. `name`: its package, such as `onnxruntime-node`; what targets call it. */

@@ -7,6 +7,7 @@ import { elementCount, tensor, tensorOf, toFloats } from '../src/ir/tensor.ts'
 import { model } from '../src/ir/text.ts'
 import { liteRtRunner, measureProcess, nodeRunner, runJob } from '../src/node/index.ts'
 import type { Runner, Tensor } from '../src/types.ts'
+import { flatOperator } from './flat-file.ts'
 import { sharedData } from './shared.ts'
 
 const runner = liteRtRunner() as Runner
@@ -130,5 +131,24 @@ output y`
     [h, near['h']]
   ])
     for (const [i, v] of toFloats(a as Tensor).entries()) expect(v).toBeCloseTo(toFloats(b as Tensor)[i] as number, 4)
+  await session.close()
+})
+
+it('runs a file at the sizes that are fed, where it leaves them open', { timeout: 60_000 }, async () => {
+  const wide = { shape: [1, 1], more: { shape_signature: [1, -1] } }
+  const file = flatOperator({ op: 'LOGISTIC', inputs: [wide], outputs: [{ ...wide }] })
+  const session = await runner.open(file)
+  const [input] = session.inputs
+  expect(input?.shape).toEqual([1, expect.any(String)])
+  for (const n of [3, 1, 7, 3]) {
+    const x = tensor(
+      'float32',
+      [1, n],
+      Array.from({ length: n }, (_, i) => i - 1)
+    )
+    const [y] = Object.values(await session.run({ [input?.name ?? '']: x }))
+    expect(y?.shape).toEqual([1, n])
+    expect(toFloats(y as Tensor)[1] ?? 0.5).toBeCloseTo(0.5, 5)
+  }
   await session.close()
 })

@@ -3,15 +3,19 @@
  * changes the globals of a process, so all sessions of a Runner share a process of their own, in which they are also timed.
  */
 import { createRequire } from 'node:module'
-import { toArray } from '../base/bytes.ts'
+import { concat, toArray } from '../base/bytes.ts'
 import { PareError } from '../base/errors.ts'
 import { writeIn } from '../formats/index.ts'
+import { decode } from '../formats/tflite/decode.ts'
+import { encode } from '../formats/tflite/encode.ts'
 import { tflite } from '../formats/tflite/format.ts'
 import { readFlat } from '../formats/tflite/read.ts'
+import { bind } from '../ir/bind.ts'
 import { bytesOf, tensorOf, typedValues } from '../ir/tensor.ts'
+import { inferShapes } from '../ops/infer.ts'
 import { bytesText } from '../report/words.ts'
 import { withTaps } from '../runtime/index.ts'
-import type { DType, Runner, Session, Source, Tensor } from '../types.ts'
+import type { Dim, DType, Model, Runner, Session, Source, Tensor } from '../types.ts'
 import { fileBytes } from './files.ts'
 import { type Answer, type Service, service } from './service.ts'
 
@@ -33,7 +37,7 @@ export function liteRtRunner(): Runner | undefined {
   return {
     name,
     version,
-    can: { kernels: false, profile: false, external: false, threads: 1, formats: ['tflite'] },
+    can: { kernels: false, profile: false, external: false, threads: 1, formats: ['tflite'], fixedSizes: true },
     open: async (source, o = {}) => {
       const bytes = bytesIn(source, o.outputs ?? [])
       if (!process?.isAlive) process = service(name, program)
@@ -98,24 +102,49 @@ interface Told {
   readonly shape: readonly number[]
 }
 
+/** A file that the process has open. */
+interface Opened {
+  readonly id: number
+  readonly loadMs: number
+  readonly inputs: readonly Told[]
+  readonly outputs: readonly Told[]
+}
+
 async function sessionIn(process: Service, bytes: Uint8Array): Promise<Session> {
-  const { id, loadMs, inputs, outputs } = (await asked(process, 'open', { bytes })) as {
-    readonly id: number
-    readonly loadMs: number
-    readonly inputs: readonly Told[]
-    readonly outputs: readonly Told[]
+  const opened = (content: Uint8Array): Promise<Opened> => asked(process, 'open', { bytes: content }) as Promise<Opened>
+  const drop = async (id: number): Promise<void> => {
+    if (process.isAlive) await process.ask('close', { id })
   }
-  const named = namesOf(bytes)
+  const asIs = await opened(bytes)
+  const model = inferShapes(readFlat(bytes).model)
+  const named = namesOf(model)
+  const shapeOf = (name: string): readonly Dim[] | undefined => model.graph.values.get(name)?.shape
+  let other: { readonly key: string; readonly at: Opened } | undefined
+  /** The file, or one of the sizes that are fed; of those the last one stays open. */
+  const fitting = async (feeds: readonly Fed[]): Promise<Opened> => {
+    const isOpen = feeds.every((f, i) => isSize(f.shape, shapeOf(named(f.name)) ?? asIs.inputs[i]?.shape ?? []))
+    if (!isOpen || feeds.every((f, i) => `${f.shape}` === `${asIs.inputs[i]?.shape}`)) return asIs
+    const key = feeds.map((f) => f.shape).join(' ')
+    if (other?.key === key) return other.at
+    if (other) await drop(other.at.id)
+    const sizes = new Map(feeds.map((f) => [named(f.name), f.shape]))
+    other = {
+      key,
+      at: await opened(resized(bytes, model, sizes))
+    }
+    return other.at
+  }
   let closed: Promise<void> | undefined
   let spent = 0
   const run = async (feeds: Readonly<Record<string, Tensor>>): Promise<Ran> => {
     if (closed) throw new PareError('E_INTERNAL', 'a closed session was run')
-    return (await asked(process, 'run', { id, feeds: fed(inputs, feeds, named) })) as Ran
+    const given = fed(asIs.inputs, feeds, named)
+    return (await asked(process, 'run', { id: (await fitting(given)).id, feeds: given })) as Ran
   }
   return {
-    inputs: inputs.map((i) => ioOf(i, named)),
-    outputs: outputs.map((o) => ioOf(o, named)),
-    loadMs,
+    inputs: asIs.inputs.map((i) => ioOf(i, named, shapeOf(named(i.name)))),
+    outputs: asIs.outputs.map((o) => ioOf(o, named)),
+    loadMs: asIs.loadMs,
     run: async (feeds) => {
       const ran = await run(feeds)
       spent += ran.ms
@@ -123,7 +152,7 @@ async function sessionIn(process: Service, bytes: Uint8Array): Promise<Session> 
     },
     spentMs: () => spent,
     close: () => {
-      closed ??= process.isAlive ? process.ask('close', { id }).then(() => undefined) : Promise.resolve()
+      closed ??= drop(asIs.id).then(() => other && drop(other.at.id))
       return closed
     }
   }
@@ -143,21 +172,58 @@ async function asked(process: Service, task: 'open' | 'run', what: object): Prom
 /** Names of tensors by those of the file's signature, under which LiteRT tells them where there is one. */
 type Named = (name: string) => string
 
-function namesOf(bytes: Uint8Array): Named {
-  const [first] = readFlat(bytes).model.origin?.signatures ?? []
+function namesOf({ origin }: Model): Named {
+  const [first] = origin?.signatures ?? []
   const ids = new Map(Object.entries({ ...first?.inputs, ...first?.outputs }))
   return (name) => ids.get(name) ?? name
 }
 
-/** Sizes that a file leaves open are −1. */
-const ioOf = ({ name, dtype, shape }: Told, named: Named): Session['inputs'][number] => ({
+/** Sizes behind the first that the model leaves open are those of each run; LiteRT tells what stands in the file. */
+const ioOf = ({ name, dtype, shape }: Told, named: Named, open?: readonly Dim[]): Session['inputs'][number] => ({
   name: named(name),
   dtype: dtype as DType,
-  shape: shape.map((d) => (d < 0 ? '?' : d))
+  shape: shape.map((d, i) => (i > 0 && typeof open?.[i] === 'string' ? (open[i] as string) : d < 0 ? '?' : d))
 })
 
+/** Is it a size of a shape whose sizes behind the first may be open? */
+const isSize = (size: readonly number[], shape: readonly Dim[]): boolean =>
+  size.length === shape.length && size.every((d, i) => i === 0 || typeof shape[i] === 'string' || d === shape[i])
+
+/**
+ * The file with other sizes of its inputs, and with those of its outputs that follow: LiteRT gives results as much room as the file
+ * says. What is between them it works out when it opens the file.
+ */
+function resized(bytes: Uint8Array, model: Model, sizes: ReadonlyMap<string, readonly number[]>): Uint8Array {
+  const symbols = [...sizes].flatMap(([id, size]) =>
+    (model.graph.values.get(id)?.shape ?? []).flatMap((d, i) =>
+      typeof d === 'string' ? [[d, size[i] as number] as const] : []
+    )
+  )
+  const { graph } = inferShapes(bind(model, Object.fromEntries(symbols)))
+  const file = decode(bytes)
+  const [main, ...rest] = file.subgraphs ?? []
+  const ids = new Map([
+    ...(main?.inputs ?? []).map((t, i) => [t, graph.inputs[i]] as const),
+    ...(main?.outputs ?? []).map((t, i) => [t, graph.outputs[i]] as const)
+  ])
+  const tensors = main?.tensors?.map((t, at) => {
+    if (!ids.has(at)) return t
+    const shape = graph.values.get(ids.get(at) ?? '')?.shape
+    if (!shape?.every((d) => typeof d === 'number'))
+      throw new PareError('E_RUN', `the size of ${ids.get(at)} does not follow from those of the inputs`)
+    return { ...t, shape: shape.map(Number) }
+  })
+  return concat(encode({ ...file, subgraphs: [{ ...main, ...(tensors ? { tensors } : {}) }, ...rest] }).map(toArray))
+}
+
+interface Fed {
+  readonly name: string
+  readonly shape: readonly number[]
+  readonly data: Uint8Array
+}
+
 /** Feeds as the process takes them. Throws `E_RUN` for what is missing or of another type. */
-function fed(inputs: readonly Told[], feeds: Readonly<Record<string, Tensor>>, named: Named): readonly object[] {
+function fed(inputs: readonly Told[], feeds: Readonly<Record<string, Tensor>>, named: Named): readonly Fed[] {
   const names = inputs.map((i) => named(i.name))
   for (const given of Object.keys(feeds))
     if (!names.includes(given))

@@ -11,6 +11,7 @@ import { type CheckpointFiles, checkpointsBeside } from '../checkpoint.ts'
 import { bytesCounter, save } from '../files.ts'
 import type { Job, JobHooks, JobResult } from '../job.ts'
 import { runtimeNotes } from '../runtimes.ts'
+import { refuseCodes } from './ends.ts'
 import { saturationNotes } from './host.ts'
 import { factsOf, judgingFor, type Opened, openJob } from './open.ts'
 import { passData } from './parts.ts'
@@ -26,7 +27,10 @@ type PassData = { readonly calibration?: Dataset; readonly selection?: Dataset; 
 /** Applies a recipe and writes the result. */
 export async function applyJob(job: Job, hooks: JobHooks, catalog: Catalog): Promise<JobResult> {
   const o = await openJob(job, catalog)
-  if (job.data?.data ?? job.data?.calibration ?? job.data?.train) refuseUnrunnable(o)
+  if (job.data?.data ?? job.data?.calibration ?? job.data?.train) {
+    refuseUnrunnable(o)
+    refuseCodes(o)
+  }
   const { data: given, report: described, notes: reading = [] } = await passData(job, o)
   const isSingly = await passesSingly(o, given)
   const data = isSingly ? mapData(given, singly) : given

@@ -20,6 +20,7 @@ import { temporaryError } from '../runner.ts'
 import { opensFiles, runtimeNotes, scorer, sourceOf } from '../runtimes.ts'
 import { version } from '../version.ts'
 import { type Allowed, allowedFor, layerData, whileAllowed } from './allowed.ts'
+import { refuseCodes } from './ends.ts'
 import { candidateNotes } from './host.ts'
 import { comparedLayers } from './layers.ts'
 import { factsOf, fileOf, judgingFor, type Opened, openJob } from './open.ts'
@@ -37,6 +38,7 @@ export async function compressJob(job: Job, hooks: JobHooks, catalog: Catalog): 
   const allowed = allowedFor(job)
   const o = await openJob(job, catalog)
   refuseUnrunnable(o)
+  refuseCodes(o)
   const parts = await partsOf(job, o)
   const shapes = await shapesOn(o, parts.all)
   const sizes = { ...sizedModel(job.model, o.model, o.bytes, { shapes }), metrics: {} }

@@ -80,6 +80,23 @@ export const inNumbers = ({ inputs, outputs }: Ends): Ends => ({
 
 const numbersOf = ({ codes, ...io }: End): End => (codes ? { ...io, dtype: 'float32' } : io)
 
+/** Throws `E_UNSUPPORTED` where data is given as numbers to a model that takes or gives codes, and passes are to run it. */
+export function refuseCodes({ model, ...seen }: Ends & { readonly model: Model }): void {
+  const own = endsOf(model)
+  const end = [...own.inputs, ...own.outputs].find(
+    (e) => e.codes && ![...seen.inputs, ...seen.outputs].some((s) => s.name === e.name && sameCodes(s, e))
+  )
+  if (!end) return
+  throw new PareError(
+    'E_UNSUPPORTED',
+    `${end.name} is of codes (${end.dtype}): passes do not run such a model on data yet`,
+    {
+      where: end.name,
+      hint: 'take the float model that it was made of; verify and bench take the file as it is'
+    }
+  )
+}
+
 /** Are two the same, under the same names? */
 export const areAlike = (a: Ends, b: Ends): boolean =>
   pairs(a.inputs, b.inputs)
@@ -116,6 +133,10 @@ export function seenAs(session: Session, own: Ends, as: Ends): Session {
     }
   }
 }
+
+/** Does a model leave sizes of its inputs open, beside that of the samples? */
+export const hasOpenSizes = ({ inputs }: Ends): boolean =>
+  inputs.some((i) => i.shape?.slice(1).some((d) => typeof d === 'string'))
 
 /** What a model with ends `own` is fed where one with ends `as` is fed `feeds`. */
 export function ownFeeds(

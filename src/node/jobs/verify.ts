@@ -14,7 +14,7 @@ import { sha256File } from '../files.ts'
 import type { Job, JobHooks, JobResult } from '../job.ts'
 import { type ModelFile, type Runners, runnersFor, runtimeNotes, scorer, sourceOf, targetOfModel } from '../runtimes.ts'
 import { type Allowed, allowedFor, layerData, pacedFor, processesFor, timingFor, whileAllowed } from './allowed.ts'
-import { areAlike, endsOf, ownFeeds } from './ends.ts'
+import { areAlike, endsOf, hasOpenSizes, ownFeeds } from './ends.ts'
 import { comparedEngines, otherEngine } from './engines.ts'
 import { saturationNotes } from './host.ts'
 import { comparedLayers, layerAdvice } from './layers.ts'
@@ -126,9 +126,7 @@ export async function benchJob(job: Job, hooks: JobHooks, catalog: Catalog): Pro
   return withSessions(o, [firstOf(job, o)], async ([session]) => {
     const sampleMs = await sampleTime([session], all)
     const [time] = await timed(job, o, [['model', session]], all, hooks, allowed)
-    const feeds = ownFeeds(await firstFeeds(session, all), endsOf(o.model), o)
-    const repeats = processesFor(allowed, 1, sampleMs)
-    const process = await processOf(sourceOf(scorer(o), fileOf(job, o)), feeds, o, hooks, repeats)
+    const process = await aloneIn(o, firstOf(job, o), session, all, hooks, processesFor(allowed, 1, sampleMs))
     const before = { ...sizes, ...process, ...(time ? { latencyMs: time.latency } : {}) }
     return {
       unmet: false,
@@ -269,6 +267,21 @@ const kindNotes = (all: Dataset, synthetic: boolean): string[] => [
 
 // ---------------------------------------------------------------- speed and memory
 
+/** A file in fresh processes of its own runtime; nothing where that runs it at other sizes than those that stand in it. */
+async function aloneIn(
+  o: Opened,
+  file: File,
+  session: Session,
+  data: Dataset,
+  hooks: JobHooks,
+  repeats: number
+): ReturnType<typeof processOf> {
+  const own = endsOf(file.model)
+  if (scorer(file).can.fixedSizes && hasOpenSizes(own)) return {}
+  const feeds = ownFeeds(await firstFeeds(session, data), own, o)
+  return processOf(sourceOf(scorer(file), file), feeds, file, hooks, repeats)
+}
+
 async function measurePair(
   job: Job,
   o: Opened,
@@ -291,12 +304,8 @@ async function measurePair(
     allowed
   )
   const repeats = processesFor(allowed, 2, sampleMs)
-  const alone = async (file: File, session: Session): ReturnType<typeof processOf> => {
-    const feeds = ownFeeds(await firstFeeds(session, data), endsOf(file.model), o)
-    return processOf(sourceOf(scorer(file), file), feeds, file, hooks, repeats)
-  }
-  const was = await alone(firstOf(job, o), original)
-  const is = await alone(second, other)
+  const was = await aloneIn(o, firstOf(job, o), original, data, hooks, repeats)
+  const is = await aloneIn(o, second, other, data, hooks, repeats)
   const shapes = await shapesOn(o, data)
   const latency = (l: typeof a): Pick<Measurement, 'latencyMs'> => (l ? { latencyMs: l.latency } : {})
   return {
