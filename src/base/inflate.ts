@@ -73,9 +73,31 @@ const crcTable = Uint32Array.from({ length: 256 }, (_, n) => {
   return c
 })
 
+/** Tables for four bytes at once, one behind the other: the k-th for a byte that k more follow. */
+const crcTables = new Uint32Array(4 * 256)
+crcTables.set(crcTable)
+for (let i = 256; i < crcTables.length; i++) {
+  const before = crcTables[i - 256] as number
+  crcTables[i] = (crcTable[before & 255] as number) ^ (before >>> 8)
+}
+
 /** CRC-32 as of zip and gzip. */
 export function crc32(bytes: Uint8Array): number {
+  const t = crcTables
+  const whole = bytes.length - (bytes.length % 4)
   let c = 0xffffffff
-  for (let i = 0; i < bytes.length; i++) c = (crcTable[(c ^ (bytes[i] as number)) & 255] as number) ^ (c >>> 8)
+  for (let i = 0; i < whole; i += 4) {
+    c ^=
+      (bytes[i] as number) |
+      ((bytes[i + 1] as number) << 8) |
+      ((bytes[i + 2] as number) << 16) |
+      ((bytes[i + 3] as number) << 24)
+    c =
+      (t[768 + (c & 255)] as number) ^
+      (t[512 + ((c >>> 8) & 255)] as number) ^
+      (t[256 + ((c >>> 16) & 255)] as number) ^
+      (t[c >>> 24] as number)
+  }
+  for (let i = whole; i < bytes.length; i++) c = (t[(c ^ (bytes[i] as number)) & 255] as number) ^ (c >>> 8)
   return (c ^ 0xffffffff) >>> 0
 }

@@ -21,9 +21,9 @@ import { hasEnding } from '../base/endings.ts'
 import { PareError, stopIfAborted } from '../base/errors.ts'
 import { writeIn } from '../formats/index.ts'
 import { readNoted } from '../formats/read.ts'
-import { refuseMisfits, targetOfFile } from '../targets/index.ts'
+import { refuseMisfits } from '../targets/index.ts'
 import type { AnyFormat, Bytes, Catalog, Model, Noted, ReadOptions, Target, Written } from '../types.ts'
-import { outputFormat, standard } from './catalog.ts'
+import { outputFormat, standard, targetOf } from './catalog.ts'
 
 /** Files up to this size are read at once. */
 const wholeBytes = 64 * 1024 * 1024
@@ -165,7 +165,7 @@ export async function save(
 ): Promise<{ readonly bytes: number; readonly sha256: string; readonly notes: readonly string[] }> {
   refuseExisting(path, o.force)
   const { catalog = standard, write: options = {} } = o
-  const target = o.target ?? targetOfFile(path, catalog.targets)
+  const target = o.target ?? targetOf(undefined, path, catalog, path)
   const format = outputFormat(path, target, catalog, options)
   refuseMisfits(model, target)
   const first = writeIn(format, model, options, { target })

@@ -116,14 +116,11 @@ function floatsOf(bytes: Uint8Array, start: number, count: number, type: Numbers
 function turned(bytes: Uint8Array, start: number, count: number): Float32Array {
   const from = bytes.byteOffset + start
   const to = from - (from % 4)
-  const all = new Uint8Array(bytes.buffer)
+  if (to !== from) new Uint8Array(bytes.buffer).copyWithin(to, from, from + 4 * count)
+  const words = new Uint32Array(bytes.buffer, to, count)
   for (let i = 0; i < count; i++) {
-    const [a, b] = [from + 4 * i, to + 4 * i]
-    const [x0, x1, x2, x3] = [all[a], all[a + 1], all[a + 2], all[a + 3]] as [number, number, number, number]
-    all[b] = x3
-    all[b + 1] = x2
-    all[b + 2] = x1
-    all[b + 3] = x0
+    const x = words[i] as number
+    words[i] = (x << 24) | ((x & 0xff00) << 8) | ((x >>> 8) & 0xff00) | (x >>> 24)
   }
   return new Float32Array(bytes.buffer, to, count)
 }

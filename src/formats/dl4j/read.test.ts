@@ -9,6 +9,7 @@ import { print } from '../../ir/text.ts'
 import { inferShapes } from '../../ops/infer.ts'
 import type { Model, Tensor } from '../../types.ts'
 import { formats, readModel, readNoted, writeModel } from '../index.ts'
+import { writeArray } from './arrays.ts'
 import { hashOrder } from './order.ts'
 
 const read = (bytes: Uint8Array, choices: Record<string, unknown> = {}): Model =>
@@ -193,6 +194,37 @@ describe('what cannot be read', () => {
     ]
   ])('%s', (_, bytes, message) => {
     expect(fault(bytes)).toBe(message)
+  })
+
+  const whole = archive([dense(1, 2, 'Identity')], [1, 2, 3, 4])
+  /** The size that the directory claims of the last entry, another. */
+  const bomb = (size: number): Uint8Array => {
+    const bytes = new Uint8Array(whole)
+    const at = bytes.findLastIndex((_, i) => bytes[i] === 0x50 && bytes[i + 1] === 0x4b && bytes[i + 2] === 1)
+    new DataView(bytes.buffer).setUint32(at + 24, size, true)
+    return bytes
+  }
+
+  it.each([
+    ['cut off', whole.slice(0, whole.length - 10), 'E_FORMAT the archive: not a whole zip archive'],
+    [
+      'a size that the bytes cannot have',
+      bomb(2 ** 31),
+      /^E_FORMAT coefficients.bin: \d+ compressed bytes cannot hold 2147483648$/
+    ],
+    ['a size that is not theirs', bomb(100), /^E_FORMAT coefficients.bin: the compressed data /],
+    [
+      'an array longer than its bytes',
+      zip({ ...unzipSync(whole), 'coefficients.bin': writeArray(new Float32Array(4), 'FLOAT').slice(0, -4) }),
+      'E_FORMAT coefficients.bin: an array of 4 elements, of which 12 bytes are there'
+    ]
+  ])('%s', (_, bytes, message) => {
+    expect(fault(bytes)).toMatch(message)
+  })
+
+  it('entries outside of the archive are never looked at', () => {
+    const bytes = zip({ ...unzipSync(whole), '../../evil': 'x', '/etc/passwd': 'x' })
+    expect(readNoted(bytes, { formats }).notes).toEqual(['left behind on reading: ../../evil, /etc/passwd'])
   })
 
   it('options that the format does not have', () => {

@@ -6,7 +6,7 @@ import { activation, archive, fixture, fixtureNames, layer, zip } from '../../..
 import { PareError } from '../../base/errors.ts'
 import { equalTensors, tensor } from '../../ir/tensor.ts'
 import { applyRecipe, nodeRunner, rng, targetFor } from '../../node/index.ts'
-import type { Model, Recipe, Value } from '../../types.ts'
+import type { Model, Node, Recipe, Value } from '../../types.ts'
 import { formats, readModel, writeModel } from '../index.ts'
 import { readArray, writeArray } from './arrays.ts'
 import { parseJson, printJson } from './json.ts'
@@ -71,6 +71,26 @@ describe('a changed model', () => {
     const { inputPreProcessors } = JSON.parse(new TextDecoder().decode(unzipSync(bytes)['configuration.json']))
     expect(inputPreProcessors[4].numChannels).toBe(8)
     expect(difference(narrow.graph, read(bytes).graph)).toBeUndefined()
+  })
+
+  it('with biases that repair has computed, also of a layer that had none', () => {
+    const fields = { nin: 1, nout: 2, activationFn: activation('Identity'), layerName: 'out', hasBias: false }
+    const model = read(archive([layer('OutputLayer', fields)], [1, 2]))
+    const [gemm] = model.graph.nodes as [Node]
+    const [x, w] = gemm.inputs as [string, string]
+    const values = new Map(model.graph.values)
+    const constant = (id: string, shape: readonly number[], all: readonly number[]): void => {
+      values.set(id, { id, type: 'tensor', dtype: 'float32', shape, data: tensor('float32', shape, all) })
+    }
+    values.delete(w)
+    constant('repaired', [2, 1], [3, 4])
+    constant('shift', [2], [5, 6])
+    const nodes = [{ ...gemm, inputs: [x, 'repaired', 'shift'] }]
+    const bytes = written({ ...model, graph: { ...model.graph, nodes, values } })
+    expect(layerIn(bytes, 0).hasBias).toBe(true)
+    expect(Array.from(readArray(unzipSync(bytes)['coefficients.bin'] as Uint8Array, 0, '').values)).toEqual([
+      3, 4, 5, 6
+    ])
   })
 
   it('with other numbers, zeros and few values is written', async () => {

@@ -7,18 +7,18 @@ import { zipSync } from 'fflate'
 import { concat } from '../../base/bytes.ts'
 import { PareError } from '../../base/errors.ts'
 import { fromBfloat16, fromFloat16, toBfloat16, toFloat16 } from '../../base/float.ts'
-import { toFloats } from '../../ir/tensor.ts'
-import type { Model, Tensor, Written } from '../../types.ts'
+import { elementCount, toFloats } from '../../ir/tensor.ts'
+import type { Model, Tensor, Value, Written } from '../../types.ts'
 import { coefficientsName, configurationName, normalizerName } from './archive.ts'
 import { type Numbers, writeArray } from './arrays.ts'
 import { type Built, build } from './build.ts'
 import { patched } from './conf.ts'
 import { type Facts, factsOf, formatName } from './facts.ts'
-import { isObject, type Json, type JsonObject, keyFor, parseJson, printJson } from './json.ts'
+import { field, isObject, type Json, type JsonObject, keyFor, parseJson, printJson } from './json.ts'
 import { layerOf, layersOf } from './layers/index.ts'
 import type { Fields } from './layers/types.ts'
 import { type Network, networkOf, type Path } from './network.ts'
-import { type Piece, turnBack } from './pieces.ts'
+import { type Piece, shapeOfPiece, turnBack } from './pieces.ts'
 import { difference } from './same.ts'
 
 const instead = 'write ONNX (--out NAME.onnx), which ONNX Runtime for Java runs: docs/java.md'
@@ -34,7 +34,7 @@ export function writeDl4j(model: Model): Written {
   const facts = factsOf(model)
   const { json, built } = rebuilt(parseJson(new TextDecoder().decode(configuration), configurationName), model, facts)
   refuseDifference(built, model)
-  const flat = flatOf(built, model, parts)
+  const flat = flatOf(built, parts)
   const type = typeFor(flat, facts.type)
   const entries = {
     [configurationName]: new TextEncoder().encode(printJson(type === facts.type ? json : ofType(json, type))),
@@ -52,7 +52,8 @@ const zipped = (entries: Readonly<Record<string, Uint8Array>>): Uint8Array<Array
 /** The configuration with the model's widths, and the network that it says, of the model's constants. */
 function rebuilt(given: JsonObject, model: Model, facts: Facts): { readonly json: JsonObject; readonly built: Built } {
   const layers = layersOf(facts.turned1d)
-  const dataOf = (id: string): Tensor | undefined => model.graph.values.get(id)?.data
+  const idOf = places(given, model, facts)
+  const dataOf = (id: string): Tensor | undefined => model.graph.values.get(idOf(id))?.data
   let json: JsonObject = given
   const change = (path: Path, fields: Fields): void => {
     json = at(json, path, fields) as JsonObject
@@ -60,15 +61,46 @@ function rebuilt(given: JsonObject, model: Model, facts: Facts): { readonly json
   for (const step of networkOf(given).steps) {
     if (step.what !== 'layer') continue
     const fields = layerOf(layers, step.conf).narrow?.(step.conf, (key) => dataOf(`${step.name}.${key}`)?.shape)
-    if (fields) change(step.path, fields)
+    // Repairs after pruning shift a layer that had no bias.
+    const isBiased = field(step.conf.fields, 'hasBias') === false && idOf(`${step.name}.b`) !== `${step.name}.b`
+    if (fields || isBiased) change(step.path, { ...fields, ...(isBiased ? { hasBias: true } : {}) })
   }
   const network: Network = networkOf(json)
-  const built = build(network, (piece) => constantOf(model, piece), { ...facts, adapt: change })
+  const built = build(network, (piece) => parameter(piece, dataOf(piece.id)), { ...facts, adapt: change })
   return { json, built }
 }
 
-function constantOf(model: Model, piece: Piece): Tensor {
-  const data = model.graph.values.get(piece.id)?.data
+/**
+ * Ids of the model's constants by those that the archive's network had: passes that compute a new constant give it a name of its
+ * own, but keep that of what is computed with it.
+ */
+function places(given: JsonObject, model: Model, facts: Facts): (id: string) => string {
+  const { graph } = build(networkOf(given), (piece) => blank(shapeOfPiece(piece)), facts)
+  const makers = new Map(model.graph.nodes.map((n) => [n.outputs[0], n]))
+  const found = new Map<string, string>()
+  for (const node of graph.nodes) {
+    const same = makers.get(node.outputs[0])
+    for (const [i, now] of same?.inputs.entries() ?? []) {
+      const id = node.inputs[i]
+      if (now === null || !model.graph.values.get(now)?.data) continue
+      if (id != null && graph.values.get(id)?.data) found.set(id, now)
+      else if (id === undefined) found.set(String(node.inputs[1]).replace(/\.W$/, '.b'), now)
+    }
+  }
+  return (id) => found.get(id) ?? id
+}
+
+/** A tensor whose numbers nobody reads. */
+const blank = (shape: readonly number[]): Tensor => ({
+  dtype: 'float32',
+  shape,
+  bytes: {
+    length: 4 * elementCount(shape),
+    slice: (from = 0, to = 4 * elementCount(shape)) => new Uint8Array(to - from)
+  }
+})
+
+function parameter(piece: Piece, data: Tensor | undefined): Tensor {
   const missing = (message: string): PareError =>
     new PareError('E_UNSUPPORTED', message, { where: piece.id, hint: instead })
   if (!data)
@@ -102,11 +134,12 @@ function refuseDifference(built: Built, model: Model): void {
 }
 
 /** The flat vector of parameters; what the network does not compute with is as it was, or zero where its size has changed. */
-function flatOf(built: Built, model: Model, parts: Readonly<Record<string, Uint8Array>>): Float32Array {
+function flatOf(built: Built, parts: Readonly<Record<string, Uint8Array>>): Float32Array {
   const flat = new Float32Array(built.count)
   for (const piece of built.pieces) {
     const count = piece.view.reduce((n, d) => n * d, 1)
-    turnBack(toFloats(constantOf(model, piece)), piece, flat.subarray(piece.at, piece.at + count))
+    const { data } = built.graph.values.get(piece.id) as Value
+    turnBack(toFloats(data as Tensor), piece, flat.subarray(piece.at, piece.at + count))
   }
   for (const { key, at, count } of built.unused) {
     const was = parts[key]
