@@ -9,6 +9,7 @@ import { printType } from '../../src/ir/text.ts'
 import { measurer } from '../../src/measure/beside.ts'
 import { nodeRunner } from '../../src/node/runner.ts'
 import { inferShapes } from '../../src/ops/infer.ts'
+import { isRounding } from '../../src/ops/quantized.ts'
 import { applyRecipe, type Surroundings } from '../../src/passes/recipe.ts'
 import { conforms } from '../../src/targets/conforms.ts'
 import { targetFor } from '../../src/targets/index.ts'
@@ -185,6 +186,7 @@ async function compared(s: Subject, bytes: Uint8Array, { kind, write }: Trial): 
   let unjudged = kind === 'any'
   const noise = await noiseOf(s, kind)
   const steps = jumping(inferShapes(s.model))
+  const codes = behind(s.model, isRounding)
   const open = kind === 'any' ? behind(s.model, (n) => poles.has(n.op)) : new Set()
   for (const [name, was] of Object.entries(s.full)) {
     const is = made[name]
@@ -199,7 +201,9 @@ async function compared(s: Subject, bytes: Uint8Array, { kind, write }: Trial): 
     const lost = brokenAt(was, is, noise.finite.get(name))
     if (lost >= 0 && !open.has(name))
       return bad(`output ${name} is ${at(is, lost)} at ${lost}, where ${at(was, lost)} was`)
-    const [floor, times] = floorOf(s.model, kind)
+    // Halves may round to the code beside; a code is a step of 8 bits.
+    const isHalf = kind === 'float16' || kind === 'bfloat16'
+    const [floor, times] = floorOf(s.model, isHalf && codes.has(name) ? 'int8' : kind)
     const bound = Math.max(floor, times * (noise.errors.get(name) ?? 0))
     if (kind !== 'any' && (bound > loosest || (kind !== 'lossless' && steps.has(name)))) {
       unjudged = true
