@@ -470,6 +470,26 @@ const indexing: readonly Case[] = [
   simple('UNIQUE', [of('int32', 6)], [of('int32', 3), of('int32', 6)], { table: 'UniqueOptions' }, [[4, 2, 4, 7, 2, 2]])
 ]
 
+/** Boxes in a row, of which neighbours overlap. */
+const boxes: Made = { shape: [8, 4], data: Array.from({ length: 8 }, (_, i) => [0, 0.1 * i, 1, 0.1 * i + 0.25]).flat() }
+const sorted = [0.9, 0.8, 0.3, 0.7, 0.2, 0.6, 0.95, 0.1]
+const detections: readonly Case[] = [
+  simple(
+    'NON_MAX_SUPPRESSION_V4',
+    [boxes, f(8), one(6), one(0.4, 'float32'), one(0.25, 'float32')],
+    [of('int32', 6), { ...of('int32'), more: { has_rank: true } }],
+    { table: 'NonMaxSuppressionV4Options' },
+    [sorted]
+  ),
+  simple(
+    'NON_MAX_SUPPRESSION_V5',
+    [boxes, f(8), one(2), one(0.4, 'float32'), one(0.25, 'float32'), one(0, 'float32')],
+    [of('int32', 2), f(2), { ...of('int32'), more: { has_rank: true } }],
+    { table: 'NonMaxSuppressionV5Options' },
+    [sorted]
+  )
+]
+
 const places: readonly Case[] = [
   simple('PAD', [f(1, 2, 3, 2), { shape: [4, 2], dtype: 'int32', data: [0, 0, 1, 2, 0, 1, 0, 0] }], [f(1, 5, 4, 2)], {
     table: 'PadOptions'
@@ -640,6 +660,7 @@ export const flatCases: readonly Case[] = [
   ...reductions,
   ...shapes,
   ...indexing,
+  ...detections,
   ...places,
   ...types,
   ...recurrent

@@ -1,5 +1,6 @@
 /** Detectors' last step: boxes from anchors, and the suppression of those that overlap. */
 import { toArray } from '../../../base/bytes.ts'
+import type { DType } from '../../../types.ts'
 import type { Call, Rows } from '../call.ts'
 import { flexMap } from '../flexmap.ts'
 
@@ -63,6 +64,37 @@ function postProcess(c: Call): readonly string[] {
   const kinds = c.cast(c.op('ArgMax', [own], { axis: 2, keepdims: 0 }), 'float32')
   const count = c.cast(c.op('Shape', [places]), 'float32')
   return [chosen(boxes, [4]), chosen(kinds, []), chosen(best, []), count]
+}
+
+/**
+ * Inputs: boxes [n, 4], scores [n], how many at most, bound of the overlap, bound of the score, in the fifth version sigma.
+ * Outputs: places, filled up with 0, in the fifth version their scores, and how many are meant.
+ */
+function suppressed(c: Call, hasScores: boolean): readonly string[] {
+  const [most = 0] = c.fixed(2, 'the number of boxes')
+  if (hasScores && (c.content(5)?.[0] ?? 1) !== 0) c.refuse('it lowers the scores of boxes that overlap')
+  if (most < 1) c.refuse(`it asks for ${most} boxes`)
+  c.bounded(most)
+  const found = c.op('NonMaxSuppression', [
+    c.op('Unsqueeze', [c.value(0), c.ints([0])]),
+    c.op('Unsqueeze', [c.value(1), c.ints([0, 1])]),
+    c.ints([most]),
+    c.value(3),
+    c.value(4)
+  ])
+  const places = c.op('Gather', [found, c.constant('int64', [], [2])], { axis: 1 })
+  const filled = (id: string, dtype: DType): string => {
+    const zeros = c.constant(dtype, [most], new Array(most).fill(0))
+    return c.op('Slice', [c.op('Concat', [id, zeros], { axis: 0 }), c.ints([0]), c.ints([most])])
+  }
+  const count = c.cast(c.reshape(c.op('Shape', [places]), []), c.outType(hasScores ? 2 : 1))
+  const scores = hasScores ? [filled(c.op('Gather', [c.value(1), places], { axis: 0 }), 'float32')] : []
+  return [c.cast(filled(places, 'int64'), c.outType()), ...scores, count]
+}
+
+export const detectionRows: Rows = {
+  NON_MAX_SUPPRESSION_V4: (c) => suppressed(c, false),
+  NON_MAX_SUPPRESSION_V5: (c) => suppressed(c, true)
 }
 
 /** By the name that their makers gave them. */

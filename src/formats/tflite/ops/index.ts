@@ -1,7 +1,7 @@
 /** The only list of the operators that are converted, but for those that hold subgraphs (`../control.ts`). */
 import type { Convert } from '../call.ts'
 import { convRows, customConvRows } from './conv.ts'
-import { customDetectionRows } from './detection.ts'
+import { customDetectionRows, detectionRows } from './detection.ts'
 import { elementwiseRows } from './elementwise.ts'
 import { indexingRows } from './indexing.ts'
 import { matmulRows } from './matmul.ts'
@@ -16,6 +16,7 @@ import { spaceRows } from './space.ts'
 export const rows: ReadonlyMap<string, Convert> = new Map(
   [
     convRows,
+    detectionRows,
     elementwiseRows,
     indexingRows,
     matmulRows,
