@@ -1,7 +1,8 @@
 /**
  * Text models made smaller: for each model and length, what `compress` makes with texts and without, what `quantize-dynamic`
- * makes, and beside them onnxruntime's Python tools; bytes, latency (interleaved in one process, one thread, batch 1) and the
- * cosine with the original's outputs, on texts that nothing chose by.
+ * makes, and beside them onnxruntime's Python tools; bytes, latency and processor time (both interleaved in one process, one
+ * thread, batch 1, as ratios to the original; on a busy machine only the second tells) and the cosine with the original's
+ * outputs, on texts that nothing chose by.
  *
  *   node bench/text.mjs MODELS TEXTS.txt [--tokens 16,128] [--python PYTHON] [--keep FOLDER] [--only NAME]
  *
@@ -152,6 +153,7 @@ async function measured(paths, model, description) {
   const metrics = floats.map((id) => cosineOf(id))
   const scores = await evaluate(sessions, { dataset: test, metrics })
   const timed = await latencies(sessions, test)
+  const worked = await processorTimes(sessions, test)
   for (const s of sessions) await s.close()
   const [whole] = paths.map((path) => statSync(path).size)
   const rows = paths.map((path, i) => {
@@ -159,6 +161,7 @@ async function measured(paths, model, description) {
     return {
       bytes: (statSync(path).size / whole).toFixed(4),
       latency: timed[i]?.ratio ? ratio(timed[i].ratio) : '1',
+      'processor time': i === 0 ? '1' : ratio(worked[i]),
       'cosine, worst output': Math.min(...cosines).toFixed(4)
     }
   })
@@ -177,6 +180,33 @@ async function latencies(sessions, test) {
     const entries = sessions.map((s, i) => ({ name: String(i), run: () => s.run(inputs) }))
     return interleave(entries, rng(0), { minSeconds: 10, minRuns: 200 })
   }
+}
+
+/** Processor time of a run relative to the first session's: median of rounds, and their quartiles. */
+async function processorTimes(sessions, test) {
+  const rounds = []
+  for await (const { inputs } of test.batches({ batch: 1 })) {
+    for (let round = 0; round < 15; round++) {
+      const times = []
+      for (const s of sessions) {
+        const [begun, from] = [process.cpuUsage(), performance.now()]
+        let runs = 0
+        while (runs < 5 || performance.now() - from < 200) {
+          await s.run(inputs)
+          runs++
+        }
+        const { user, system } = process.cpuUsage(begun)
+        times.push((user + system) / runs)
+      }
+      rounds.push(times)
+    }
+    break
+  }
+  const at = (sorted, share) => sorted[Math.round(share * (sorted.length - 1))]
+  return sessions.map((_, i) => {
+    const all = rounds.map((times) => times[i] / times[0]).sort((a, b) => a - b)
+    return { median: at(all, 0.5), low: at(all, 0.25), high: at(all, 0.75) }
+  })
 }
 
 function ratio({ median, low, high }) {
