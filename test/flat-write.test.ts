@@ -8,7 +8,7 @@ import { isFloat, toNumbers } from '../src/ir/tensor.ts'
 import { parse } from '../src/ir/text.ts'
 import { liteRtRunner } from '../src/node/index.ts'
 import { inferShapes } from '../src/ops/infer.ts'
-import type { Model, Runner, Tensor } from '../src/types.ts'
+import type { Model, Node, Runner, Tensor } from '../src/types.ts'
 import { outputsOf, randomFeeds } from './compare.ts'
 import { sharedData } from './shared.ts'
 
@@ -156,6 +156,23 @@ describe('a network of convolutions', () => {
       shape_signature: [-1, 6]
     })
     expect(readModel(written(open), { formats: [tflite] }).graph.values.get('y')?.shape).toEqual(['N', 2])
+  })
+})
+
+describe('operators of a file’s maker', () => {
+  it('are written as they were read, with their options', () => {
+    const m = parse('domain tflite.custom 1\ninput x: f32[1,4]\ny: f32[1,4] = tflite.custom:Mine(x)\noutput y')
+    const [node] = m.graph.nodes
+    const data = { dtype: 'uint8', shape: [3], bytes: Uint8Array.of(7, 8, 9) } as const
+    const nodes = [{ ...(node as Node), attrs: { custom_options: { kind: 'tensor', value: data } as const } }]
+    const bytes = written({ ...m, graph: { ...m.graph, nodes } })
+    const { operator_codes, subgraphs } = decode(bytes)
+    expect(operator_codes?.[0]).toMatchObject({ builtin_code: 'CUSTOM', custom_code: 'Mine' })
+    expect(Array.from(subgraphs?.[0]?.operators?.[0]?.custom_options?.slice() ?? [])).toEqual([7, 8, 9])
+    expect(readModel(bytes, { formats: [tflite] }).graph.nodes[0]).toMatchObject({
+      op: 'Mine',
+      domain: 'tflite.custom'
+    })
   })
 })
 
@@ -307,6 +324,8 @@ describe('weights in fewer bits', () => {
       parse('input x: f32[1,8]\nw = Cast(wc: f16[8,40], to=1)\na = MatMul(x, w)\ny = Relu(a)\noutput y')
     )
     expect(operatorsOf(half)).toEqual(['DEQUANTIZE', 'FULLY_CONNECTED'])
+    const slopes = 'input x: f32[1,3,4,4]\ns = Cast(sc: f16[3,1,1], to=1)\ny = PRelu(x, s)\noutput y'
+    expect(operatorsOf(await expectSame(parse(slopes)))).toContain('PRELU')
     const four = await expectSame(
       parse(`
         input x: f32[1,3,4,4]

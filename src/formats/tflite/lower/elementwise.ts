@@ -2,7 +2,7 @@
 import { attrFloat, attrInt, attrString, float } from '../../../ir/attrs.ts'
 import { codeOfDtype, dtypeOfCode } from '../../../ir/dtype-code.ts'
 import { isFloat, toNumbers } from '../../../ir/tensor.ts'
-import { type Rule, type Rules, refuse, type Site, typeName } from './site.ts'
+import { codesOf, narrowOf, type Rule, type Rules, refuse, type Site, typeName } from './site.ts'
 
 const same =
   (code: string): Rule =>
@@ -103,12 +103,21 @@ function mean(s: Site): void {
 
 /** The slope has no batch. */
 function prelu(s: Site): void {
-  const slope = s.constant(1)
+  const id = s.id(1)
+  const [narrow, codes] = [narrowOf(s.draft, id), codesOf(s.draft, id)]
+  const data = s.constant(1) ?? narrow?.data ?? codes?.data ?? refuse('its slopes are not constant')
   const rank = s.y.shape.length
-  if (!slope) refuse('its slopes are not constant')
-  const whole = [...Array<number>(Math.max(0, rank - slope.shape.length)).fill(1), ...slope.shape]
+  const whole = [...Array<number>(Math.max(0, rank - data.shape.length)).fill(1), ...data.shape]
   if (whole[0] !== 1) refuse('slopes for each sample')
-  s.op('PRELU', [s.id(0), s.data({ ...slope, shape: whole.slice(1) }, s.id(1))], {}, s.y)
+  const shape = whole.slice(1)
+  const made = s.data({ ...data, shape }, narrow?.node.inputs[0] ?? codes?.node.inputs[0] ?? id)
+  const result = { shape, dtype: 'float32' } as const
+  const slope = narrow
+    ? s.op('DEQUANTIZE', [made], {}, result)
+    : codes
+      ? s.onnx(codes.node.op, [made, ...codes.node.inputs.slice(1)], {}, result)
+      : made
+  s.op('PRELU', [s.id(0), slope], {}, s.y)
 }
 
 function cast(s: Site): void {

@@ -13,7 +13,10 @@ import type { AttrInput, DType, Node, Tensor } from '../../../types.ts'
 
 export const domain = 'tflite'
 
-export const isLowered = (node: Node): boolean => node.domain === domain
+/** Operators of a file's maker, which stay as they are. */
+export const customDomain = 'tflite.custom'
+
+export const isLowered = (node: Node): boolean => node.domain === domain || node.domain === customDomain
 
 export type Fields = Readonly<Record<string, AttrInput | undefined>>
 

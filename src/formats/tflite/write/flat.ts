@@ -1,10 +1,12 @@
 /** Lowered nodes → the objects of the file: tensors, operators, buffers. */
 import { toArray } from '../../../base/bytes.ts'
-import { assert } from '../../../base/errors.ts'
+import { assert, PareError } from '../../../base/errors.ts'
+import { attrTensor } from '../../../ir/attrs.ts'
+import { opName } from '../../../ir/graph.ts'
 import { tensor } from '../../../ir/tensor.ts'
 import type { Attr, Graph, Node, Tensor, Value } from '../../../types.ts'
-import { typeName } from '../lower/site.ts'
-import type { FlatModel, FlatOperator, FlatTensor, Options, QuantizationParameters } from '../model.ts'
+import { customDomain, domain, typeName } from '../lower/site.ts'
+import type { FlatModel, FlatOperator, FlatTensor, OperatorCode, Options, QuantizationParameters } from '../model.ts'
 import { fieldsOf, nameOf } from '../schema.ts'
 import { optionsOf } from './options.ts'
 import type { Sparse } from './sparse.ts'
@@ -41,10 +43,8 @@ export function flatten(graph: Graph, factsOf: (id: string) => Facts): Flat {
     const at = places.get(id)
     if (at !== undefined) return at
     const v = graph.values.get(id) as Value
-    assert(
-      v.shape?.every((d) => typeof d === 'number'),
-      `${id} has no fixed shape`
-    )
+    if (!v.shape?.every((d) => typeof d === 'number'))
+      throw new PareError('E_UNSUPPORTED', `the size of ${id} is not known before running`, { where: id })
     const facts = factsOf(id)
     const data = graph.inputs.includes(id) ? undefined : (facts.sparsity?.data ?? v.data)
     tensors.push(tensorFor(v, facts, data ? bufferOf(data) : 0))
@@ -54,11 +54,12 @@ export function flatten(graph: Graph, factsOf: (id: string) => Facts): Flat {
   for (const id of graph.inputs) place(id)
   const codes: string[] = []
   const operators = graph.nodes.map((node): FlatOperator => {
-    if (!codes.includes(node.op)) codes.push(node.op)
+    const code = opName(node)
+    if (!codes.includes(code)) codes.push(code)
     const inputs = node.inputs.map((id) => (id === null ? -1 : place(id)))
     while (inputs.at(-1) === -1 && node.op !== 'FULLY_CONNECTED') inputs.pop()
     return {
-      opcode_index: codes.indexOf(node.op),
+      opcode_index: codes.indexOf(code),
       inputs,
       outputs: node.outputs.map(place),
       ...optionsFor(node)
@@ -82,7 +83,10 @@ const lastOld = 127
 /** Versions of operators where not the first: that one was never released. */
 const versions: Readonly<Record<string, number>> = { BROADCAST_TO: 2 }
 
-function codeFor(op: string): { deprecated_builtin_code: number; builtin_code: string; version: number } {
+function codeFor(name: string): OperatorCode {
+  const custom = `${customDomain}:`
+  if (name.startsWith(custom)) return { ...codeFor(`${domain}:CUSTOM`), custom_code: name.slice(custom.length) }
+  const op = name.slice(domain.length + 1)
   const code = builtins.get(op)
   assert(code !== undefined, `${op} is no operator of TensorFlow Lite`)
   return { deprecated_builtin_code: Math.min(code, lastOld), builtin_code: op, version: versions[op] ?? 1 }
@@ -103,6 +107,8 @@ function tensorFor(v: Value, { quantization, sparsity, open }: Facts, buffer: nu
 }
 
 function optionsFor(node: Node): Partial<FlatOperator> {
+  const own = attrTensor(node, 'custom_options')
+  if (own) return { custom_options: own.bytes }
   const table = optionsOf(node.op)
   if (table === undefined) return {}
   const fields = fieldsOf(table).flatMap((f) => {
