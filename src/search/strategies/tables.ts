@@ -21,10 +21,9 @@ export function tableForms({ model, target, bytes, isTrained }: Problem, form: F
   const held = tables.reduce((n, t) => n + 4 * t.rows * t.width, 0)
   if (held < leastShare * bytes) return []
   const include = tables.flatMap((t) => t.lookups.map(({ node }) => node.name))
-  const made = (name: string, first: Recipe): Form => ({
-    name: `${form.name}, ${name}`,
-    tail: [...first, ...form.tail]
-  })
+  // What follows would take the table for a float one.
+  const rest = form.tail.map(([pass, o]) => [pass, { ...o, exclude: include }] as const)
+  const made = (name: string, first: Recipe): Form => ({ name: `${form.name}, ${name}`, tail: [...first, ...rest] })
   // A table is looked up, not multiplied: codes in blocks stay codes in memory, a codebook for all takes fewer bytes.
   const small: readonly (readonly [string, Recipe[number]])[] = [
     ...(target.forms.includes('nbits')
