@@ -30,7 +30,7 @@ async function both(
   model: Model,
   flags: readonly string[]
 ): Promise<{ readonly c: Float32Array; readonly wasm: Float32Array }> {
-  const program = lower(model)
+  const program = lower(model, { compact: false })
   const [input, output] = [program.inputs[0], program.outputs[0]]
   if (!input || !output) throw new Error('a model without inputs or outputs')
   const count = (shape: readonly number[]): number => shape.reduce((n, d) => n * d, 1)

@@ -1,6 +1,6 @@
 /** Element-wise nodes behind a layer, done to its sums before they are stored. */
 
-import { constant, soleConsumer } from '../ir/graph.ts'
+import { soleConsumer } from '../ir/graph.ts'
 import { at, type Expr, load4, loadSplat } from '../ir/loops.ts'
 import { elementCount, toFloats } from '../ir/tensor.ts'
 import { opFor } from '../ops/index.ts'
@@ -9,6 +9,7 @@ import type { Loops } from '../ops/types.ts'
 import type { Model, Node } from '../types.ts'
 import type { Finish } from './kernels/product.ts'
 import type { Places } from './steps.ts'
+import { floatConstant } from './stored.ts'
 
 export interface Followed {
   /** The nodes that are done with the layer. */
@@ -58,7 +59,7 @@ export function follow(
     if (id === null) return { is: 'number', value: 0 }
     if (id === output) return { is: 'sums' }
     if (graph.values.get(id)?.dtype !== 'float32') return undefined
-    const data = constant(graph, id)
+    const data = floatConstant(graph, id)
     if (data && elementCount(data.shape) === 1) return { is: 'number', value: toFloats(data)[0] as number }
     if (data && perChannel) return { is: 'channel', data: toFloats(data) }
     const sizes = shape(id)

@@ -1,16 +1,18 @@
 /** Linear layers as steps: which kernel computes which, with its weights laid out for it. */
 
-import { constant, graphView } from '../ir/graph.ts'
+import { graphView } from '../ir/graph.ts'
 import { at, type i32, load, loop, mul, type Place, type Stmt, store } from '../ir/loops.ts'
-import { elementCount, toFloats } from '../ir/tensor.ts'
+import { elementCount } from '../ir/tensor.ts'
 import { linearOf } from '../ops/ask.ts'
 import type { Linear, PatchAxis } from '../ops/types.ts'
 import type { Model, Node } from '../types.ts'
 import { follow } from './follow.ts'
 import { type Slide, shifted } from './kernels/copy.ts'
-import { mapsProduct, packPanels, packRows, rowsProduct } from './kernels/product.ts'
+import { mapsProduct, panelBlocks, rowBlocks, rowsProduct } from './kernels/product.ts'
 import { padded, windows } from './kernels/windows.ts'
+import type { Weights } from './packing.ts'
 import type { Places, Step } from './steps.ts'
+import { type Stored, storedOf } from './stored.ts'
 
 /** A step, or why there is none. */
 export type Made = { readonly step: Step; readonly with: readonly Node[] } | { readonly reason: string }
@@ -21,8 +23,8 @@ interface Layer {
   readonly linear: Linear
   readonly x: readonly number[]
   readonly y: readonly number[]
-  /** Factor of output o and input i of group g at kernel position k, alpha in it; absent: the weight is computed. */
-  readonly weight?: (g: number, o: number, i: number, k: number) => number
+  /** Its factors, alpha in them; a term counts inputs of a group, then kernel positions. Absent: the weight is computed. */
+  readonly weights?: Weights
   /** Of an output channel. */
   readonly bias: (channel: number) => number
 }
@@ -37,7 +39,7 @@ export function linearStep(model: Model, node: Node, ready: (id: string) => bool
   if (!patch) return matrix(layer, ready)
   if (patch.axes.length > 2) return { reason: `a convolution over ${patch.axes.length} axes` }
   if (linear.axes.in !== -1 - patch.axes.length) return { reason: 'channels behind the spatial axes' }
-  if (!layer.weight) return { reason: 'the weight of the convolution is computed' }
+  if (!layer.weights) return { reason: 'the weight of the convolution is computed' }
   return convolution(layer, ready)
 }
 
@@ -45,28 +47,40 @@ function layerOf(model: Model, node: Node, linear: Linear): Layer | string {
   const { graph } = model
   const sizes = (id: string | null | undefined): readonly number[] =>
     (graph.values.get(id ?? '')?.shape ?? []) as readonly number[]
-  const w = constant(graph, node.inputs[linear.weight])
+  const w = storedOf(graph, node.inputs[linear.weight])
   const biasId = linear.bias && node.inputs[linear.bias.input]
-  const b = constant(graph, biasId)
+  const b = storedOf(graph, biasId)
   if (biasId != null && !b) return 'the bias is computed'
   const outputs = linear.groups * linear.outputs
   if (b && elementCount(b.shape) !== 1 && elementCount(b.shape) !== outputs) return 'a bias with a number for each row'
-  const weights = w && toFloats(w)
-  const biases = b && toFloats(b)
-  const { strides, alpha } = linear
   return {
     model,
     node,
     linear,
     x: sizes(node.inputs[linear.data]),
     y: sizes(node.outputs[0]),
-    ...(weights
-      ? {
-          weight: (g: number, o: number, i: number, k: number) =>
-            alpha * (weights[g * strides.group + o * strides.out + i * strides.in + k * strides.kernel] as number)
-        }
-      : {}),
-    bias: (c) => (biases ? (linear.bias?.beta ?? 1) * (biases[biases.length === 1 ? 0 : c] as number) : 0)
+    ...(w ? { weights: weightsOf(linear, w) } : {}),
+    bias: (c) => (b ? (linear.bias?.beta ?? 1) * (b.floats[b.floats.length === 1 ? 0 : c] as number) : 0)
+  }
+}
+
+function weightsOf({ outputs, inputs, kernel, strides, alpha, groups }: Linear, { floats, codes }: Stored): Weights {
+  const index = (channel: number, term: number): number =>
+    Math.floor(channel / outputs) * strides.group +
+    (channel % outputs) * strides.out +
+    Math.floor(term / kernel) * strides.in +
+    (term % kernel) * strides.kernel
+  const value = (channel: number, term: number): number => alpha * (floats[index(channel, term)] as number)
+  if (!codes) return { value }
+  // One byte a factor holds them only where the codes fit, and each channel has one scale.
+  for (let c = 0; c < groups * outputs; c++)
+    for (let t = 0; t < inputs * kernel; t++) {
+      const [code, scale] = [codes.code(index(c, t)), codes.scale(index(c, t))]
+      if (code < -128 || code > 127 || scale !== codes.scale(index(c, 0))) return { value }
+    }
+  return {
+    value,
+    codes: { code: (c, t) => codes.code(index(c, t)), scale: (c) => alpha * codes.scale(index(c, 0)) }
   }
 }
 
@@ -76,13 +90,13 @@ const floats = (count: number, f: (i: number) => number): Float32Array =>
 // ---------------------------------------------------------------- matrices
 
 function matrix(layer: Layer, ready: (id: string) => boolean): Made {
-  const { model, node, linear, x, y, weight } = layer
+  const { model, node, linear, x, y, weights } = layer
   const [n, k] = [linear.outputs, linear.inputs]
   const m = elementCount(y) / n
   const turned = linear.axes.in !== -1
   if (turned && x.length !== 2) return { reason: 'a turned matrix of more than two axes' }
-  if (!weight && linear.alpha !== 1) return { reason: 'a factor of a product of two computed matrices' }
-  const isTurnedWeight = !weight && linear.strides.out !== 1
+  if (!weights && linear.alpha !== 1) return { reason: 'a factor of a product of two computed matrices' }
+  const isTurnedWeight = !weights && linear.strides.out !== 1
   const f = follow(model, node, y.length - 1, true, ready)
   const [data, weightId] = [node.inputs[linear.data] as string, node.inputs[linear.weight] as string]
   const hasBias = Array.from({ length: n }, (_, c) => layer.bias(c)).some((b) => b !== 0)
@@ -91,14 +105,14 @@ function matrix(layer: Layer, ready: (id: string) => boolean): Made {
     step: {
       nodes: [node.name, ...f.nodes.map((o) => o.name)],
       what: `matrix [${m}, ${k}] × [${k}, ${n}]`,
-      reads: [data, ...(weight ? [] : [weightId]), ...f.reads],
+      reads: [data, ...(weights ? [] : [weightId]), ...f.reads],
       writes: [f.output],
       scratch: isTurnedWeight ? k * n : 0,
       code: (places) => {
         const from = places.of(data)
         const a = { ...from, ...(turned ? { row: 4, step: m * 4 } : { row: k * 4, step: 4 }) }
-        const b = weight
-          ? { ...places.constant(packPanels(m, n, k, (i, o) => weight(0, o, i, 0))), panels: true as const }
+        const b = weights
+          ? { ...places.weights(panelBlocks(m, n, k), layer.bias, weights), panels: true as const }
           : { ...(isTurnedWeight ? places.scratch : places.of(weightId)), row: n * 4 }
         return [
           ...(isTurnedWeight ? turn(places.of(weightId), places.scratch, n, k) : []),
@@ -137,7 +151,7 @@ const none: PatchAxis = { kernel: 1, stride: 1, dilation: 1, pads: { before: 0, 
 
 function convolution(layer: Layer, ready: (id: string) => boolean): Made {
   const { model, node, linear, x, y } = layer
-  const weight = layer.weight as NonNullable<Layer['weight']>
+  const given = layer.weights as Weights
   const transposed = linear.patch?.transposed ?? false
   const axes = linear.patch?.axes.length === 1 ? [none, ...linear.patch.axes] : (linear.patch?.axes ?? [])
   if (axes.some((a) => !a.pads)) return { reason: 'pads that depend on sizes that are not known' }
@@ -158,7 +172,7 @@ function convolution(layer: Layer, ready: (id: string) => boolean): Made {
   const [sy, sx] = slides
   const taps = sy.kernel * sx.kernel
   /** A transposed convolution is one over the map with zeros between, its kernel turned about. */
-  const factor: typeof weight = (g, o, i, k) => weight(g, o, i, transposed ? taps - 1 - k : k)
+  const weights = transposed ? turnedAbout(given, taps) : given
   const { groups, outputs, inputs } = linear
   const [p, q] = [elementCount(out), elementCount(size)]
   const data = node.inputs[linear.data] as string
@@ -200,11 +214,10 @@ function convolution(layer: Layer, ready: (id: string) => boolean): Made {
         what: `convolution as matrix, ${title}`,
         ...{ reads: [data, ...f.reads], writes: [f.output], scratch: 0 },
         code: (places) => {
-          const b = packPanels(samples, n, k, (i, o) => factor(0, o, Math.floor(i / taps), i % taps))
           return rowsProduct({
             ...{ m: samples, n, k, c: places.of(f.output), finish: f.finish(places) },
             a: { ...places.of(data), row: k * 4, step: 4 },
-            b: { ...places.constant(b), panels: true },
+            b: { ...places.weights(panelBlocks(samples, n, k), layer.bias, weights), panels: true },
             start: places.constant(floats(n + 3, (c) => (c < n ? layer.bias(c) : 0)))
           })
         }
@@ -216,11 +229,8 @@ function convolution(layer: Layer, ready: (id: string) => boolean): Made {
     const room = padded(sy, sx, 0)
     return made(`depthwise ${sy.kernel}×${sx.kernel}, ${title}`, room.floats + 4, (places, from, to) => {
       const all = groups * outputs
-      const packed = floats(all * (taps + 1), (i) => {
-        const [c, k] = [Math.floor(i / (taps + 1)), i % (taps + 1)]
-        return k === 0 ? layer.bias(c) : factor(Math.floor(c / outputs), c % outputs, 0, k - 1)
-      })
-      const by = { weights: places.constant(packed) }
+      const blocks = Array.from({ length: all }, (_, c) => ({ starts: [c], channels: [c], terms: taps }))
+      const by = { weights: places.weights(blocks, layer.bias, weights) }
       return windows({
         maps: groups,
         each: outputs,
@@ -241,20 +251,8 @@ function convolution(layer: Layer, ready: (id: string) => boolean): Made {
   const k = inputs * taps
   const scratch = (room ? inputs * room.floats : 0) + reach + 8
   return made(`convolution ${sy.kernel}×${sx.kernel}, ${title}`, scratch, (places, from, to) => {
-    const blocks = Array.from({ length: groups }, (_, g) =>
-      packRows(
-        outputs,
-        k,
-        (o) => layer.bias(g * outputs + o),
-        (o, i) => factor(g, o, Math.floor(i / taps), i % taps)
-      )
-    )
-    const packed = places.constant(
-      floats(groups * outputs * (k + 1), (i) => {
-        const each = outputs * (k + 1)
-        return blocks[Math.floor(i / each)]?.[i % each] as number
-      })
-    )
+    const blocks = Array.from({ length: groups }, (_, g) => rowBlocks(outputs, k, g * outputs)).flat()
+    const packed = places.weights(blocks, layer.bias, weights)
     const finish = f.finish(places)
     const table =
       room &&
@@ -301,6 +299,15 @@ function convolution(layer: Layer, ready: (id: string) => boolean): Made {
       'g'
     )
   })
+}
+
+/** A kernel turned about its middle. */
+function turnedAbout({ value, codes }: Weights, taps: number): Weights {
+  const term = (t: number): number => t - (t % taps) + (taps - 1 - (t % taps))
+  return {
+    value: (c, t) => value(c, term(t)),
+    ...(codes ? { codes: { code: (c, t) => codes.code(c, term(t)), scale: codes.scale } } : {})
+  }
 }
 
 /** A map with zeros between its elements. */

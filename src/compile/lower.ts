@@ -3,16 +3,18 @@
  * no loops is refused by name, all of it, before any code is made.
  */
 import { PareError } from '../base/errors.ts'
-import { constant } from '../ir/graph.ts'
 import type { Place, Routine, Stmt } from '../ir/loops.ts'
 import { elementCount, toFloats, toNumbers } from '../ir/tensor.ts'
 import { opFor } from '../ops/index.ts'
 import { inferShapes, viewOf } from '../ops/infer.ts'
+import { dequantizedConstant } from '../ops/quantized.ts'
 import type { DType, Model, Node, Tensor } from '../types.ts'
 import { linearStep, type Made } from './linear.ts'
 import { loopsStep, plainCopy } from './moves.ts'
+import { compacted, expanding, packed } from './packing.ts'
 import { planMemory } from './plan.ts'
 import { cells, type Places, type Step } from './steps.ts'
+import { floatConstant } from './stored.ts'
 
 /** An input or output of a program. */
 export interface Port {
@@ -25,6 +27,8 @@ export interface Port {
 }
 
 export interface Program {
+  /** What runs once, before the first run. */
+  readonly init: readonly Routine[]
   readonly routines: readonly Routine[]
   readonly constants: Uint8Array
   /** Bytes for values while it runs, and what they would take if none shared any. */
@@ -37,8 +41,16 @@ export interface Program {
 /** Kernels read and write whole vectors, up to this far behind what they need. */
 const slack = 64
 
+export interface LowerOptions {
+  /**
+   * Weights in codes stay codes, and are expanded to floats at the start: a quarter of the bytes to load, and as much memory.
+   * Off, they are floats among the constants.
+   */
+  readonly compact?: boolean
+}
+
 /** Throws `E_UNSUPPORTED` with every node that cannot be compiled and why. */
-export function lower(given: Model): Program {
+export function lower(given: Model, { compact = true }: LowerOptions = {}): Program {
   const model = inferShapes(given)
   const { graph } = model
   const refused: string[] = []
@@ -56,6 +68,10 @@ export function lower(given: Model): Program {
   }
   for (const node of graph.nodes) {
     if (done.has(node)) continue
+    if (isStored(node)) {
+      for (const id of node.outputs) made.add(id)
+      continue
+    }
     const why = node.outputs
       .filter((id) => id !== '')
       .map((id) => unfit(model, id))
@@ -79,7 +95,13 @@ export function lower(given: Model): Program {
       },
       hint: 'pare simplify and pare fuse first: constants and normalizations then go'
     })
-  return placed(model, steps, rootOf)
+  return placed(model, steps, rootOf, compact)
+
+  /** Floats that a node makes of constant codes are constants. */
+  function isStored(node: Node): boolean {
+    const [to = ''] = node.outputs
+    return !graph.outputs.includes(to) && dequantizedConstant(graph, to) !== undefined
+  }
 
   /** Kernels of layers compute on float32. */
   function isFloats(node: Node): boolean {
@@ -92,7 +114,9 @@ export function lower(given: Model): Program {
     const isGiven = op?.elements === 'inOrder' || (op?.idle && node.inputs.slice(1).every((id) => id === null))
     if (from && to && isGiven && !node.outputs[1]) {
       const isFixed =
-        graph.inputs.includes(rootOf(from)) || constant(graph, rootOf(from)) || graph.outputs.includes(rootOf(from))
+        graph.inputs.includes(rootOf(from)) ||
+        floatConstant(graph, rootOf(from)) ||
+        graph.outputs.includes(rootOf(from))
       if (!graph.outputs.includes(to) || !isFixed) return { same: from }
       const cell = cells[graph.values.get(to)?.dtype ?? 'float32'] ?? 'f32'
       return { with: [], step: plainCopy(from, to, elementCount(sizesOf(model, to) ?? []), cell, node.name) }
@@ -122,8 +146,13 @@ function unfit(model: Model, id: string): string | undefined {
   return undefined
 }
 
-function placed(model: Model, steps: readonly Step[], rootOf: (id: string) => string): Program {
+function placed(model: Model, steps: readonly Step[], rootOf: (id: string) => string, compact: boolean): Program {
   const { graph } = model
+  const known = new Map<string, Tensor | undefined>()
+  const constantOf = (id: string): Tensor | undefined => {
+    if (!known.has(id)) known.set(id, floatConstant(graph, id))
+    return known.get(id)
+  }
   const bytesOf = (id: string): number => {
     const cell = cells[graph.values.get(id)?.dtype ?? 'float32'] ?? 'f32'
     return elementCount(sizesOf(model, id) ?? []) * (cell === 'f32' || cell === 'i32' ? 4 : 1) + 16
@@ -131,7 +160,7 @@ function placed(model: Model, steps: readonly Step[], rootOf: (id: string) => st
   const lives = new Map<string, { from: number; to: number; bytes: number }>()
   const touch = (id: string, step: number): void => {
     const r = rootOf(id)
-    if (constant(graph, r)) return
+    if (constantOf(r)) return
     const life = lives.get(r)
     if (life) life.to = Math.max(life.to, step)
     else lives.set(r, { from: step, to: step, bytes: bytesOf(r) })
@@ -148,16 +177,31 @@ function placed(model: Model, steps: readonly Step[], rootOf: (id: string) => st
   const plan = planMemory(buffers)
 
   const pool = constantPool()
+  const init: Routine[] = []
+  let expanded = 0
   const places = (step: number): Places => ({
     of: (id) => {
       const r = rootOf(id)
-      const data = constant(graph, r)
+      const data = constantOf(r)
       if (data) return pool.tensor(data)
       if (!lives.has(r)) throw new PareError('E_INTERNAL', `no place for ${id}`)
       return { space: 'values', offset: plan.offsets[ids.indexOf(r)] as number }
     },
     scratch: { space: 'values', offset: plan.offsets[ids.length + step] as number },
-    constant: pool.add
+    constant: pool.add,
+    weights: (blocks, start, weights) => {
+      const coded = compact ? compacted(blocks, start, weights) : undefined
+      if (!coded) return pool.add(packed(blocks, start, weights))
+      const to: Place = { space: 'values', offset: plan.total + slack + expanded }
+      expanded += Math.ceil((coded.count * 4 + slack) / 16) * 16
+      const [codes, floats] = [pool.bytesOf(coded.codes), pool.add(coded.floats)]
+      init.push({
+        name: `expand${init.length}`,
+        what: `weights of step ${step}`,
+        body: expanding(coded, codes, floats, to)
+      })
+      return to
+    }
   })
   const routines = steps.map((s, i): Routine => {
     const body: Stmt[] = s.code(places(i))
@@ -170,9 +214,9 @@ function placed(model: Model, steps: readonly Step[], rootOf: (id: string) => st
     offset: plan.offsets[ids.indexOf(rootOf(id))] as number
   })
   return {
-    routines,
+    ...{ init, routines },
     constants: pool.bytes(),
-    arena: plan.total + slack,
+    arena: plan.total + slack + expanded,
     unshared: buffers.reduce((n, b) => n + b.bytes, 0),
     inputs: graph.inputs.map(port),
     outputs: graph.outputs.map(port)
@@ -180,7 +224,14 @@ function placed(model: Model, steps: readonly Step[], rootOf: (id: string) => st
 }
 
 /** Numbers that code reads, each array once. */
-function constantPool(): { tensor(t: Tensor): Place; readonly add: Places['constant']; bytes(): Uint8Array } {
+interface Pool {
+  tensor(t: Tensor): Place
+  readonly add: Places['constant']
+  bytesOf(bytes: Int8Array): Place
+  bytes(): Uint8Array
+}
+
+function constantPool(): Pool {
   const parts: Uint8Array[] = []
   const known = new Map<Tensor, Place>()
   let length = 0
@@ -205,6 +256,7 @@ function constantPool(): { tensor(t: Tensor): Place; readonly add: Places['const
       known.set(t, place)
       return place
     },
+    bytesOf: (bytes) => put(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length)),
     bytes: () => {
       const out = new Uint8Array(length + slack)
       let to = 0

@@ -1,6 +1,7 @@
 /** What compiling a node comes to: a step that reads and writes values, with the code made once their places are known. */
 import type { Cell, Place, Stmt } from '../ir/loops.ts'
 import type { DType } from '../types.ts'
+import type { Block, Weights } from './packing.ts'
 
 /** Where things lie once memory is planned. */
 export interface Places {
@@ -9,6 +10,8 @@ export interface Places {
   readonly scratch: Place
   /** Puts numbers among the constants. */
   constant(data: Float32Array | Int32Array): Place
+  /** Weights as a kernel reads them. */
+  weights(blocks: readonly Block[], start: (channel: number) => number, weights: Weights): Place
 }
 
 export interface Step {

@@ -25,7 +25,7 @@ export const c99: Format<z.output<typeof options>> = {
   options,
   write: (model, { symbol }) => {
     const name = symbol ?? identifier(model.graph.name || 'model')
-    const bytes = new TextEncoder().encode(cOf(lower(bindInputs(model, {})), name))
+    const bytes = new TextEncoder().encode(cOf(lower(bindInputs(model, {}), { compact: false }), name))
     return { parts: [bytes], bytes }
   }
 }

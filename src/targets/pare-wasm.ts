@@ -12,12 +12,13 @@ export const pareWasm: Target = {
   opset: { min: 13, max: 25 },
   // The compiler itself names what it has no loops for.
   operators: 'all',
-  elements: 'all',
+  elements: ['float32', 'int64', 'int32', 'bool', 'uint8', 'int8', 'int4', 'uint4', 'int2', 'uint2'],
   integer: [],
   dynamic: [],
   takesOver: [],
   cannotMove: [],
-  forms: [],
+  // Codes of constants lie in the module as bytes, however they are spelled, and are expanded when it starts.
+  forms: ['foldable', 'qdq'],
   saturates: false,
   channelMultiple: 4,
   assumesDotProducts: false

@@ -21,6 +21,7 @@ import {
   set,
   store
 } from '../../ir/loops.ts'
+import type { Block } from '../packing.ts'
 
 /** Where four sums are stored: their byte offset in the output, and those of row and column in an array with one float for each. */
 export interface Spot {
@@ -39,7 +40,7 @@ export interface MapsProduct {
   readonly m: number
   readonly n: number
   readonly k: number
-  /** Blocks of rows as `packRows` makes them. */
+  /** Blocks of rows as `rowBlocks` gives them. */
   readonly a: Place
   readonly b: Place
   readonly steps: Steps
@@ -55,22 +56,13 @@ const moving = ({ address }: Place, e: Expr): Expr => (address ? add(address, e)
 
 const rowsOfTile = 4
 
-/** Blocks of four rows, and one of what is left: for each block the starts, then for every k the rows' factors. */
-export function packRows(
-  m: number,
-  k: number,
-  start: (row: number) => number,
-  a: (row: number, k: number) => number
-): Float32Array {
-  const out = new Float32Array(m * (k + 1))
-  let to = 0
-  for (let first = 0; first < m; first += rowsOfTile) {
-    const rows = Math.min(rowsOfTile, m - first)
-    for (let i = 0; i < rows; i++) out[to++] = start(first + i)
-    for (let j = 0; j < k; j++) for (let i = 0; i < rows; i++) out[to++] = a(first + i, j)
-  }
-  return out
-}
+/** Blocks of four rows, and one of what is left. `first`: the channel of row 0. */
+export const rowBlocks = (m: number, k: number, first = 0): Block[] =>
+  Array.from({ length: Math.ceil(m / rowsOfTile) }, (_, b) => {
+    const from = b * rowsOfTile
+    const rows = Array.from({ length: Math.min(rowsOfTile, m - from) }, (_, i) => first + from + i)
+    return { starts: rows, channels: rows, terms: k }
+  })
 
 /** Bytes of first-level cache that the weights of one walk over all rows may take. */
 const nearBytes = 24_576
@@ -172,7 +164,7 @@ export interface RowsProduct {
   readonly k: number
   /** Element (m, k) lies at m·row + k·step bytes. */
   readonly a: Place & { readonly row: number; readonly step: number }
-  /** Row k begins at k·row bytes; with `panels`, columns lie in panels as `packPanels` makes them. */
+  /** Row k begins at k·row bytes; with `panels`, columns lie in panels as `panelBlocks` gives them. */
   readonly b: Place & ({ readonly row: number } | { readonly panels: true })
   /** One float for each column; absent: 0. */
   readonly start?: Place
@@ -187,16 +179,12 @@ const vectorsFor = (m: number, n: number): number => {
 }
 
 /** Panels of columns, each with all k rows on end; the last begins earlier, so that it is full too (none is where n is less than 4). */
-export function packPanels(m: number, n: number, k: number, b: (k: number, column: number) => number): Float32Array {
+export function panelBlocks(m: number, n: number, k: number): Block[] {
   const wide = vectorsFor(m, n) * 4
-  const panels = Math.ceil(n / wide)
-  const out = new Float32Array(panels * k * wide)
-  for (let p = 0; p < panels; p++) {
+  return Array.from({ length: Math.ceil(n / wide) }, (_, p) => {
     const first = Math.max(0, Math.min(p * wide, n - wide))
-    for (let j = 0; j < k; j++)
-      for (let i = 0; i < wide && first + i < n; i++) out[(p * k + j) * wide + i] = b(j, first + i)
-  }
-  return out
+    return { starts: [], channels: Array.from({ length: wide }, (_, i) => (first + i < n ? first + i : -1)), terms: k }
+  })
 }
 
 /** c[m, n] for matrices: rows are samples or positions, columns are outputs. c has n columns. */

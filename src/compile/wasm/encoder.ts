@@ -43,6 +43,8 @@ export interface WasmModule {
   readonly functions: readonly WasmFunction[]
   /** Names of exported functions, by index. */
   readonly exports: Readonly<Record<string, number>>
+  /** The function that runs when the module is instantiated, by index. */
+  readonly start?: number
   /** Bytes of memory. */
   readonly memory: number
   /** Placed at address 0. */
@@ -54,7 +56,7 @@ export interface WasmModule {
 const page = 65_536
 
 /** The bytes of a module: every function takes and returns nothing; the memory is exported as `memory`. */
-export function encodeModule({ functions, exports, memory, data, note }: WasmModule): Uint8Array<ArrayBuffer> {
+export function encodeModule({ functions, exports, memory, data, note, start }: WasmModule): Uint8Array<ArrayBuffer> {
   const section = (id: number, body: readonly number[]): Uint8Array =>
     Uint8Array.from([id, ...leb(body.length), ...body])
   const pages = Math.max(1, Math.ceil(memory / page))
@@ -88,6 +90,7 @@ export function encodeModule({ functions, exports, memory, data, note }: WasmMod
         ...Object.entries(exports).map(([name, index]) => [...text(name), 0x00, ...leb(index)])
       ])
     ),
+    ...(start === undefined ? [] : [section(8, leb(start))]),
     Uint8Array.from([10, ...leb(code.length)]),
     code,
     Uint8Array.from([11, ...leb(dataHead.length + data.length)]),

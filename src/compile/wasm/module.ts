@@ -5,7 +5,7 @@
 import { PareError } from '../../base/errors.ts'
 import type { DType } from '../../types.ts'
 import type { Port, Program } from '../lower.ts'
-import { encodeModule, leb } from './encoder.ts'
+import { encodeModule, leb, type WasmFunction } from './encoder.ts'
 import { printWasm } from './print.ts'
 
 /** What a module says of itself. Offsets are addresses in its memory. */
@@ -24,8 +24,14 @@ const aligned = (n: number): number => Math.ceil(n / 64) * 64
 
 export function wasmOf(program: Program): Uint8Array<ArrayBuffer> {
   const values = aligned(program.constants.length)
-  const functions = program.routines.map((r) => printWasm(r, { constants: 0, values }))
-  const run = { locals: [], code: functions.flatMap((_, i) => [0x10, ...leb(i)]) }
+  const functions = [...program.routines, ...program.init].map((r) => printWasm(r, { constants: 0, values }))
+  const calls = (from: number, to: number): WasmFunction => ({
+    locals: [],
+    code: Array.from({ length: to - from }, (_, i) => [0x10, ...leb(from + i)]).flat()
+  })
+  const steps = program.routines.length
+  const run = calls(0, steps)
+  const start = calls(steps, functions.length)
   const moved = (p: Port): Port => ({ ...p, offset: p.offset + values })
   const note: ModuleNote = {
     version: 1,
@@ -34,8 +40,9 @@ export function wasmOf(program: Program): Uint8Array<ArrayBuffer> {
     ...{ constants: program.constants.length, arena: program.arena, unshared: program.unshared }
   }
   return encodeModule({
-    functions: [...functions, run],
+    functions: [...functions, run, ...(program.init.length > 0 ? [start] : [])],
     exports: { run: functions.length },
+    ...(program.init.length > 0 ? { start: functions.length + 1 } : {}),
     memory: values + program.arena,
     data: program.constants,
     note: { name: section, text: JSON.stringify(note) }
