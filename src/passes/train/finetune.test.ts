@@ -13,6 +13,7 @@ import { parseOptions } from '../pass.ts'
 import { finetune } from './finetune.ts'
 import { roundsOf } from './gradual.ts'
 import { estimateBatches } from './learn.ts'
+import { taskOf } from './task.ts'
 
 interface Told {
   readonly curves: Record<string, readonly (readonly [number, number])[]>
@@ -362,6 +363,14 @@ output y`
     })
     const rows = { code: 'E_UNSUPPORTED', message: 'output y has 3 rows for a batch of 4 samples', where: 'y' }
     await expect(run(picked, { batch: 4 }, { data: { train: many } })).rejects.toMatchObject(rows)
+    // An output without elements is no reconstruction of an input that has none.
+    const past = taskOf(model`
+input x: f32[N,3]
+input past: f32[N,0,3]
+c = MatMul(x, W: f32[3,2])
+p = Neg(past)
+output c, p`)
+    expect(past).toMatchObject({ kind: 'classes', output: 'c' })
     const whole = model`
 input x: f32[N,3]
 input s: f32[]

@@ -22,7 +22,8 @@ export type Task =
 /** What the outputs are: an input again, or class scores; `undefined` where neither. */
 export function taskOf(given: Model): Task | undefined {
   const { graph } = inferShapes(given)
-  const outputs = graph.outputs.flatMap((id) => graph.values.get(id) ?? [])
+  // What holds no elements tells nothing.
+  const outputs = graph.outputs.flatMap((id) => graph.values.get(id) ?? []).filter((y) => !y.shape?.includes(0))
   for (const id of graph.inputs) {
     const x = graph.values.get(id)
     const same = outputs.find((y) => y.shape && x?.shape && !x.data && y.shape.join() === x.shape.join())
