@@ -4,9 +4,9 @@ import { unzipSync } from 'fflate'
 import { describe, expect, it } from 'vitest'
 import { activation, archive, fixture, fixtureNames, layer, zip } from '../../../test/dl4j.ts'
 import { PareError } from '../../base/errors.ts'
-import { equalTensors, tensor } from '../../ir/tensor.ts'
-import { applyRecipe, nodeRunner, rng, targetFor } from '../../node/index.ts'
-import type { Model, Node, Recipe, Value } from '../../types.ts'
+import { equalTensors, tensor, toFloats } from '../../ir/tensor.ts'
+import { applyRecipe, nodeRunner, openDataset, rng, targetFor } from '../../node/index.ts'
+import type { Dataset, Model, Node, Recipe, Value } from '../../types.ts'
 import { formats, readModel, writeModel } from '../index.ts'
 import { readArray, writeArray } from './arrays.ts'
 import { parseJson, printJson } from './json.ts'
@@ -35,10 +35,10 @@ const digits = read(
   new Uint8Array(readFileSync(fileURLToPath(new URL('../../../examples/java/digits.zip', import.meta.url))))
 )
 
-const applied = async (model: Model, recipe: Recipe): Promise<Model> =>
+const applied = async (model: Model, recipe: Recipe, data: { readonly train?: Dataset } = {}): Promise<Model> =>
   (
     await applyRecipe(model, recipe, {
-      ...{ engine: nodeRunner(), target: targetFor('dl4j'), rng: rng(0), data: {} },
+      ...{ engine: nodeRunner(), target: targetFor('dl4j'), rng: rng(0), data },
       ...{ signal: new AbortController().signal, progress: () => undefined }
     })
   ).model
@@ -71,6 +71,24 @@ describe('a changed model', () => {
     const { inputPreProcessors } = JSON.parse(new TextDecoder().decode(unzipSync(bytes)['configuration.json']))
     expect(inputPreProcessors[4].numChannels).toBe(8)
     expect(difference(narrow.graph, read(bytes).graph)).toBeUndefined()
+  })
+
+  it('that was pruned in rounds while it trained keeps its zeros in the archive', async () => {
+    const path = fileURLToPath(new URL('../../../examples/java/digits-data.mjs', import.meta.url))
+    const inputs = [{ name: 'input', dtype: 'float32' as const, shape: ['N', 1, 28, 28] }]
+    const data = { train: await openDataset({ path }, inputs, { modules: true }) }
+    const adam = { name: 'adam', rate: 0.001 }
+    const trained = await applied(
+      digits,
+      [['finetune', { epochs: 3, optimizer: adam, prune: { to: 0.5, step: 0.25 } }]],
+      data
+    )
+    const again = read(written(trained))
+    expect(difference(trained.graph, again.graph)).toBeUndefined()
+    const weights = [...again.graph.values.values()].flatMap(({ id, data }) =>
+      data && id.endsWith('.W') ? Array.from(toFloats(data)) : []
+    )
+    expect(weights.filter((w) => w === 0).length / weights.length).toBeCloseTo(0.5, 2)
   })
 
   it('with biases that repair has computed, also of a layer that had none', () => {
