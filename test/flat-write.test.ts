@@ -336,6 +336,54 @@ describe('weights in fewer bits', () => {
     expect(operatorsOf(four)).toContain('DEQUANTIZE')
   })
 
+  /** The convolutions of a file, each with what makes its weight and its bias. */
+  const storedAs = (bytes: Uint8Array): readonly string[] => {
+    const { operator_codes: codes = [], subgraphs = [] } = decode(bytes)
+    const { operators = [], tensors = [] } = subgraphs[0] ?? {}
+    const nameOf = (o: (typeof operators)[number]): string => String(codes[o.opcode_index ?? 0]?.builtin_code)
+    const typeOf = (t: number): string => String(tensors[t]?.type ?? 'FLOAT32')
+    const told = (t: number): string => {
+      const maker = operators.find((o) => o.outputs?.includes(t))
+      return maker ? `${nameOf(maker)} of ${typeOf(maker.inputs?.[0] ?? -1)}` : typeOf(t)
+    }
+    return operators
+      .filter((o) => nameOf(o).includes('CONV'))
+      .map((o) =>
+        [
+          nameOf(o),
+          ...(o.inputs ?? [])
+            .slice(-2)
+            .sort((a, b) => a - b)
+            .map(told)
+        ].join(', ')
+      )
+  }
+
+  it('of float16 have biases of float16 beside them in convolutions, as XNNPACK wants them', {
+    timeout: 60_000
+  }, async () => {
+    const net = (bias: string): Model =>
+      parse(`
+        input x: f32[1,4,8,8]
+        w1 = Cast(h1: f16[4,4,3,3], to=1)
+        a = Conv(x, w1, b1: f32[4]{${bias}}, pads=[1,1,1,1])
+        w2 = Cast(h2: f16[4,1,3,3], to=1)
+        y = Conv(a, w2, group=4)
+        output y`)
+    const half = 'DEQUANTIZE of FLOAT16'
+    const rest = `DEPTHWISE_CONV_2D, ${half}, ${half}`
+    const [exact, rounded, beyond] = [net('0.5,0.25,-1,0'), net('0.1,0.25,-1,0'), net('1e5,0.25,-1,0')]
+    expect(storedAs(await expectSame(exact))).toEqual([`CONV_2D, ${half}, ${half}`, rest])
+    expect(writeModel(exact, { format: tflite as never }).notes?.join()).not.toMatch(/float16/)
+    const { bytes, notes } = writeModel(rounded, { format: tflite as never })
+    expect(storedAs(bytes)).toEqual([`CONV_2D, ${half}, ${half}`, rest])
+    expect(notes?.join()).toMatch(/biases beside weights of float16 are rounded to float16 too/)
+    expect(writeModel(beyond, { format: tflite as never }).notes?.join()).toMatch(/weights are float32, since float16/)
+    expect(storedAs(await expectSame(beyond))).toEqual(['CONV_2D, FLOAT32, FLOAT32', rest])
+    // What is read of such a file is written the same.
+    expect(storedAs(written(readModel(bytes, { formats: [tflite] })))).toEqual(storedAs(bytes))
+  })
+
   it('without their zeros, where most are', { timeout: 60_000 }, async () => {
     const values = Array.from({ length: 64 * 16 }, (_, i) => (i % 5 === 0 ? (i % 7) / 7 - 0.4 : 0))
     const m = parse(

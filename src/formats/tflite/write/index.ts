@@ -13,7 +13,7 @@ import { fuseActivations } from './activation.ts'
 import { moveOnCodes, signCodes } from './codes.ts'
 import { codeEnds, transposedEnds, turnEnds } from './ends.ts'
 import { flatten } from './flat.ts'
-import { widenHalf } from './half.ts'
+import { matchBiases, widenHalf } from './half.ts'
 import { type Codes, quantizeTensors } from './integer.ts'
 import { surroundings } from './meta.ts'
 import { written } from './parameters.ts'
@@ -70,6 +70,7 @@ function flatModel(model: Model, o: FlatOptions): { readonly flat: FlatModel; re
     if (o.io === 'int8') codeEnds(d)
     lowerPlain(d, open, unmapped)
     fuseActivations(d)
+    for (const note of matchBiases(d)) notes.push(note)
     codes = quantizeTensors(d)
     lowerRoundings(d, codes, o.dynamic, unmapped)
     sparse = thinOut(d)
