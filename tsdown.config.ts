@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'tsdown'
 import { passList, strategyList } from './src/cli/lists.ts'
 
@@ -13,6 +14,12 @@ const listsAsData = {
 
 /** Packages that are part of the result: of a hundred small files each, they would make up most of the time to start. */
 const bundled = ['@bufbuild/protobuf', 'fflate', 'flatbuffers', 'onnx-buf', 'zod']
+
+/** Their forms for browsers: what is bundled into the core runs there too, and those for Node begin with node:module. */
+const alias = {
+  fflate: 'fflate/browser',
+  flatbuffers: fileURLToPath(new URL('node_modules/flatbuffers/mjs/flatbuffers.js', import.meta.url))
+}
 
 /** Writes the licences of what is bundled beside it. */
 const licences = {
@@ -46,6 +53,7 @@ export default defineConfig([
     ...shared,
     dts: false,
     clean: true,
+    alias,
     noExternal: bundled.map((name) => new RegExp(`^${name}(/|$)`)),
     plugins: [listsAsData, licences]
   },

@@ -17,6 +17,19 @@ export { type Builder, builder } from './ir/build.ts'
 export { check } from './ir/check.ts'
 export { type AddOptions, type Draft, edit } from './ir/edit.ts'
 export { allGraphs, constant, constants, consumers, type GraphView, opName, producer } from './ir/graph.ts'
+export type {
+  Binary,
+  Bits,
+  Cell,
+  Expr,
+  Kind,
+  Local,
+  Place,
+  Relation,
+  Space,
+  Stmt,
+  Unary
+} from './ir/loops.ts'
 export { elementCount, tensor, toFloats, toNumbers } from './ir/tensor.ts'
 export { model, parse, print, printType } from './ir/text.ts'
 export { type Compared, compareEngines, type Engine, type EnginesOptions } from './measure/engines.ts'

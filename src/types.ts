@@ -233,6 +233,8 @@ export interface Format<O = never> extends Reader {
   readonly weightless?: true
   /** Passes that `convert` applies first to a model of another format: it has fewer operators, and knows them joined. */
   readonly after?: readonly string[]
+  /** Its files are not read back, as source code is not. */
+  readonly unread?: true
   /** What can be chosen when a model is written in it; flags, help and checks come from it. */
   readonly options: ZodType<O>
   /** The model with its constants held as this format's files hold them; absent: as they are. */

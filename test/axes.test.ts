@@ -68,7 +68,7 @@ describe.skipIf(!isBuilt)('samples are not in front everywhere (skipped before n
       const file = join(folder, `${name}.onnx`)
       await save(m, file)
       const out = join(folder, `${name}.small.onnx`)
-      const made = await pare(['compress', file, '-o', out, '--objective', 'size', '--json'], { cwd: folder })
+      const made = await pare(['compress', file, '-o', out, '--json'], { cwd: folder })
       expect(made.status, made.err).toBe(0)
       const { notes } = JSON.parse(made.out) as Report
       if (note) expect(notes.join('\n')).toMatch(note)
@@ -78,14 +78,14 @@ describe.skipIf(!isBuilt)('samples are not in front everywhere (skipped before n
       expect(timed.status, timed.err).toBe(0)
     }, 120_000)
 
-  it('--max-time: a length of time, within which a candidate is found', async () => {
+  it('--max-time: a length of time, with which the search ends, whether it found a candidate or none', async () => {
     const file = join(folder, 'timed.onnx')
     await save(cases['windows']?.model as Model, file)
     const args = ['compress', file, '-o', join(folder, 'timed.small.onnx'), '--json', '--max-time']
     const wrong = await pare([...args, 'soon'], { cwd: folder })
     expect([wrong.status, /90s, 30min, 2h/.test(wrong.err)]).toEqual([2, true])
     const { status, out, err } = await pare([...args, '1s'], { cwd: folder })
-    expect(status, err).toBe(0)
+    expect([0, 3], err).toContain(status)
     expect((JSON.parse(out) as Report).notes.join('\n')).toMatch(/the time allowed ended the search after/)
   }, 120_000)
 })

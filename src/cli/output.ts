@@ -67,7 +67,7 @@ export function verifyLine(
   out: string,
   { read }: Pick<Surroundings, 'read'>
 ): string | undefined {
-  if (hasEnding(out, ['.ort'])) return undefined
+  if (hasEnding(out, ['.ort']) || formatOfFile(out)?.unread) return undefined
   if (formatOfFile(model)?.weightless) return shellLine(['compress', out, '--data', 'PATH'])
   const flags = again(given, ['eval-data', 'data', ...readingNames, 'metric', 'output', ...Object.keys(read)])
   return shellLine(['verify', model, out, ...(flags.length > 0 ? flags : ['--data', 'PATH'])])

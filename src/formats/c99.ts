@@ -18,6 +18,7 @@ export const c99: Format<z.output<typeof options>> = {
   name: 'c99',
   title: 'C source',
   extensions: ['.c'],
+  unread: true,
   detect: () => false,
   read: () => {
     throw new PareError('E_FORMAT', 'C source is not read back')

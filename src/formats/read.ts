@@ -2,9 +2,7 @@
  * Reading alone: it knows neither how formats are written nor what operators do, so that a page that only reads models
  * bundles little.
  */
-import { z } from 'zod'
 import { PareError } from '../base/errors.ts'
-import { parseOptions } from '../base/options.ts'
 import type { Bytes, Model, Noted, Reader, ReadOptions } from '../types.ts'
 import { onnxReader } from './onnx/reader.ts'
 import { likenessOf } from './unread.ts'
@@ -42,11 +40,12 @@ export function readNoted(
   return format.read(bytes, { ...o, choices: choicesFor(format, o.choices) })
 }
 
-/** The choices with defaults filled in. Throws `E_OPTION` for those that the format does not offer. */
-const choicesFor = (
-  { name, readOptions = z.strictObject({}) }: Reader,
-  given: ReadOptions['choices']
-): Record<string, unknown> => parseOptions({ name, options: readOptions }, given) as Record<string, unknown>
+/** The choices, of a format that offers some; it checks them itself. Throws `E_OPTION` where it offers none. */
+function choicesFor({ name, readOptions }: Reader, given: ReadOptions['choices'] = {}): Record<string, unknown> {
+  const [first] = Object.keys(given)
+  if (readOptions || first === undefined) return given
+  throw new PareError('E_OPTION', `${name} has no option ${first}`, { where: first })
+}
 
 /** The same without the notes. */
 export const readModel = (content: Bytes | ArrayBuffer, o: ReadModelOptions = {}): Model => readNoted(content, o).model

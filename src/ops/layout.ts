@@ -85,12 +85,14 @@ function cheapest(g: GraphView, region: Region): ReadonlySet<Node> {
   /** Pays once when `from` is on the first side and any of `to` on the second. */
   const paysForward = (from: number, to: readonly number[], cost: number): void => {
     const any = fresh()
-    links.push({ a: from, b: any, cost, back: 0 }, ...to.map((b) => ({ a: any, b, cost: never, back: 0 })))
+    links.push({ a: from, b: any, cost, back: 0 })
+    for (const b of to) links.push({ a: any, b, cost: never, back: 0 })
   }
   /** Pays once when any of `from` is on the first side and `to` on the second. */
   const paysBack = (from: readonly number[], to: number, cost: number): void => {
     const any = fresh()
-    links.push({ a: any, b: to, cost, back: 0 }, ...from.map((a) => ({ a, b: any, cost: never, back: 0 })))
+    links.push({ a: any, b: to, cost, back: 0 })
+    for (const a of from) links.push({ a, b: any, cost: never, back: 0 })
   }
   for (const [id, order] of region.orders) {
     const cost = 1 + elementsOf(g.value(id)) / all / 2

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { parseOptions } from '../../base/options.ts'
 import type { Format } from '../../types.ts'
 import { looksLikeArchive } from './archive.ts'
 import { formatName } from './facts.ts'
@@ -25,6 +26,6 @@ export const dl4j: Format<object> = {
   detect: looksLikeArchive,
   options: z.strictObject({}),
   readOptions,
-  read: (bytes, { choices } = {}) => readDl4j(bytes, readOptions.parse(choices ?? {})),
+  read: (bytes, { choices } = {}) => readDl4j(bytes, parseOptions({ name: 'dl4j', options: readOptions }, choices)),
   write: (model) => writeDl4j(model)
 }

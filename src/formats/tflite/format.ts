@@ -9,7 +9,7 @@ import { formatName, readFlat } from './read.ts'
 import { writeFlat } from './write/index.ts'
 
 const options = z.strictObject({
-  batch: z.int().positive().default(1).describe('samples that the file takes at once'),
+  fixedBatch: z.int().positive().default(1).describe('samples that the file takes at once'),
   layout: z
     .enum(['keep', 'nhwc'])
     .default('keep')
@@ -44,9 +44,9 @@ export const tflite: Format<z.output<typeof options>> = {
   },
   options,
   after: ['simplify', 'fuse'],
-  write: (model, { intOnly, ...o }, place) => {
-    if (!intOnly) return writeFlat(model, o)
-    const written = writeFlat(model, { ...o, io: 'int8' })
+  write: (model, { intOnly, fixedBatch: batch, ...o }, place) => {
+    if (!intOnly) return writeFlat(model, { ...o, batch })
+    const written = writeFlat(model, { ...o, batch, io: 'int8' })
     refuseFloats(operatorsOf(written.bytes), place?.target)
     return written
   },

@@ -46,7 +46,7 @@ export function checkOf(
   const format = formatOf(o.target, o.catalog)
   const isOpened = opensFiles(scorer(o), format.name)
   if (isOpened && !o.measured) return { notes }
-  if (!isOpened && (format.weightless || !opensFiles(o.engine, onnxName)))
+  if (!isOpened && (format.weightless || format.unread || !opensFiles(o.engine, onnxName)))
     return { notes: [`the file written was not opened: no runtime here reads ${format.title}`] }
   // A file that no runtime here opens is read again, and what was read is run as ONNX.
   const runner = isOpened ? scorer(o) : o.engine
