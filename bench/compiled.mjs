@@ -89,12 +89,6 @@ async function measure(name) {
     ])
   )
   const { load: start } = await import(pathToFileURL(made.replace('.wasm', '.js')).href)
-  const first = async (open) => {
-    const at = performance.now()
-    const run = await open()
-    await run()
-    return performance.now() - at
-  }
   const ofCompiled = async () => {
     const model = await start()
     return () => model.run(feeds)
@@ -106,9 +100,20 @@ async function measure(name) {
     )
     return () => session.run(tensors)
   }
-  // The first session of a process pays for starting the runtime: that is what a page pays.
-  const firstWeb = await first(ofRuntime(web))
-  const firstCompiled = await first(ofCompiled)
+  const [firstCompiled, firstWeb] = [
+    firstIn(
+      `const { load } = await import(${JSON.stringify(pathToFileURL(made.replace('.wasm', '.js')).href)})
+      ;(await load()).run(feeds)`,
+      inputs
+    ),
+    firstIn(
+      `const ort = await import(${JSON.stringify(import.meta.resolve('onnxruntime-web'))})
+      ort.env.wasm.numThreads = 1
+      const session = await ort.InferenceSession.create(new Uint8Array(readFileSync(${JSON.stringify(file)})))
+      await session.run(Object.fromEntries(inputs.map((p) => [p.name, new ort.Tensor('float32', feeds[p.name], p.shape)])))`,
+      inputs
+    )
+  ]
   const runs = await Promise.all([ofCompiled(), ofRuntime(web)(), ofRuntime(node)()])
   const [a, b, c] = await interleaved(runs, 8)
   const ratio = (x) => x.map((t, i) => t / a[i])
@@ -123,6 +128,21 @@ async function measure(name) {
     compileMs,
     ...ofC(file, name, inputs[0])
   }
+}
+
+/** Milliseconds to the first result in a fresh process, the loading of the runtime or loader with it: median of seven. */
+function firstIn(code, inputs) {
+  const program = `import { readFileSync } from 'node:fs'
+    const inputs = ${JSON.stringify(inputs)}
+    const feeds = Object.fromEntries(inputs.map((p) => [p.name, new Float32Array(p.shape.reduce((n, d) => n * d, 1)).fill(0.5)]))
+    const start = performance.now()
+    ${code}
+    console.log(performance.now() - start)
+    process.exit(0)`
+  const times = Array.from({ length: 7 }, () =>
+    Number(execFileSync(process.execPath, ['--input-type=module', '-e', program]).toString().trim().split('\n').at(-1))
+  )
+  return quantile(times, 0.5)
 }
 
 /** Milliseconds of a run in C, by compiler flags; nothing without gcc, or for models of several inputs. */
