@@ -7,13 +7,14 @@ import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { rng as seeded } from '../src/base/random.ts'
 import { loaderOf, lower, noteOf, wasmOf } from '../src/compile/index.ts'
-import { writeModel } from '../src/formats/index.ts'
+import { formats, readNoted, writeModel } from '../src/formats/index.ts'
 import { bindInputs } from '../src/ir/bind.ts'
 import { tensor, toFloats } from '../src/ir/tensor.ts'
 import { parse } from '../src/ir/text.ts'
 import { load, nodeRunner } from '../src/node/index.ts'
 import { applyRecipe } from '../src/passes/recipe.ts'
 import { compiledRunner } from '../src/runtime/compiled.ts'
+import { refuseMisfits, targetFor } from '../src/targets/index.ts'
 import type { Model, Tensor } from '../src/types.ts'
 import { sharedData } from './shared.ts'
 
@@ -256,6 +257,11 @@ it('modules that lie about themselves are refused', () => {
     }),
     { seed: 16, numRuns: 3000 }
   )
+})
+
+it('a compiled model is not written again', () => {
+  const { model } = readNoted(wasmOf(lower(tiny)), { formats })
+  expect(() => refuseMisfits(model, targetFor('ort-cpu'))).toThrow('a compiled model is not written again')
 })
 
 it('the same model gives the same bytes', () => {

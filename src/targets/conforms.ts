@@ -53,6 +53,10 @@ const plural = { operator: 'operators', 'element type': 'element types', form: '
 
 /** Throws `E_UNSUPPORTED` that names what the target does not load, and where it is. */
 export function refuseMisfits(model: Model, target: Target): void {
+  if (model.origin?.compiled)
+    throw new PareError('E_UNSUPPORTED', 'a compiled model is not written again, in no format', {
+      hint: 'take the model that it was made from'
+    })
   const misfits = conforms(model, target)
   const [first] = misfits
   if (!first) return
