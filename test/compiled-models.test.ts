@@ -259,6 +259,14 @@ it('modules that lie about themselves are refused', () => {
   )
 })
 
+it('a module whose input lies outside its memory is refused', async () => {
+  const bytes = Buffer.from(wasmOf(lower(tiny)))
+  const at = bytes.indexOf('"shape":[1,4]')
+  expect(at).toBeGreaterThan(0)
+  bytes.write('"shape":[9e8]', at, 'latin1')
+  await expect(compiled.open(Uint8Array.from(bytes))).rejects.toMatchObject({ code: 'E_FORMAT' })
+})
+
 it('a compiled model is not written again', () => {
   const { model } = readNoted(wasmOf(lower(tiny)), { formats })
   expect(() => refuseMisfits(model, targetFor('ort-cpu'))).toThrow('a compiled model is not written again')

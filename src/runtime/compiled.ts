@@ -4,7 +4,7 @@ import { PareError } from '../base/errors.ts'
 import { lower, type ModuleNote, noteOf, wasmOf } from '../compile/index.ts'
 import { bind } from '../ir/bind.ts'
 import { bytesOf, elementCount, tensor, tensorOf, toNumbers } from '../ir/tensor.ts'
-import type { Bytes, Dim, Model, Runner, Session, Tensor } from '../types.ts'
+import type { Bytes, Dim, DType, Model, Runner, Session, Tensor } from '../types.ts'
 
 export const compiledRuntime = 'pare-wasm'
 
@@ -30,6 +30,9 @@ interface Instance {
   run(): void
 }
 
+/** In the memory of a module, where 64-bit whole numbers take 32 bits. */
+const bytesEach = (dtype: DType): number => (dtype === 'float32' || dtype === 'int32' || dtype === 'int64' ? 4 : 1)
+
 async function instantiate(bytes: Uint8Array<ArrayBuffer>): Promise<Instance> {
   const note = noteOf(bytes)
   let exports: WebAssembly.Exports
@@ -43,6 +46,12 @@ async function instantiate(bytes: Uint8Array<ArrayBuffer>): Promise<Instance> {
   }
   const { memory, run } = exports as { readonly memory?: WebAssembly.Memory; readonly run?: () => void }
   if (!memory || !run) throw new PareError('E_FORMAT', 'a WebAssembly module without memory or run')
+  for (const p of [...note.inputs, ...note.outputs])
+    if (
+      p.offset % bytesEach(p.dtype) !== 0 ||
+      p.offset + elementCount(p.shape) * bytesEach(p.dtype) > memory.buffer.byteLength
+    )
+      throw new PareError('E_FORMAT', `${p.name} of a WebAssembly module lies outside its memory`)
   return { note, memory: memory.buffer, run }
 }
 
@@ -117,8 +126,8 @@ function ran({ note, memory, run }: Instance, feeds: Readonly<Record<string, Ten
     note.outputs.map(({ name, dtype, shape, offset }): [string, Tensor] => {
       const count = elementCount(shape)
       if (dtype === 'int64') return [name, tensor('int64', shape, Array.from(new Int32Array(memory, offset, count)))]
-      const size = dtype === 'float32' || dtype === 'int32' ? 4 : 1
-      return [name, tensorOf(dtype, shape, new Uint8Array(memory.slice(offset, offset + count * size)))]
+      const end = offset + count * bytesEach(dtype)
+      return [name, tensorOf(dtype, shape, new Uint8Array(memory.slice(offset, end)))]
     })
   )
 }

@@ -41,12 +41,15 @@ const signs: Readonly<Record<string, string>> = {
   shr: '>>'
 }
 const floatUnary: Readonly<Record<string, string>> = {
+  neg: '-',
   abs: 'fabsf',
   sqrt: 'sqrtf',
   floor: 'floorf',
   ceil: 'ceilf',
   nearest: 'rintf'
 }
+/** Whole numbers are whole: rounding leaves them. */
+const wholeUnary: Readonly<Record<string, string>> = { neg: '-', abs: 'absolute' }
 const memories: Readonly<Record<Space, string>> = { constants: '((const byte *)constants)', values: '((byte *)values)' }
 
 /** A float as C reads it back to the same bits. */
@@ -104,12 +107,8 @@ export function printC({ name, what, body }: Routine): string {
         return e.kind === 'f32x4' ? `${nameOf(e.local)}[l]` : nameOf(e.local)
       case 'load':
         return loadText(e.cell, pointer(e.space, e.address, e.offset, e.kind === 'f32x4' && !e.splat ? '4 * l' : ''))
-      case 'unary': {
-        const of = expr(e.of)
-        if (e.op === 'neg') return `(-${of})`
-        if (e.kind === 'i32') return e.op === 'abs' ? `absolute(${of})` : of
-        return `${floatUnary[e.op]}(${of})`
-      }
+      case 'unary':
+        return `(${(e.kind === 'i32' ? wholeUnary : floatUnary)[e.op] ?? ''}(${expr(e.of)}))`
       case 'binary':
         return binary(e.op as Binary, e.kind === 'i32', expr(e.a), expr(e.b))
       case 'compare':

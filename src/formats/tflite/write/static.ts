@@ -28,7 +28,7 @@ export function staticModel(model: Model, batch: number): Static {
       {
         where: others[0] as string,
         facts: { open: others.join(', ') },
-        hint: 'give the inputs fixed sizes first'
+        hint: 'pare fix-sizes gives them sizes first'
       }
     )
   const isOpen = (d: Dim | undefined): boolean => typeof d === 'string' && symbols.has(d)
