@@ -1,6 +1,6 @@
 import { evaluateDim } from '../base/dim.ts'
 import { PareError } from '../base/errors.ts'
-import type { Graph, Model, Value } from '../types.ts'
+import type { Dim, Graph, Model, Value } from '../types.ts'
 import { mapGraphs } from './edit.ts'
 
 /** Fixes symbolic dimensions everywhere they occur, also inside expressions. The very same model when none occurs. */
@@ -19,33 +19,42 @@ function bindGraph(graph: Graph, symbols: Readonly<Record<string, number>>): Gra
   return values ? { ...graph, values } : graph
 }
 
+/** Free sizes of inputs: those of first axes, where samples stand, and the others, with an input that has each. */
+export function openSizes({ graph }: Model): {
+  readonly samples: ReadonlySet<string>
+  readonly others: ReadonlyMap<string, string>
+} {
+  const shapes = graph.inputs.map((id) => [id, graph.values.get(id)?.shape ?? []] as const)
+  const isFree = (d: Dim | undefined): d is string => typeof d === 'string'
+  const samples = new Set(shapes.map(([, shape]) => shape[0]).filter(isFree))
+  const others = new Map<string, string>()
+  for (const [id, shape] of shapes) for (const d of shape) if (isFree(d) && !samples.has(d)) others.set(d, id)
+  return { samples, others }
+}
+
 /**
  * The model with all sizes of its inputs fixed: by `sizes`, symbol to number, and a free first axis, where samples stand, as 1.
  * Throws `E_OPTION` for free axes without a size, and for sizes of symbols that no input has.
  */
 export function bindInputs(model: Model, sizes: Readonly<Record<string, number>>): Model {
-  const { graph } = model
-  const fixed: Record<string, number> = {}
-  const free = new Map<string, string>()
-  const symbols = new Set<string>()
-  for (const id of graph.inputs)
-    graph.values.get(id)?.shape?.forEach((d, axis) => {
-      if (typeof d === 'number') return
-      symbols.add(d)
-      if (Object.hasOwn(sizes, d)) fixed[d] = sizes[d] as number
-      else if (axis === 0 && d !== '?') fixed[d] ??= 1
-      else free.set(d, id)
-    })
-  const unknown = Object.keys(sizes).find((name) => !symbols.has(name))
+  const { samples, others } = openSizes(model)
+  const symbols = [...samples, ...others.keys()]
+  const unknown = Object.keys(sizes).find((name) => !symbols.includes(name))
   if (unknown !== undefined)
     throw new PareError('E_OPTION', `no input has a free axis ${unknown}`, {
-      facts: { 'free axes': [...symbols].join(', ') || 'none' }
+      facts: { 'free axes': symbols.join(', ') || 'none' }
     })
-  const [left, input] = [...free].find(([name]) => !Object.hasOwn(fixed, name)) ?? []
+  const isFixed = (d: string): boolean => Object.hasOwn(sizes, d) || (samples.has(d) && d !== '?')
+  const left = symbols.find((d) => !isFixed(d))
   if (left !== undefined)
-    throw new PareError('E_OPTION', `axis ${left} of input ${input} is free, and sizes are to be fixed`, {
-      hint: left === '?' ? 'give the axis a name or a size in the model' : `--sizes ${left}=64`
-    })
+    throw new PareError(
+      'E_OPTION',
+      `axis ${left} of input ${others.get(left) ?? model.graph.inputs[0]} is free, and sizes are to be fixed`,
+      {
+        hint: left === '?' ? 'give the axis a name or a size in the model' : `--sizes ${left}=64`
+      }
+    )
+  const fixed = Object.fromEntries(symbols.map((d) => [d, Object.hasOwn(sizes, d) ? (sizes[d] as number) : 1]))
   return bind(model, fixed)
 }
 
