@@ -35,9 +35,11 @@ const licences = {
   }
 }
 
+/** `read` is an entry so that what reading needs is a file of its own: a page that only reads models bundles that alone. */
 const shared = {
   entry: {
     index: 'src/index.ts',
+    read: 'src/formats/read.ts',
     'node/index': 'src/node/index.ts',
     'cli/main': 'src/cli/main.ts'
   },

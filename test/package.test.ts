@@ -15,6 +15,7 @@ import {
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { gzipSync } from 'node:zlib'
 import { rolldown } from 'rolldown'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { isBuilt } from './program.ts'
@@ -129,6 +130,24 @@ describe.skipIf(!isBuilt)('the package (needs npm run build)', () => {
     const { parameters, file } = await page.shrink(Uint8Array.from(bytes).buffer, ort)
     expect(parameters).toBe(26_770)
     expect(file.size).toBeLessThan(bytes.length / 2)
+  }, 60_000)
+
+  it('bundles little for a page that only reads models', async () => {
+    const bundle = await rolldown({
+      input: 'page',
+      cwd: project,
+      platform: 'browser',
+      logLevel: 'silent',
+      plugins: [
+        {
+          name: 'page',
+          resolveId: (id) => (id === 'page' ? join(project, 'reads.js') : null),
+          load: (id) => (id.endsWith('reads.js') ? "export { readModel } from 'pare'" : null)
+        }
+      ]
+    })
+    const [{ code }] = (await bundle.generate({ format: 'esm', minify: true })).output
+    expect(gzipSync(code).length).toBeLessThan(48_000)
   }, 60_000)
 
   it('exports every type that its functions take and give', () => {
