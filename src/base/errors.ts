@@ -16,7 +16,10 @@ export const codes = {
   E_OPTION: 'an option value that does not fit',
   E_RUN: 'a model that the runtime cannot load or run',
   E_CONSTRAINT: 'a constraint that no candidate met',
-  E_ABORTED: 'stopped on request'
+  E_ABORTED: 'stopped on request',
+  E_REQUEST: 'a request to a server that does not fit',
+  E_ABSENT: 'something that a request names and that is not there',
+  E_BUSY: 'a server that cannot answer now'
 } as const
 export type Code = keyof typeof codes
 
