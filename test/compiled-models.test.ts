@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { PareError } from '../src/base/errors.ts'
 import { rng as seeded } from '../src/base/random.ts'
 import { loaderOf, lower, noteOf, wasmOf } from '../src/compile/index.ts'
 import { formats, readNoted, writeModel } from '../src/formats/index.ts'
@@ -15,7 +16,8 @@ import { load, nodeRunner } from '../src/node/index.ts'
 import { applyRecipe } from '../src/passes/recipe.ts'
 import { compiledRunner } from '../src/runtime/compiled.ts'
 import { refuseMisfits, targetFor } from '../src/targets/index.ts'
-import type { Model, Tensor } from '../src/types.ts'
+import type { Model, Node, Tensor } from '../src/types.ts'
+import { confined } from './confined.ts'
 import { sharedData } from './shared.ts'
 
 const engine = nodeRunner()
@@ -46,9 +48,12 @@ async function apart(model: Model): Promise<number> {
   const [a, b] = await Promise.all([compiled.open(model), engine.open(model, { optimization: 'disabled' })])
   const [got, expected] = [await a.run(feeds), await b.run(feeds)]
   await Promise.all([a.close(), b.close()])
+  // It neither writes outside its memory nor makes results of what lies there.
+  const alone = confined(model, feeds)
   let worst = 0
   for (const [id, t] of Object.entries(expected)) {
     const [x, y] = [toFloats(got[id] as Tensor), toFloats(t)]
+    expect(toFloats(alone[id] as Tensor), id).toEqual(x)
     const most = y.reduce((m, v) => Math.max(m, Math.abs(v)), 0)
     x.forEach((v, i) => {
       worst = Math.max(worst, Math.abs(v - (y[i] as number)) / (1 + most))
@@ -221,19 +226,53 @@ describe('the loader', () => {
 })
 
 describe('what cannot be compiled is refused by name', () => {
-  const cases = {
-    'no loops for this operator': 'input x: f32[4,4]\ny = Det(x)\noutput y',
-    'element type float64': 'input x: f64[4]\ny = Relu(x)\noutput y',
-    'the weight of the convolution is computed':
-      'input x: f32[1,1,4,4]\ninput w: f32[1,1,3,3]\ny = Conv(x, w)\noutput y',
-    'no elements': 'input x: f32[0,4]\ny = Relu(x)\noutput y'
+  const cases: Readonly<Record<string, readonly [row: string, text: string]>> = {
+    'no loops for this operator': ['Det', 'input x: f32[4,4]\ny = Det(x)\noutput y'],
+    'element type float64': ['values', 'input x: f64[4]\ny = Relu(x)\noutput y'],
+    'the weight of the convolution is computed': [
+      'Conv',
+      'input x: f32[1,1,4,4]\ninput w: f32[1,1,3,3]\ny = Conv(x, w)\noutput y'
+    ],
+    'no elements': ['values', 'input x: f32[0,4]\ny = Relu(x)\noutput y']
   }
-  for (const [why, text] of Object.entries(cases))
+  for (const [why, [row, text]] of Object.entries(cases))
     it(why, () => {
       expect(() => lower(parse(`opset 21\n${text}`))).toThrow(
-        expect.objectContaining({ code: 'E_UNSUPPORTED', facts: { nodes: expect.stringContaining(why) } })
+        expect.objectContaining({
+          code: 'E_UNSUPPORTED',
+          facts: expect.objectContaining({ [row]: expect.stringContaining(why) })
+        })
       )
     })
+
+  it('each reason once, with the nodes that it stands for counted', () => {
+    const nodes = Array.from({ length: 12 }, (_, i) => `y${i} = Det(x)`).join('\n')
+    const model = parse(`opset 21\ninput x: f32[4,4]\n${nodes}\ny = RandomNormalLike(x)\noutput y0\noutput y`)
+    let facts: Readonly<Record<string, string>> = {}
+    try {
+      lower(model)
+    } catch (error) {
+      expect(error).toMatchObject({ message: 'the model cannot be compiled: 13 nodes cannot become code' })
+      facts = (error as PareError).facts
+    }
+    expect(Object.keys(facts)).toEqual(['Det', 'RandomNormalLike'])
+    expect(facts.Det).toMatch(/^no loops for this operator: (Det_\d+, ){7}Det_7 and 4 more$/)
+  })
+
+  it('values that take more memory than there are addresses', () => {
+    const model = parse('opset 21\ninput x: f32[1,1,60000,60000]\ny = Relu(x)\noutput y')
+    expect(() => lower(model)).toThrow(expect.objectContaining({ code: 'E_LIMIT' }))
+  })
+
+  it('nodes that wait for each other', () => {
+    const model = parse('opset 21\ninput x: f32[4]\ny = Relu(x)\noutput y')
+    const [node] = model.graph.nodes
+    const turned: Model = {
+      ...model,
+      graph: { ...model.graph, nodes: [{ ...(node as Node), inputs: ['y'] }] }
+    }
+    expect(() => writeModel(turned, { format: 'wasm' })).toThrow(PareError)
+  })
 
   it('free sizes, by name', () => {
     const model = parse('opset 21\ninput x: f32[N,T]\ny = Relu(x)\noutput y')

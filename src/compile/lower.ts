@@ -13,6 +13,7 @@ import { linearStep, type Made } from './linear.ts'
 import { loopsStep, plainCopy } from './moves.ts'
 import { compacted, expanding, packed } from './packing.ts'
 import { planMemory } from './plan.ts'
+import { type Refused, refusal } from './refusals.ts'
 import { cells, type Places, type Step } from './steps.ts'
 import { floatConstant } from './stored.ts'
 
@@ -38,6 +39,10 @@ export interface Program {
   readonly outputs: readonly Port[]
 }
 
+/** Addresses are whole numbers of 32 bits with a sign. */
+const mostBytes = 2 ** 31 - 2 ** 20
+const megabytes = (bytes: number): string => `${Math.ceil(bytes / 1e6)} MB`
+
 /** Kernels read and write whole vectors, up to this far behind what they need. */
 const slack = 64
 
@@ -49,11 +54,11 @@ export interface LowerOptions {
   readonly compact?: boolean
 }
 
-/** Throws `E_UNSUPPORTED` with every node that cannot be compiled and why. */
+/** Throws `E_UNSUPPORTED` with every node that cannot be compiled and why, `E_LIMIT` where values take more than 2 GB. */
 export function lower(given: Model, { compact = true }: LowerOptions = {}): Program {
   const model = inferShapes(given)
   const { graph } = model
-  const refused: string[] = []
+  const refused: Refused[] = []
   const steps: Step[] = []
   const root = new Map<string, string>()
   const made = new Set<string>(graph.inputs)
@@ -64,7 +69,7 @@ export function lower(given: Model, { compact = true }: LowerOptions = {}): Prog
   }
   for (const id of [...graph.inputs, ...graph.outputs]) {
     const why = unfit(model, id)
-    if (why) refused.push(`${id}: ${why}`)
+    if (why) refused.push({ of: 'values', name: id, reason: why })
   }
   for (const node of graph.nodes) {
     if (done.has(node)) continue
@@ -77,7 +82,8 @@ export function lower(given: Model, { compact = true }: LowerOptions = {}): Prog
       .map((id) => unfit(model, id))
       .find((w) => w !== undefined)
     const result: Made | { readonly same: string } = why ? { reason: why } : stepOf(node)
-    if ('reason' in result) refused.push(`${node.name || node.op} (${node.op}): ${result.reason}`)
+    if ('reason' in result)
+      refused.push({ of: node.op, name: node.name || node.outputs[0] || node.op, reason: result.reason })
     else if ('same' in result) root.set(node.outputs[0] as string, result.same)
     else {
       steps.push(result.step)
@@ -87,14 +93,9 @@ export function lower(given: Model, { compact = true }: LowerOptions = {}): Prog
     for (const id of node.outputs) if (!('step' in result)) made.add(id)
   }
   for (const id of graph.outputs)
-    if (!made.has(id) || graph.inputs.includes(id)) refused.push(`${id}: an output that no node computes`)
-  if (refused.length > 0)
-    throw new PareError('E_UNSUPPORTED', 'the model cannot be compiled', {
-      facts: {
-        nodes: refused.slice(0, 20).join('; ') + (refused.length > 20 ? `; and ${refused.length - 20} more` : '')
-      },
-      hint: 'pare simplify and pare fuse first: constants and normalizations then go'
-    })
+    if (!made.has(id) || graph.inputs.includes(id))
+      refused.push({ of: 'values', name: id, reason: 'an output that no node computes' })
+  if (refused.length > 0) throw refusal(refused)
   return placed(model, steps, rootOf, compact)
 
   /** Floats that a node makes of constant codes are constants. */
@@ -175,6 +176,12 @@ function placed(model: Model, steps: readonly Step[], rootOf: (id: string) => st
   const scratches = steps.map((s, i) => ({ bytes: s.scratch * 4, from: i, to: i }))
   const buffers = [...ids.map((id) => lives.get(id) as { from: number; to: number; bytes: number }), ...scratches]
   const plan = planMemory(buffers)
+  const stored = [...graph.values.values()].reduce((n, v) => n + (v.data ? elementCount(v.data.shape) * 4 : 0), 0)
+  if (!(plan.total + stored <= mostBytes))
+    throw new PareError('E_LIMIT', 'the values of the model take more memory than a compiled model addresses', {
+      facts: { values: megabytes(plan.total), constants: megabytes(stored), most: megabytes(mostBytes) },
+      hint: 'smaller sizes of its inputs: --sizes'
+    })
 
   const pool = constantPool()
   const init: Routine[] = []

@@ -160,17 +160,24 @@ const open = (path) => openBytes(readFileSync(path))
 /** Compiled models. The section `pare` comes first and says where inputs and outputs lie. */
 const compiled = `
 const start = async () => {}
-const open = async (path) => {
-  const wasm = await WebAssembly.compile(readFileSync(path))
+const size = (shape) => shape.reduce((n, d) => n * d, 1)
+const within = ({ memory }, { name, dtype, shape, offset }) => {
+  const each = dtype === 'int64' ? 4 : arrays[dtype].BYTES_PER_ELEMENT
+  if (offset % each !== 0 || offset + size(shape) * each > memory.buffer.byteLength)
+    throw new Error(name + ' lies outside its memory')
+}
+const openBytes = async (bytes) => {
+  const wasm = await WebAssembly.compile(bytes)
   const [section] = WebAssembly.Module.customSections(wasm, 'pare')
   const note = JSON.parse(new TextDecoder().decode(section))
   const { memory, run: compute } = (await WebAssembly.instantiate(wasm)).exports
-  const size = (shape) => shape.reduce((n, d) => n * d, 1)
+  if (!(memory instanceof WebAssembly.Memory) || typeof compute !== 'function') throw new Error('it has no memory or run')
+  for (const port of [...note.inputs, ...note.outputs]) within({ memory }, port)
   const run = async (feeds) => {
     for (const { name, dtype, shape, offset } of note.inputs) {
       const fed = feeds.find((f) => f.name === name)
       if (!fed) throw new Error("input '" + name + "' is missing")
-      if (fed.dtype !== dtype || fed.data.length !== size(shape))
+      if (fed.dtype !== dtype || String(fed.shape) !== String(shape) || fed.data.length !== size(shape))
         throw new Error("input '" + name + "' is " + dtype + ' [' + shape + '], and was given ' + fed.dtype + ' [' + fed.shape + ']')
       const data = dtype === 'int64' ? Int32Array.from(fed.data, Number) : fed.data
       new Uint8Array(memory.buffer, offset, data.byteLength).set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
@@ -184,6 +191,7 @@ const open = async (path) => {
   }
   return { inputs: note.inputs, outputs: note.outputs, run, close: () => {} }
 }
+const open = (path) => openBytes(readFileSync(path))
 `
 
 const empty = model`

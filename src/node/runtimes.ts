@@ -1,11 +1,10 @@
 /** The runtimes that targets name, as far as they are installed here. */
 
-import { compiledRunner, compiledRuntime } from '../runtime/compiled.ts'
+import { compiledRuntime } from '../runtime/compiled.ts'
 import type { Model, Runner, Source, Target } from '../types.ts'
-import { fileBytes } from './files.ts'
+import { compiledFiles } from './compiled-runner.ts'
 import { liteRtRunner } from './litert-runner.ts'
 import { nodeRunner } from './runner.ts'
-import { version } from './version.ts'
 import { webRunner } from './web-runner.ts'
 
 /** By the name that targets give them; `undefined` where the package is not installed. */
@@ -13,7 +12,7 @@ const runtimes: Readonly<Record<string, () => Promise<Runner | undefined>>> = {
   'onnxruntime-node': async () => nodeRunner(),
   'onnxruntime-web': () => webRunner(),
   '@litertjs/core': async () => liteRtRunner(),
-  [compiledRuntime]: async () => compiledRunner(version, fileBytes)
+  [compiledRuntime]: async () => compiledFiles()
 }
 
 /** What folds, calibrates and trains, and what measures. */

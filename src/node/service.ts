@@ -14,7 +14,7 @@ export interface Service {
 }
 
 /** A request that takes longer is taken for one that never ends. */
-const patienceMs = 120_000
+const patience = 120_000
 
 /**
  * What follows a program that has `tasks`, functions by name. Interrupts are for whoever started it, who lets it end. A
@@ -47,7 +47,7 @@ const gone = (runtime: string, why: string): PareError =>
   new PareError('E_RUN', `the process of ${runtime} ended: ${why}`)
 
 /** Starts a process that loads `runtime` and runs `program`, which defines `tasks`. */
-export function service(runtime: string, program: string): Service {
+export function service(runtime: string, program: string, patienceMs = patience): Service {
   const child = startChild(program + serve, {}, runtime, { channel: true })
   const waiting = new Map<number, Waiting>()
   let [count, isAlive, err] = [0, true, '']
@@ -100,6 +100,7 @@ export function service(runtime: string, program: string): Service {
         waiting
           .get(n)
           ?.fail(new PareError('E_RUN', `${runtime} was ended after ${patienceMs / 1000} s without an answer`))
+        isAlive = false
         end()
       }, patienceMs)
       try {

@@ -4,29 +4,30 @@ import { PareError } from '../base/errors.ts'
 import { lower, type ModuleNote, noteOf, wasmOf } from '../compile/index.ts'
 import { bind } from '../ir/bind.ts'
 import { bytesOf, elementCount, tensor, tensorOf, toNumbers } from '../ir/tensor.ts'
-import type { Bytes, Dim, DType, Model, Runner, Session, Tensor } from '../types.ts'
+import type { Dim, DType, Model, Runner, Session, Tensor } from '../types.ts'
 
 export const compiledRuntime = 'pare-wasm'
 
-/** `version`: of Pare. `read` gives the bytes of a file; absent: there are no files here. */
-export function compiledRunner(version: string, read?: (path: string) => Bytes): Runner {
+/**
+ * `version`: of Pare. Bytes of a compiled module run in this process, whoever made them: their code sees no memory but its own,
+ * but may compute without end.
+ */
+export function compiledRunner(version: string): Runner {
   return {
     name: compiledRuntime,
     version,
     can: { kernels: false, profile: false, external: false, threads: 1, formats: ['wasm'] },
     open: async (source) => {
       if ('graph' in source) return ofModel(source)
-      if ('path' in source && !read) throw new PareError('E_UNSUPPORTED', 'there are no files here')
-      return ofBytes(
-        Uint8Array.from(toArray('path' in source ? (read as (path: string) => Bytes)(source.path) : source))
-      )
+      if ('path' in source) throw new PareError('E_UNSUPPORTED', 'there are no files here')
+      return ofBytes(Uint8Array.from(toArray(source)))
     }
   }
 }
 
 interface Instance {
   readonly note: ModuleNote
-  readonly memory: ArrayBuffer
+  readonly memory: WebAssembly.Memory
   run(): void
 }
 
@@ -52,7 +53,7 @@ async function instantiate(bytes: Uint8Array<ArrayBuffer>): Promise<Instance> {
       p.offset + elementCount(p.shape) * bytesEach(p.dtype) > memory.buffer.byteLength
     )
       throw new PareError('E_FORMAT', `${p.name} of a WebAssembly module lies outside its memory`)
-  return { note, memory: memory.buffer, run }
+  return { note, memory, run }
 }
 
 async function ofBytes(bytes: Uint8Array<ArrayBuffer>): Promise<Session> {
@@ -119,15 +120,23 @@ function ran({ note, memory, run }: Instance, feeds: Readonly<Record<string, Ten
     if (t.dtype !== dtype || t.shape.length !== shape.length || t.shape.some((d, i) => d !== shape[i]))
       throw new PareError('E_RUN', `input ${name} is ${dtype} [${shape}], and was given ${t.dtype} [${t.shape}]`)
     const bytes = dtype === 'int64' ? bytesOf(Int32Array.from(toNumbers(t))) : toArray(t.bytes)
-    new Uint8Array(memory, offset, bytes.length).set(bytes)
+    new Uint8Array(memory.buffer, offset, bytes.length).set(bytes)
   }
-  run()
+  try {
+    run()
+  } catch (cause) {
+    throw new PareError('E_RUN', 'a compiled model fails while it runs', {
+      facts: { why: cause instanceof Error ? cause.message : String(cause) },
+      cause
+    })
+  }
   return Object.fromEntries(
     note.outputs.map(({ name, dtype, shape, offset }): [string, Tensor] => {
       const count = elementCount(shape)
-      if (dtype === 'int64') return [name, tensor('int64', shape, Array.from(new Int32Array(memory, offset, count)))]
+      if (dtype === 'int64')
+        return [name, tensor('int64', shape, Array.from(new Int32Array(memory.buffer, offset, count)))]
       const end = offset + count * bytesEach(dtype)
-      return [name, tensorOf(dtype, shape, new Uint8Array(memory.slice(offset, end)))]
+      return [name, tensorOf(dtype, shape, new Uint8Array(memory.buffer.slice(offset, end)))]
     })
   )
 }

@@ -53,7 +53,8 @@ export interface WasmModule {
   readonly note: { readonly name: string; readonly text: string }
 }
 
-const page = 65_536
+/** Bytes of a page of memory. */
+export const page = 65_536
 
 /** The bytes of a module: every function takes and returns nothing; the memory is exported as `memory`. */
 export function encodeModule({ functions, exports, memory, data, note, start }: WasmModule): Uint8Array<ArrayBuffer> {

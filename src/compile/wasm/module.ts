@@ -1,11 +1,11 @@
 /**
- * A program as one WebAssembly module: constants at the front of its memory, values behind them, and one function `run`. A
- * custom section `pare` says in JSON what the inputs and outputs are and where they lie, so that the file explains itself.
+ * A program as one WebAssembly module: constants at the front of its memory, values at its end, so that whatever would be read
+ * or written behind them traps, and one function `run`. A custom section `pare` says in JSON what the inputs and outputs are and where they lie, so that the file explains itself.
  */
 import { PareError } from '../../base/errors.ts'
 import type { DType } from '../../types.ts'
 import type { Port, Program } from '../lower.ts'
-import { encodeModule, leb, type WasmFunction } from './encoder.ts'
+import { encodeModule, leb, page, type WasmFunction } from './encoder.ts'
 import { printWasm } from './print.ts'
 
 /** What a module says of itself. Offsets are addresses in its memory. */
@@ -23,7 +23,8 @@ const section = 'pare'
 const aligned = (n: number): number => Math.ceil(n / 64) * 64
 
 export function wasmOf(program: Program): Uint8Array<ArrayBuffer> {
-  const values = aligned(program.constants.length)
+  const pages = Math.ceil((aligned(program.constants.length) + aligned(program.arena)) / page)
+  const values = pages * page - aligned(program.arena)
   const functions = [...program.routines, ...program.init].map((r) => printWasm(r, { constants: 0, values }))
   const calls = (from: number, to: number): WasmFunction => ({
     locals: [],
@@ -43,7 +44,7 @@ export function wasmOf(program: Program): Uint8Array<ArrayBuffer> {
     functions: [...functions, run, ...(program.init.length > 0 ? [start] : [])],
     exports: { run: functions.length },
     ...(program.init.length > 0 ? { start: functions.length + 1 } : {}),
-    memory: values + program.arena,
+    memory: pages * page,
     data: program.constants,
     note: { name: section, text: JSON.stringify(note) }
   })
