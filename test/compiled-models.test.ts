@@ -311,6 +311,16 @@ it('a compiled model is not written again', () => {
   expect(() => refuseMisfits(model, targetFor('ort-cpu'))).toThrow('a compiled model is not written again')
 })
 
+it('layers that differ only in their weights and places share their code', () => {
+  const layers = (count: number): string =>
+    Array.from({ length: count }, (_, i) => `y${i + 1} = Conv(y${i}, W${i}: f32[8,8,3,3], pads=[1,1,1,1])`).join('\n')
+  const codeOf = (count: number): number => {
+    const bytes = wasmOf(lower(parse(`opset 21\ninput y0: f32[1,8,12,12]\n${layers(count)}\noutput y${count}`)))
+    return bytes.length - noteOf(bytes).constants
+  }
+  expect((codeOf(12) - codeOf(2)) / 10).toBeLessThan(0.15 * codeOf(1))
+})
+
 it('the same model gives the same bytes', () => {
   const make = (): Uint8Array => writeModel(tiny, { format: 'wasm' }).bytes
   expect(make()).toEqual(make())

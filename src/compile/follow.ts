@@ -78,8 +78,8 @@ export function follow(
         const given = operands.map((o): Expr => {
           if (o.is === 'sums') return x
           if (o.is === 'number') return { is: 'const', kind: 'f32x4', value: o.value }
-          if (o.is === 'each') return load4(at(places.of(o.id), spot.address))
-          const place = channels.get(o.data) as ReturnType<Places['constant']>
+          if (o.is === 'each') return load4(at(spot.through(places.of(o.id)), spot.address))
+          const place = spot.through(channels.get(o.data) as ReturnType<Places['constant']>)
           return vectors ? load4(at(place, spot.column)) : loadSplat(at(place, spot.row))
         })
         return value(given)

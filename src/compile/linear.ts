@@ -1,7 +1,7 @@
 /** Linear layers as steps: which kernel computes which, with its weights laid out for it. */
 
 import { graphView } from '../ir/graph.ts'
-import { at, type i32, load, loop, mul, type Place, type Stmt, store } from '../ir/loops.ts'
+import { at, type i32, load, loop, mul, outlined, type Place, type Stmt, store } from '../ir/loops.ts'
 import { elementCount } from '../ir/tensor.ts'
 import { linearOf } from '../ops/ask.ts'
 import type { Linear, PatchAxis } from '../ops/types.ts'
@@ -278,9 +278,9 @@ function convolution(layer: Layer, ready: (id: string) => boolean): Made {
               (c) => {
                 const map = at(source, mul(c, q * 4))
                 const planes = at(places.scratch, mul(c, room.floats * 4))
-                return stretched
-                  ? [...stretch(map, wide, axes, size, sx.size), ...room.make(wide, planes)]
-                  : room.make(map, planes)
+                const make = (of: Place): Stmt =>
+                  outlined('a map as its windows read it', ({ place }) => room.make(place(of), place(planes)))
+                return stretched ? [...stretch(map, wide, axes, size, sx.size), make(wide)] : [make(map)]
               },
               'c'
             )

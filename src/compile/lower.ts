@@ -205,6 +205,7 @@ function placed(model: Model, steps: readonly Step[], rootOf: (id: string) => st
       init.push({
         name: `expand${init.length}`,
         what: `weights of step ${step}`,
+        params: [],
         body: expanding(coded, codes, floats, to)
       })
       return to
@@ -212,7 +213,7 @@ function placed(model: Model, steps: readonly Step[], rootOf: (id: string) => st
   })
   const routines = steps.map((s, i): Routine => {
     const body: Stmt[] = s.code(places(i))
-    return { name: `step${i}`, what: `${s.nodes.filter((n) => n !== '').join(' + ')}: ${s.what}`, body }
+    return { name: `step${i}`, what: `${s.nodes.filter((n) => n !== '').join(' + ')}: ${s.what}`, params: [], body }
   })
   const port = (id: string): Port => ({
     name: id,

@@ -13,8 +13,7 @@ import {
   mul,
   type Place,
   type Stmt,
-  store,
-  sub
+  store
 } from '../ir/loops.ts'
 import { elementCount } from '../ir/tensor.ts'
 import { stridesOf } from '../ops/move.loops.ts'
@@ -133,15 +132,13 @@ export function loopsStep(model: Model, node: Node, loops: Loops, ready: (id: st
           return loop(0, samples, 1, (s) => {
             const of = (id: string, floats: number): Place =>
               samples === 1 ? places.of(id) : at(places.of(id), mul(s, floats * 4))
-            const start = samples === 1 ? i32(0) : mul(s, maps * oh * ow * 4)
             return windows({
               ...{ maps, each: 1, y: slideY, x: slideX, by, scratch: places.scratch },
               from: of(node.inputs[0] as string, maps * h * w),
               to: of(f.output, maps * oh * ow),
               finish: (sums, spot) => {
-                const position = sub(sub(spot.address, start), mul(spot.row, oh * ow))
                 const scaled = plane
-                  ? mul(sums, load4(at(plane, position)))
+                  ? mul(sums, load4(at(spot.through(plane), spot.position)))
                   : typeof divisors === 'number'
                     ? mul(sums, 1 / divisors)
                     : sums

@@ -68,15 +68,19 @@ export type Stmt =
       readonly local: Local
       readonly from: Expr
       readonly to: Expr
-      readonly step: number
+      /** Above 0. */
+      readonly step: number | Expr
       readonly body: readonly Stmt[]
     }
   | { readonly is: 'if'; readonly when: Expr; readonly then: readonly Stmt[]; readonly otherwise: readonly Stmt[] }
+  | { readonly is: 'call'; readonly routine: Routine; readonly args: readonly Expr[] }
 
-/** A function without arguments and results. `what`: one line on what it computes. */
+/** A function without results. `what`: one line on what it computes. */
 export interface Routine {
   readonly name: string
   readonly what: string
+  /** Whole numbers. */
+  readonly params: readonly Local[]
   readonly body: readonly Stmt[]
 }
 
@@ -99,7 +103,18 @@ export const set = (local: Local, value: Operand): Stmt => ({ is: 'set', local, 
 
 const binary = (op: Binary | Bits, a: Operand, b: Operand): Expr => {
   const kind = kindOf(a, b)
-  return { is: 'binary', kind, op, a: like(a, kind), b: like(b, kind) }
+  const [x, y] = [like(a, kind), like(b, kind)]
+  return (kind === 'i32' ? known(op, x, y) : undefined) ?? { is: 'binary', kind, op, a: x, b: y }
+}
+/** Whole numbers whose sum, difference or product is known when the code is made. */
+function known(op: Binary | Bits, a: Expr, b: Expr): Expr | undefined {
+  const [x, y] = [a, b].map((e) => (e.is === 'const' ? e.value : undefined))
+  if (y === 0 && (op === 'add' || op === 'sub')) return a
+  if (x === 0 && op === 'add') return b
+  if (y === 1 && op === 'mul') return a
+  if (x === undefined || y === undefined) return undefined
+  const result = op === 'add' ? x + y : op === 'sub' ? x - y : op === 'mul' ? x * y : undefined
+  return result !== undefined && Number.isSafeInteger(result) && result === (result | 0) ? i32(result) : undefined
 }
 export const add = (a: Operand, b: Operand): Expr => binary('add', a, b)
 export const sub = (a: Operand, b: Operand): Expr => binary('sub', a, b)
@@ -180,6 +195,61 @@ export function loop(from: number, to: number, step: number, body: (i: Expr) => 
   if (from + step >= to) return [...body(i32(from))]
   const i = local('i32', name)
   return [{ is: 'loop', local: i, from: i32(from), to: i32(to), step, body: body(get(i)) }]
+}
+
+/** The body for local = from, from + step, … while local < to, where it runs at least once. */
+export function loopOver(
+  from: Expr,
+  to: Expr,
+  step: Expr | number,
+  body: (i: Expr) => readonly Stmt[],
+  name = 'i'
+): Stmt {
+  const i = local('i32', name)
+  return { is: 'loop', local: i, from, to, step, body: body(get(i)) }
+}
+
+/** What stands inside a routine for what is known outside. */
+export interface Inside {
+  take(value: Operand): Expr
+  /** The same place twice is one parameter. */
+  place(p: Place): Place
+}
+
+/**
+ * Code that is called: what it takes from outside becomes parameters, so that steps which differ only in these share a function.
+ * An engine optimises a function for its next call, so that what runs long is better called often.
+ */
+export function outlined(what: string, make: (inside: Inside) => readonly Stmt[]): Stmt {
+  const params: Local[] = []
+  const args: Expr[] = []
+  const known: (readonly [Place, Place])[] = []
+  const take = (value: Operand): Expr => {
+    const param = local('i32', 'p')
+    params.push(param)
+    args.push(like(value, 'i32'))
+    return get(param)
+  }
+  const place = (p: Place): Place => {
+    const same = known.find(([o]) => o.space === p.space && o.offset === p.offset && o.address === p.address)
+    if (same) return same[1]
+    const made: Place = { space: p.space, offset: 0, address: take(p.address ? add(p.address, p.offset) : p.offset) }
+    known.push([p, made])
+    return made
+  }
+  const body = make({ take, place })
+  const used = partsOf(body)
+  const kept = params.flatMap((p, i) => (used.has(p) ? [i] : []))
+  const routine = { name: 'kernel', what, params: kept.map((i) => params[i] as Local), body }
+  return { is: 'call', routine, args: kept.map((i) => args[i] as Expr) }
+}
+
+/** All objects that plain data is made of. */
+function partsOf(data: unknown, found = new Set<unknown>()): ReadonlySet<unknown> {
+  if (data === null || typeof data !== 'object' || found.has(data)) return found
+  found.add(data)
+  for (const part of Object.values(data)) partsOf(part, found)
+  return found
 }
 
 export const when = (condition: Expr, then: readonly Stmt[], otherwise: readonly Stmt[] = []): Stmt => ({

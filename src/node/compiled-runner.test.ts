@@ -23,7 +23,7 @@ const x = tensor('float32', [4], [1, -2, 3, -4])
 /** A module that says it is Pare's, whose `run` is this code. */
 const module = (code: readonly number[], text: object = note): Uint8Array =>
   encodeModule({
-    ...{ functions: [{ locals: [], code }], exports: { run: 0 }, memory: 65_536, data: new Uint8Array(0) },
+    ...{ functions: [{ params: 0, locals: [], code }], exports: { run: 0 }, memory: 65_536, data: new Uint8Array(0) },
     note: { name: 'pare', text: JSON.stringify(text) }
   })
 

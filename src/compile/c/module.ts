@@ -1,6 +1,8 @@
 /** A program as one C file, which holds the text of its header too. */
+import type { Routine } from '../../ir/loops.ts'
 import type { DType } from '../../types.ts'
 import type { Port, Program } from '../lower.ts'
+import { calledBy } from '../shared.ts'
 import { prelude, printC } from './print.ts'
 
 const cTypes: Readonly<Partial<Record<DType, string>>> = {
@@ -29,6 +31,8 @@ export function cOf(program: Program, name: string): string {
     [...program.inputs.map((p) => ['input', p] as const), ...program.outputs.map((p) => ['output', p] as const)],
     name
   )
+  const called = calledBy(program.routines)
+  const nameOf = (r: Routine): string => `${r.name}${called.indexOf(r)}`
   const words = new Uint32Array(program.constants.buffer.slice(0, Math.ceil(program.constants.length / 4) * 4))
   return [
     `/* Made by pare compile: ${program.constants.length} bytes of constants, ${program.arena} bytes of memory. Little-endian. */`,
@@ -39,7 +43,8 @@ export function cOf(program: Program, name: string): string {
     `static const uint32_t constants[] = {\n${hex(words)}};`,
     `static uint32_t values[${Math.ceil(program.arena / 4)}];`,
     '',
-    ...program.routines.map(printC),
+    ...called.routines.map((r) => printC({ ...r, name: nameOf(r) }, nameOf)),
+    ...program.routines.map((r) => printC(r, nameOf)),
     ...ports.map(
       ({ symbol, type, port }) => `${type} *${symbol}(void) { return (${type} *)((byte *)values + ${port.offset}); }`
     ),

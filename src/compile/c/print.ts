@@ -62,8 +62,9 @@ function floatText(value: number): string {
   return `${Object.is(x, -0) ? '-0.0' : plain}f`
 }
 
-export function printC({ name, what, body }: Routine): string {
-  const names = new Map<Local | Expr, string>()
+/** The function of a routine. `nameOfRoutine`: of functions that are called. */
+export function printC({ name, what, params, body }: Routine, nameOfRoutine: (r: Routine) => string): string {
+  const names = new Map<Local | Expr, string>(params.map((p, i) => [p, `p${i}`]))
   const declared: string[] = []
   const lines: string[] = []
   let depth = 1
@@ -169,13 +170,18 @@ export function printC({ name, what, body }: Routine): string {
       }
       case 'loop': {
         const i = nameOf(s.local)
-        line(`for (${i} = ${expr(s.from)}; ${i} < ${expr(s.to)}; ${i} += ${s.step}) {`)
+        line(
+          `for (${i} = ${expr(s.from)}; ${i} < ${expr(s.to)}; ${i} += ${typeof s.step === 'number' ? s.step : expr(s.step)}) {`
+        )
         depth++
         statements(s.body)
         depth--
         line('}')
         return
       }
+      case 'call':
+        line(`${nameOfRoutine(s.routine)}(${s.args.map(expr).join(', ')});`)
+        return
       case 'if':
         line(`if (${expr(s.when)}) {`)
         depth++
@@ -192,6 +198,9 @@ export function printC({ name, what, body }: Routine): string {
   }
 
   statements(body)
+  const given = params.length === 0 ? 'void' : params.map((_, i) => `int32_t p${i}`).join(', ')
   const head = declared.map((d) => `  ${d}`)
-  return [`/* ${what.replace(/\*\//g, '* /')} */`, `static void ${name}(void) {`, ...head, ...lines, '}', ''].join('\n')
+  return [`/* ${what.replace(/\*\//g, '* /')} */`, `static void ${name}(${given}) {`, ...head, ...lines, '}', ''].join(
+    '\n'
+  )
 }

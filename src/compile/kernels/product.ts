@@ -8,14 +8,18 @@ import {
   at,
   type Expr,
   get,
+  type Inside,
   i32,
+  type Local,
   load,
   load4,
   loadSplat,
   local,
   loop,
+  loopOver,
   min,
   mul,
+  outlined,
   type Place,
   type Stmt,
   set,
@@ -28,6 +32,10 @@ export interface Spot {
   readonly address: Expr
   readonly row: Expr
   readonly column: Expr
+  /** Within its map, where positions of maps are summed. */
+  readonly position?: Expr
+  /** What a place is called where this is computed. */
+  readonly through: (p: Place) => Place
 }
 
 /** What is done to four sums before they are stored. */
@@ -67,95 +75,136 @@ export const rowBlocks = (m: number, k: number, first = 0): Block[] =>
 /** Bytes of first-level cache that the weights of one walk over all rows may take. */
 const nearBytes = 24_576
 
+/** What tiles of a product of maps take, inside their routine. */
+interface Tiles {
+  readonly weights: Place
+  /** Numbers of the first row and the one behind the last, as byte offsets in an array with one float for each. */
+  readonly rows: readonly [from: Expr, to: Expr]
+  /** Byte offsets in a row. */
+  readonly columns: readonly [from: Expr, to: Expr]
+  readonly b: Place
+  /** How far the rows of b are apart, or where their byte offsets stand; where that ends. */
+  readonly steps: { readonly step: Expr } | { readonly table: Place }
+  readonly end: Expr
+  readonly c: Place
+  /** Byte offset of the first row in c, and bytes from row to row. */
+  readonly to: Expr
+  readonly rowBytes: Expr
+  readonly finish: Finish
+}
+
+/** For each column: its tiles of `rows` rows × `vectors` vectors, row by row. */
+function tilesOfMaps(rows: number, vectors: number, inside: Inside, t: Tiles): Stmt[] {
+  const [w, to, x] = [local('i32', 'w'), local('i32', 'to'), local('i32', 'x')]
+  const sums = Array.from({ length: rows }, () => Array.from({ length: vectors }, () => local('f32x4', 'sum')))
+  const xs = Array.from({ length: vectors }, () => local('f32x4', 'x'))
+  const factors = sums.map(() => local('f32x4', 'w'))
+  const { space } = t.b
+  const weights: Place = { space: t.weights.space, offset: 0 }
+
+  const begin = sums.flatMap((line, i) => {
+    const start = local('f32x4', 'start')
+    return [set(start, loadSplat(at(weights, get(w), i * 4))), ...line.map((s) => set(s, get(start)))]
+  })
+  const multiply = (from: Expr): Stmt[] => [
+    ...xs.map((v, j) => set(v, load4(at({ space, offset: 0 }, from, 16 * j)))),
+    ...factors.map((f, i) => set(f, loadSplat(at(weights, get(w), 4 * i)))),
+    ...sums.flatMap((line, i) =>
+      line.map((s, j) => set(s, add(get(s), mul(get(factors[i] as Local), get(xs[j] as Local)))))
+    ),
+    set(w, add(get(w), rows * 4))
+  ]
+  const base = local('i32', 'base')
+  const steps =
+    'step' in t.steps
+      ? loopOver(get(base), add(get(base), t.end), t.steps.step, multiply, 'x')
+      : loopOver(
+          i32(0),
+          t.end,
+          4,
+          (k) => [set(x, add(load(at((t.steps as { table: Place }).table, k), 'i32'), get(base))), ...multiply(get(x))],
+          'k'
+        )
+  const write = (row: Expr, column: Expr): Stmt[] =>
+    sums.flatMap((line, i) => [
+      ...line.map((s, j) => {
+        const spot = {
+          address: add(get(to), 16 * j),
+          row: add(row, 4 * i),
+          column: add(column, 16 * j),
+          through: inside.place
+        }
+        return store(at(t.c, get(to), 16 * j), t.finish(get(s), spot))
+      }),
+      set(to, add(get(to), t.rowBytes))
+    ])
+  return [
+    loopOver(
+      t.columns[0],
+      t.columns[1],
+      vectors * 16,
+      (column) => [
+        set(w, t.weights.address as Expr),
+        set(to, add(t.to, column)),
+        set(base, add(t.b.address as Expr, column)),
+        loopOver(
+          t.rows[0],
+          t.rows[1],
+          rows * 4,
+          (row) => [...begin, set(w, add(get(w), rows * 4)), steps, ...write(row, column)],
+          'm'
+        )
+      ],
+      'n'
+    )
+  ]
+}
+
 /** c[m, n] for maps: rows are channels, with constant factors; columns are positions of a map. c has n columns. */
-export function mapsProduct({ m, n, k, steps, finish, firstRow = 0, ...places }: MapsProduct): Stmt[] {
-  const [a, b, c] = [fixed(places.a), fixed(places.b), fixed(places.c)]
+export function mapsProduct({ m, n, k, steps, finish, firstRow = 0, a, b, c }: MapsProduct): Stmt[] {
   const vectors = n >= 8 ? 2 : 1
   const wide = vectors * 4
   const last = Math.max(0, n - wide) * 4
-  const rowBytes = n * 4
   const [full, rest] = [Math.floor(m / rowsOfTile), m % rowsOfTile]
-  const blockBytes = rowsOfTile * (k + 1) * 4
 
-  /** `row` is the number of the tile's first row. */
-  const tile = (rows: number, w: ReturnType<typeof local>, row: Expr, column: Expr): Stmt[] => {
-    const sums = Array.from({ length: rows }, () => Array.from({ length: vectors }, () => local('f32x4', 'sum')))
-    const x = local('i32', 'x')
-    const xs = sums[0]?.map(() => local('f32x4', 'x')) ?? []
-    const out: Stmt[] = []
-    sums.forEach((line, i) => {
-      const start = local('f32x4', 'start')
-      out.push(set(start, loadSplat(at(a, get(w), i * 4))), ...line.map((s) => set(s, get(start))))
-    })
-    out.push(set(w, add(get(w), rows * 4)))
-    const reads = 'step' in steps ? steps.step : 4
-    out.push(
-      ...loop(
-        0,
-        k * reads,
-        reads,
-        (t) => {
-          const factors = sums.map(() => local('f32x4', 'w'))
-          return [
-            set(x, moving(places.b, add('step' in steps ? t : load(at(steps.table, t), 'i32'), column))),
-            ...xs.map((v, j) => set(v, load4(at(b, get(x), 16 * j)))),
-            ...factors.map((f, i) => set(f, loadSplat(at(a, get(w), 4 * i)))),
-            ...sums.flatMap((line, i) =>
-              line.map((s, j) => set(s, add(get(s), mul(get(factors[i] as never), get(xs[j] as never)))))
-            ),
-            set(w, add(get(w), rows * 4))
-          ]
-        },
-        'k'
-      )
-    )
-    const base = local('i32', 'c')
-    out.push(set(base, moving(places.c, add(mul(row, rowBytes), column))))
-    sums.forEach((line, i) => {
-      line.forEach((s, j) => {
-        const address = add(get(base), i * rowBytes + 16 * j)
-        const spot = { address, row: mul(add(add(row, i), firstRow), 4), column: add(column, 16 * j) }
-        out.push(store(at(c, get(base), i * rowBytes + 16 * j), finish(get(s), spot)))
+  /** Blocks of `rows` rows from `block` on, at the columns from `left` on below `right` (in bytes). */
+  const tiles = (rows: number, block: Expr, blocks: number, left: Expr, right: Expr): Stmt =>
+    outlined(`${rows} × ${wide} tiles of a product of maps`, (inside) => {
+      const row = mul(block, rowsOfTile)
+      const shown = add(row, firstRow)
+      return tilesOfMaps(rows, vectors, inside, {
+        weights: inside.place(at(a, mul(block, rowsOfTile * (k + 1) * 4))),
+        rows: [inside.take(mul(shown, 4)), inside.take(mul(add(shown, blocks * rows), 4))],
+        columns: [inside.take(left), inside.take(right)],
+        b: inside.place(b),
+        steps: 'step' in steps ? { step: inside.take(steps.step) } : { table: inside.place(steps.table) },
+        end: inside.take(k * ('step' in steps ? steps.step : 4)),
+        c: inside.place(fixed(c)),
+        to: inside.take(moving(c, mul(row, n * 4))),
+        rowBytes: inside.take(n * 4),
+        finish
       })
     })
-    return out
-  }
-
-  const columns = (body: (column: Expr) => Stmt[]): Stmt[] =>
-    loop(0, last + 1, wide * 4, body, 'n').concat(last % (wide * 4) === 0 ? [] : body(i32(last)))
-  const w = local('i32', 'w')
+  // Columns by whole tiles, and a tile that ends with the row where they do not come out even.
+  const isEven = last % (wide * 4) === 0
+  const end = isEven ? last + 1 : last
+  const partial = isEven ? [] : [i32(last)]
 
   // The factors pass once for every tile of columns, or the maps once for every tile of rows: whichever moves fewer bytes.
   const weightBytes = m * (k + 1) * 4
   const byRows = weightBytes > nearBytes && weightBytes * Math.ceil(n / wide) > k * n * 4 * Math.ceil(m / rowsOfTile)
   if (byRows) {
-    const out = loop(
-      0,
-      full,
-      1,
-      (i) => {
-        const first = local('i32', 'first')
-        return [
-          set(first, moving(places.a, mul(i, blockBytes))),
-          ...columns((column) => [set(w, get(first)), ...tile(rowsOfTile, w, mul(i, rowsOfTile), column)])
-        ]
-      },
-      'm'
-    )
-    if (rest > 0)
-      out.push(
-        ...columns((column) => [
-          set(w, moving(places.a, i32(full * blockBytes))),
-          ...tile(rest, w, i32(full * rowsOfTile), column)
-        ])
-      )
-    return out
+    const line = (rows: number, block: Expr): Stmt[] => [
+      ...(end > 0 ? [tiles(rows, block, 1, i32(0), i32(end))] : []),
+      ...partial.map((column) => tiles(rows, block, 1, column, add(column, 1)))
+    ]
+    return [...loop(0, full, 1, (i) => line(rowsOfTile, i), 'm'), ...(rest > 0 ? line(rest, i32(full)) : [])]
   }
-  return columns((column) => [
-    set(w, moving(places.a, i32(0))),
-    ...loop(0, full, 1, (i) => tile(rowsOfTile, w, mul(i, rowsOfTile), column), 'm'),
-    ...(rest > 0 ? tile(rest, w, i32(full * rowsOfTile), column) : [])
-  ])
+  const column = (left: Expr): Stmt[] => [
+    ...(full > 0 ? [tiles(rowsOfTile, i32(0), full, left, add(left, 1))] : []),
+    ...(rest > 0 ? [tiles(rest, i32(full), 1, left, add(left, 1))] : [])
+  ]
+  return [...loop(0, end, wide * 4, column, 'n'), ...partial.flatMap(column)]
 }
 
 export interface RowsProduct {
@@ -188,57 +237,28 @@ export function panelBlocks(m: number, n: number, k: number): Block[] {
 }
 
 /** c[m, n] for matrices: rows are samples or positions, columns are outputs. c has n columns. */
-export function rowsProduct({ m, n, k, a: from, b: factors, start, c: to, finish }: RowsProduct): Stmt[] {
-  const a = { ...fixed(from), row: from.row, step: from.step }
-  const [b, c] = [fixed(factors), fixed(to)]
+export function rowsProduct({ m, n, k, a, b, start, c, finish }: RowsProduct): Stmt[] {
   const vectors = vectorsFor(m, n)
   const wide = vectors * 4
   const lastColumn = Math.max(0, n - wide)
   const [full, rest] = [Math.floor(m / rowsOfTile), m % rowsOfTile]
-  const bStep = 'panels' in factors ? wide * 4 : factors.row
+  const bStep = 'panels' in b ? wide * 4 : b.row
 
-  const tile = (rows: number, row: Expr, column: Expr, panel: Expr): Stmt[] => {
-    const sums = Array.from({ length: rows }, () => Array.from({ length: vectors }, () => local('f32x4', 'sum')))
-    const [x, y] = [local('i32', 'a'), local('i32', 'b')]
-    const ys = sums[0]?.map(() => local('f32x4', 'b')) ?? []
-    const out: Stmt[] = sums.flatMap((line) =>
-      line.map((s, j) => set(s, start ? load4(at(start, column, 16 * j)) : splatZero))
-    )
-    out.push(set(x, moving(from, mul(row, a.row))), set(y, moving(factors, panel)))
-    out.push(
-      ...loop(
-        0,
-        k,
-        1,
-        () => {
-          const xs = sums.map(() => local('f32x4', 'a'))
-          return [
-            ...ys.map((v, j) => set(v, load4(at(b, get(y), 16 * j)))),
-            ...xs.map((f, i) => set(f, loadSplat(at(a, get(x), i * a.row)))),
-            ...sums.flatMap((line, i) =>
-              line.map((s, j) => set(s, add(get(s), mul(get(xs[i] as never), get(ys[j] as never)))))
-            ),
-            set(x, add(get(x), a.step)),
-            set(y, add(get(y), bStep))
-          ]
-        },
-        'k'
-      )
-    )
-    const base = local('i32', 'c')
-    out.push(set(base, moving(to, add(mul(row, n * 4), column))))
-    sums.forEach((line, i) => {
-      line.forEach((s, j) => {
-        const spot = {
-          address: add(get(base), i * n * 4 + 16 * j),
-          row: mul(add(row, i), 4),
-          column: add(column, 16 * j)
-        }
-        out.push(store(at(c, get(base), i * n * 4 + 16 * j), finish(get(s), spot)))
+  /** All tiles of `rows` rows of a panel, from row `first` on below `behind`. */
+  const tiles = (rows: number, first: number, behind: number, column: Expr, panel: Expr): Stmt =>
+    outlined(`${rows} × ${wide} tiles of a product of matrices`, (inside) => {
+      const shape = { rows, vectors, k, n, aRow: a.row, aStep: a.step, bStep }
+      return tilesOfRows(shape, {
+        a: inside.place(at(a, i32(first * a.row))),
+        b: inside.place(at(b, panel)),
+        ...(start ? { start: inside.place(start) } : {}),
+        c: inside.place(fixed(c)),
+        to: inside.take(moving(c, add(column, first * n * 4))),
+        column: inside.take(column),
+        rows: [inside.take(first * 4), inside.take(behind * 4)],
+        finish: (sums, spot) => finish(sums, { ...spot, through: inside.place })
       })
     })
-    return out
-  }
 
   const panels = Math.ceil(n / wide)
   return loop(
@@ -247,15 +267,84 @@ export function rowsProduct({ m, n, k, a: from, b: factors, start, c: to, finish
     1,
     (p) => {
       const column = local('i32', 'n')
-      const panel = 'panels' in factors ? mul(p, k * wide * 4) : get(column)
+      const panel = 'panels' in b ? mul(p, k * wide * 4) : get(column)
       return [
         set(column, mul(min(mul(p, wide), lastColumn), 4)),
-        ...loop(0, full, 1, (i) => tile(rowsOfTile, mul(i, rowsOfTile), get(column), panel), 'm'),
-        ...(rest > 0 ? tile(rest, i32(full * rowsOfTile), get(column), panel) : [])
+        ...(full > 0 ? [tiles(rowsOfTile, 0, full * rowsOfTile, get(column), panel)] : []),
+        ...(rest > 0 ? [tiles(rest, full * rowsOfTile, m, get(column), panel)] : [])
       ]
     },
     'p'
   )
+}
+
+/** What tiles of a product of matrices take, inside their routine. */
+interface RowTiles {
+  readonly a: Place
+  readonly b: Place
+  readonly start?: Place
+  readonly c: Place
+  /** Byte offset of the first tile in c. */
+  readonly to: Expr
+  /** Byte offset of its first column in a row. */
+  readonly column: Expr
+  /** Numbers of the first row and the one behind the last, as byte offsets in an array with one float for each. */
+  readonly rows: readonly [from: Expr, to: Expr]
+  finish(sums: Expr, spot: Omit<Spot, 'through'>): Expr
+}
+
+interface RowShape {
+  readonly rows: number
+  readonly vectors: number
+  readonly k: number
+  readonly n: number
+  readonly aRow: number
+  readonly aStep: number
+  readonly bStep: number
+}
+
+function tilesOfRows({ rows, vectors, k, n, aRow, aStep, bStep }: RowShape, t: RowTiles): Stmt[] {
+  const sums = Array.from({ length: rows }, () => Array.from({ length: vectors }, () => local('f32x4', 'sum')))
+  const [row, to, x, y] = [local('i32', 'row'), local('i32', 'to'), local('i32', 'a'), local('i32', 'b')]
+  const ys = Array.from({ length: vectors }, () => local('f32x4', 'b'))
+  const xs = sums.map(() => local('f32x4', 'a'))
+  const starts = ys.map((_, j) => (t.start ? load4(at(t.start, t.column, 16 * j)) : splatZero))
+  const multiply = (): Stmt[] => [
+    ...ys.map((v, j) => set(v, load4({ space: t.b.space, offset: 16 * j, address: get(y) }))),
+    ...xs.map((f, i) => set(f, loadSplat({ space: t.a.space, offset: i * aRow, address: get(x) }))),
+    ...sums.flatMap((line, i) =>
+      line.map((s, j) => set(s, add(get(s), mul(get(xs[i] as Local), get(ys[j] as Local)))))
+    ),
+    set(x, add(get(x), aStep)),
+    set(y, add(get(y), bStep))
+  ]
+  const write = (at4: Expr): Stmt[] =>
+    sums.flatMap((line, i) =>
+      line.map((s, j) => {
+        const offset = i * n * 4 + 16 * j
+        const spot = { address: add(get(to), offset), row: add(at4, 4 * i), column: add(t.column, 16 * j) }
+        return store(at(t.c, get(to), offset), t.finish(get(s), spot))
+      })
+    )
+  return [
+    set(row, t.a.address as Expr),
+    set(to, t.to),
+    loopOver(
+      t.rows[0],
+      t.rows[1],
+      rows * 4,
+      (r) => [
+        ...sums.flatMap((line) => line.map((s, j) => set(s, starts[j] as Expr))),
+        set(x, get(row)),
+        set(y, t.b.address as Expr),
+        ...loop(0, k, 1, multiply, 'k'),
+        ...write(r),
+        set(row, add(get(row), rows * aRow)),
+        set(to, add(get(to), rows * n * 4))
+      ],
+      'm'
+    )
+  ]
 }
 
 const splatZero: Expr = { is: 'const', kind: 'f32x4', value: 0 }

@@ -13,6 +13,7 @@ import {
   max,
   min,
   mul,
+  outlined,
   type Place,
   type Stmt,
   set,
@@ -97,68 +98,93 @@ export interface Windows {
 /** What lies around a map. */
 export const outsideOf = (by: Windows['by']): number => (by === 'max' ? Number.NEGATIVE_INFINITY : 0)
 
-export function windows({ maps, each, y, x, from, to: place, scratch, by, finish }: Windows): Stmt[] {
-  const to: Place = { space: place.space, offset: place.offset }
+export function windows({ maps, each, y, x, from, to, scratch, by, finish }: Windows): Stmt[] {
   const room = padded(y, x, outsideOf(by))
   const steps: number[] = []
   for (let ky = 0; ky < y.kernel; ky++) for (let kx = 0; kx < x.kernel; kx++) steps.push(room.offset(ky, kx))
   const outPlane = y.out * x.out * 4
-  const blocks = Math.ceil(x.out / 4)
-  const last = Math.max(0, x.out - 4) * 4
 
   const one = (map: Expr): Stmt[] => {
-    const w = local('i32', 'w')
     const m = mul(map, each)
-    const outputs = loop(
-      0,
-      each,
-      1,
-      (j) => {
-        const row = local('i32', 'row')
-        const base = local('i32', 'base')
-        return [
-          set(row, add(m, j)),
-          ...(typeof by === 'object' ? [set(w, mul(get(row), (steps.length + 1) * 4))] : []),
-          set(base, place.address ? add(place.address, mul(get(row), outPlane)) : mul(get(row), outPlane)),
-          ...loop(
-            0,
-            y.out,
-            1,
-            (r) => [
-              ...loop(0, blocks, 1, (b) => {
-                const column = local('i32', 'x')
-                const sum = local('f32x4', 'sum')
-                const address = local('i32', 'a')
-                const spot = { address: get(address), row: mul(get(row), 4), column: i32(0) }
-                const read = local('i32', 'read')
-                return [
-                  set(column, blocks === 1 ? i32(0) : min(mul(b, 16), last)),
-                  set(read, add(mul(r, room.rowBytes), get(column))),
-                  ...accumulate(sum, get(read), get(w)),
-                  set(address, add(add(get(base), mul(r, x.out * 4)), get(column))),
-                  store(at(to, get(address)), finish(get(sum), spot))
-                ]
+    return [
+      outlined(`a map of ${y.size}×${x.size}, padded`, (inside) =>
+        room.make(inside.place(at(from, mul(map, y.size * x.size * 4))), inside.place(scratch))
+      ),
+      ...loop(
+        0,
+        each,
+        1,
+        (j) => {
+          const row = add(m, j)
+          return [
+            outlined(`windows ${y.kernel}×${x.kernel} of a map`, (inside) =>
+              ofMap({
+                ...{ y, x, by, steps, rowBytes: room.rowBytes },
+                finish: (sums, spot) => finish(sums, { ...spot, through: inside.place }),
+                scratch: inside.place(scratch),
+                to: inside.place({ space: to.space, offset: to.offset }),
+                base: inside.take(to.address ? add(to.address, mul(row, outPlane)) : mul(row, outPlane)),
+                row: inside.take(mul(row, 4)),
+                ...(typeof by === 'object'
+                  ? { weights: inside.place(at(by.weights, mul(row, (steps.length + 1) * 4))) }
+                  : {})
               })
-            ],
-            'y'
-          )
-        ]
-      },
-      'j'
-    )
-    return [...room.make(at(from, mul(map, y.size * x.size * 4)), scratch), ...outputs]
+            )
+          ]
+        },
+        'j'
+      )
+    ]
   }
+  return [...room.border(scratch), ...loop(0, maps, 1, one, 'c')]
+}
 
-  const accumulate = (sum: ReturnType<typeof local>, read: Expr, w: Expr): Stmt[] => {
-    const value = (offset: number): Expr => load4(at(scratch, read, offset))
-    if (typeof by === 'object')
+/** One output map, inside its routine. */
+interface OfMap extends Pick<Windows, 'x' | 'y' | 'by' | 'scratch' | 'to'> {
+  /** Byte offsets of a window's steps, and of one row of the output to the next. */
+  readonly steps: readonly number[]
+  readonly rowBytes: number
+  /** Byte offset of the map among all, and its number as a byte offset in an array with one float for each. */
+  readonly base: Expr
+  readonly row: Expr
+  readonly weights?: Place
+  finish(sums: Expr, spot: Omit<Parameters<Finish>[1], 'through'>): Expr
+}
+
+function ofMap({ x, y, by, steps, rowBytes, scratch, to, base, row, weights, finish }: OfMap): Stmt[] {
+  const blocks = Math.ceil(x.out / 4)
+  const last = Math.max(0, x.out - 4) * 4
+  const [column, read, sum, address] = [
+    local('i32', 'x'),
+    local('i32', 'read'),
+    local('f32x4', 'sum'),
+    local('i32', 'a')
+  ] as const
+  const value = (offset: number): Expr => load4({ space: scratch.space, offset, address: get(read) })
+  const accumulate = (): Stmt[] => {
+    if (weights)
       return [
-        set(sum, loadSplat(at(by.weights, w))),
-        ...steps.map((o, i) => set(sum, add(get(sum), mul(value(o), loadSplat(at(by.weights, w, (i + 1) * 4))))))
+        set(sum, loadSplat(weights)),
+        ...steps.map((o, i) => set(sum, add(get(sum), mul(value(o), loadSplat(at(weights, undefined, (i + 1) * 4))))))
       ]
     const join = by === 'max' ? max : add
     return [set(sum, splat(f32(outsideOf(by)))), ...steps.map((o) => set(sum, join(get(sum), value(o))))]
   }
-
-  return [...room.border(scratch), ...loop(0, maps, 1, one, 'c')]
+  return loop(
+    0,
+    y.out,
+    1,
+    (r) =>
+      loop(0, blocks, 1, (b) => {
+        const position = add(mul(r, x.out * 4), get(column))
+        return [
+          set(column, blocks === 1 ? i32(0) : min(mul(b, 16), last)),
+          set(read, add(add(mul(r, rowBytes), get(column)), scratch.address ?? 0)),
+          ...accumulate(),
+          set(address, add(base, position)),
+          store(at(to, get(address)), finish(get(sum), { address: get(address), row, column: i32(0), position }))
+        ]
+      }),
+    'y'
+  )
 }

@@ -1,4 +1,4 @@
-/** The binary format of WebAssembly 2.0, as far as compiled models need it: one memory, functions without arguments, data. */
+/** The binary format of WebAssembly 2.0, as far as compiled models need it: one memory, functions of whole numbers without results, data. */
 
 /** A whole number of variable length, unsigned. */
 export function leb(value: number): number[] {
@@ -35,6 +35,8 @@ export const types = { i32: 0x7f, f32: 0x7d, v128: 0x7b } as const
 export type WasmType = keyof typeof types
 
 export interface WasmFunction {
+  /** Parameters, all i32; locals are numbered behind them. */
+  readonly params: number
   readonly locals: readonly WasmType[]
   readonly code: readonly number[]
 }
@@ -56,7 +58,7 @@ export interface WasmModule {
 /** Bytes of a page of memory. */
 export const page = 65_536
 
-/** The bytes of a module: every function takes and returns nothing; the memory is exported as `memory`. */
+/** The bytes of a module: the memory is exported as `memory`. */
 export function encodeModule({ functions, exports, memory, data, note, start }: WasmModule): Uint8Array<ArrayBuffer> {
   const section = (id: number, body: readonly number[]): Uint8Array =>
     Uint8Array.from([id, ...leb(body.length), ...body])
@@ -78,11 +80,12 @@ export function encodeModule({ functions, exports, memory, data, note, start }: 
   })
   const code = concat([Uint8Array.from(leb(functions.length)), ...bodies])
   const dataHead = Uint8Array.from([...leb(1), 0x00, 0x41, ...sleb(0), 0x0b, ...leb(data.length)])
+  const arities = [...new Set(functions.map((f) => f.params))]
   return concat([
     Uint8Array.of(0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00),
     section(0, [...text(note.name), ...new TextEncoder().encode(note.text)]),
-    section(1, vector([[0x60, 0x00, 0x00]])),
-    section(3, vector(functions.map(() => [0x00]))),
+    section(1, vector(arities.map((n) => [0x60, ...leb(n), ...Array<number>(n).fill(types.i32), 0x00]))),
+    section(3, vector(functions.map((f) => leb(arities.indexOf(f.params))))),
     section(5, vector([[0x01, ...leb(pages), ...leb(pages)]])),
     section(
       7,

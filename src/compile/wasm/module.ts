@@ -5,6 +5,7 @@
 import { PareError } from '../../base/errors.ts'
 import type { DType } from '../../types.ts'
 import type { Port, Program } from '../lower.ts'
+import { calledBy } from '../shared.ts'
 import { encodeModule, leb, page, type WasmFunction } from './encoder.ts'
 import { printWasm } from './print.ts'
 
@@ -25,14 +26,17 @@ const aligned = (n: number): number => Math.ceil(n / 64) * 64
 export function wasmOf(program: Program): Uint8Array<ArrayBuffer> {
   const pages = Math.ceil((aligned(program.constants.length) + aligned(program.arena)) / page)
   const values = pages * page - aligned(program.arena)
-  const functions = [...program.routines, ...program.init].map((r) => printWasm(r, { constants: 0, values }))
+  const steps = [...program.routines, ...program.init]
+  const called = calledBy(steps)
+  const functions = [...called.routines, ...steps].map((r) => printWasm(r, { constants: 0, values }, called.indexOf))
   const calls = (from: number, to: number): WasmFunction => ({
-    locals: [],
+    ...{ params: 0, locals: [] },
     code: Array.from({ length: to - from }, (_, i) => [0x10, ...leb(from + i)]).flat()
   })
-  const steps = program.routines.length
-  const run = calls(0, steps)
-  const start = calls(steps, functions.length)
+  const first = called.routines.length
+  const behind = first + program.routines.length
+  const run = calls(first, behind)
+  const start = calls(behind, functions.length)
   const moved = (p: Port): Port => ({ ...p, offset: p.offset + values })
   const note: ModuleNote = {
     version: 1,

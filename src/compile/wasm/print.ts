@@ -83,18 +83,23 @@ const stores: Readonly<Record<Cell, readonly number[]>> = {
 const floatBytes = (value: number): number[] => [...new Uint8Array(Float32Array.of(value).buffer)]
 const wasmType = (kind: string): WasmType => (kind === 'i32' ? 'i32' : kind === 'f32' ? 'f32' : 'v128')
 
-/** The function of a routine. `bases`: where the runs of memory begin, in bytes. */
-export function printWasm({ body }: Routine, bases: Readonly<Record<Space, number>>): WasmFunction {
+/** The function of a routine. `bases`: where the runs of memory begin, in bytes; `indexOfRoutine`: of functions that are called. */
+export function printWasm(
+  { params, body }: Routine,
+  bases: Readonly<Record<Space, number>>,
+  indexOfRoutine: (r: Routine) => number
+): WasmFunction {
   const code: number[] = []
   const locals: WasmType[] = []
-  const indexes = new Map<Local | Expr, number>()
+  const indexes = new Map<Local | Expr, number>(params.map((p, i) => [p, i]))
 
   const indexOf = (l: Local | Expr): number => {
     const known = indexes.get(l)
     if (known !== undefined) return known
     locals.push(wasmType(l.kind))
-    indexes.set(l, locals.length - 1)
-    return locals.length - 1
+    const index = params.length + locals.length - 1
+    indexes.set(l, index)
+    return index
   }
 
   /** Pushes an address; what is left for the immediate. */
@@ -228,11 +233,17 @@ export function printWasm({ body }: Routine, bases: Readonly<Record<Space, numbe
         expr(s.from)
         code.push(0x21, ...i, 0x03, 0x40)
         statements(s.body)
-        code.push(0x20, ...i, 0x41, ...sleb(s.step), 0x6a, 0x22, ...i)
+        code.push(0x20, ...i)
+        expr(typeof s.step === 'number' ? { is: 'const', kind: 'i32', value: s.step } : s.step)
+        code.push(0x6a, 0x22, ...i)
         expr(s.to)
         code.push(0x48, 0x0d, 0x00, 0x0b)
         return
       }
+      case 'call':
+        for (const a of s.args) expr(a)
+        code.push(0x10, ...leb(indexOfRoutine(s.routine)))
+        return
       case 'if':
         expr(s.when)
         code.push(0x04, 0x40)
@@ -246,5 +257,5 @@ export function printWasm({ body }: Routine, bases: Readonly<Record<Space, numbe
   }
 
   statements(body)
-  return { locals, code }
+  return { params: params.length, locals, code }
 }
