@@ -356,42 +356,81 @@ export interface Runner {
  * operators targets name in its own words reads them from those.
  */
 export type Feature =
+  | 'alignCorners'
+  | 'autoPad'
   | 'axes'
   | 'axis'
+  | 'batch'
   | 'beta'
   | 'bias'
   | 'block'
   | 'broadcast'
+  | 'ceilMode'
+  | 'channels'
+  | 'channelsHeight'
+  | 'channelsWidth'
   | 'constants'
+  | 'coordinates'
+  | 'dataZeroPoint'
+  | 'depthMultiplier'
+  | 'depthwise'
   | 'dilation'
   | 'dilationRatio'
   | 'dtype'
   | 'elements'
+  | 'exponent'
   | 'from'
   | 'fused'
+  | 'gates'
   | 'groups'
+  | 'halfPixel'
+  | 'height'
+  | 'hidden'
   | 'indices'
   | 'indicesRank'
+  | 'inner'
   | 'inputs'
+  | 'kernel'
   | 'kernelArea'
+  | 'kernelHeight'
+  | 'kernelWidth'
+  | 'longest'
   | 'masks'
   | 'mode'
+  | 'norm'
   | 'openAxes'
-  | 'outputs'
+  | 'outputChannels'
   | 'outputRank'
+  | 'outputs'
+  | 'padding'
+  | 'pads'
+  | 'parameters'
+  | 'permutation'
+  | 'plane'
+  | 'quantized'
   | 'rank'
+  | 'reduced'
+  | 'reducedLongest'
   | 'runtimeInputs'
+  | 'sameScales'
+  | 'scale'
   | 'scaleRatio'
+  | 'sequence'
   | 'size'
   | 'slope'
+  | 'spatial'
+  | 'starts'
   | 'steps'
+  | 'stride'
   | 'strideArea'
   | 'weight'
   | 'weightScales'
+  | 'weightSum'
   | 'weightType'
   | 'weightZeroPoint'
   | 'weightsFormat'
   | 'wideRank'
+  | 'width'
 
 /** What is read of a feature. */
 export type Fact = number | string | readonly number[]
@@ -411,12 +450,14 @@ export interface FileOperator {
   readonly values: readonly { readonly name: string; readonly dtype: DType | 'other' }[]
   /** Absent: not known. */
   readonly macs?: number
+  /** Bytes of its constants, of what else it reads, and of what it gives; absent: not known. */
+  readonly bytes?: { readonly weights: number; readonly reads: number; readonly gives: number }
 }
 
 /** What a fact of a node must be; of a list of numbers each must. A fact that is not known does not hold. */
 export type Condition = readonly [
   feature: Feature,
-  relation: '==' | '!=' | '<=' | '>=' | 'in',
+  relation: '==' | '!=' | '<=' | '>=' | 'in' | 'multiple',
   value: number | string | readonly (number | string)[]
 ]
 
@@ -438,6 +479,8 @@ export interface IntegerRow {
   readonly bias?: DType
   /** All that it reads and what it gives must be under one scale and zero point. */
   readonly sameScale?: true
+  /** The zero point of what it reads and gives must be 0. */
+  readonly symmetric?: true
   /** Its output must be under the scale that divides the operator's bounds into as many steps as there are codes. */
   readonly fixedOutput?: true
   /** The kernel can also give floats. */
@@ -474,6 +517,38 @@ export interface FusedRow {
 export interface Sourced {
   readonly from: 'source' | 'documentation' | 'issue' | 'memory' | 'measured'
   readonly ref?: string
+  /** Where it can be read. */
+  readonly url?: string
+}
+
+/** A multiple that channels of layers should be, by which side of them. A miss costs time, never support. */
+export interface Alignment extends Sourced {
+  readonly of: 'in' | 'out' | 'both'
+  readonly multiple: number
+  /** Of layers that compute on this type only. */
+  readonly type?: DType
+  readonly costs: string
+}
+
+/** Memory of a device: what is beyond it costs time, or does not load. */
+export interface DeviceMemory extends Sourced {
+  readonly holds: 'weights' | 'activations'
+  readonly bytes: number
+  readonly beyond: string
+}
+
+/** Peaks of a device, of which times can be estimated to about a factor of two. */
+export interface DeviceRates extends Sourced {
+  readonly macsPerSecond: number
+  /** Multiply-adds of float layers, where they differ. */
+  readonly floatMacsPerSecond?: number
+  /** Share of the multiply-adds that a depthwise convolution reaches at best. */
+  readonly depthwiseShare?: number
+  /** Of what holds activations, and of what holds weights. */
+  readonly bytesPerSecond?: number
+  readonly weightBytesPerSecond?: number
+  /** The configuration that they are of, where a device comes in several. */
+  readonly configuration?: string
 }
 
 /** Operators that a device takes, by name in the words of the target's format. */
@@ -490,6 +565,10 @@ export interface DeviceOperators extends Sourced {
 export interface Device {
   /** What the facts were read in, with version and date. */
   readonly read: string
+  /** Where that is. */
+  readonly urls: readonly string[]
+  /** `deprecated`: nobody should begin with it; `frozen`: it is no longer developed. */
+  readonly status?: 'deprecated' | 'frozen'
   /** Models for it are quantized to this type: those in float are judged as they will be. */
   readonly as?: DType
   /** Element types that go together; one set of conditions must hold. */
@@ -497,6 +576,24 @@ export interface Device {
   /** What holds for every operator. */
   readonly rules: readonly (Sourced & { readonly when: readonly Condition[] })[]
   readonly operators: readonly DeviceOperators[]
+  /** Operators that are named nowhere are taken too: the record holds limits only. Absent: they are not. */
+  readonly open?: Sourced & {
+    /** Types of data that they are taken with; absent: any. */
+    readonly of?: readonly DType[]
+  }
+  /** Nothing is known of its operators, so that nothing can be told of one that is named nowhere. */
+  readonly unlisted?: Sourced
+  /** Fast kernels, and what they ask for; an operator that is named and meets no row of its own runs slowly. */
+  readonly fast?: readonly (Sourced & {
+    readonly op: string
+    readonly when: readonly Condition[]
+    readonly costs: string
+  })[]
+  /** What is known to go wrong now and then, so that nothing can be told: operators, or any that meets the conditions. */
+  readonly doubtful?: readonly (Sourced & { readonly ops?: readonly string[]; readonly when?: readonly Condition[] })[]
+  readonly align?: readonly Alignment[]
+  readonly memory?: readonly DeviceMemory[]
+  readonly rates?: DeviceRates
   /** Operators that it is known not to have; one that is named nowhere is not taken either. */
   readonly absent?: Sourced & { readonly names: readonly string[] }
   /** What happens to other operators: which run elsewhere, and which parts of the graph still run on the device. */

@@ -1,8 +1,15 @@
 /** Facts of devices on real files, and the names in them. */
 import { readFileSync } from 'node:fs'
 import { expect, it } from 'vitest'
+import { rng } from '../src/base/random.ts'
+import { readModel, writeModel } from '../src/formats/index.ts'
 import { operatorsOf } from '../src/formats/tflite/facts.ts'
 import { fieldsOf } from '../src/formats/tflite/schema.ts'
+import { recordName } from '../src/ir/graph.ts'
+import { nodeRunner } from '../src/node/runner.ts'
+import { operatorsOfModel } from '../src/ops/facts.ts'
+import { ops } from '../src/ops/index.ts'
+import { applyRecipe } from '../src/passes/recipe.ts'
 import { printPreflight } from '../src/report/preflight-text.ts'
 import { noStyle } from '../src/report/table.ts'
 import type { Preflight } from '../src/report/types.ts'
@@ -16,6 +23,51 @@ it('targets of TensorFlow Lite name operators of its schema', () => {
     if (format !== 'tflite' || !device) continue
     for (const group of device.operators) for (const name of Object.keys(group.take)) expect(builtins).toContain(name)
     for (const name of device.absent?.names ?? []) expect(builtins).toContain(name)
+  }
+})
+
+it('targets of ONNX name operators of the standard, or of a domain', () => {
+  const known = new Set(ops.map(recordName))
+  const others = new Set<string>()
+  for (const { format, device } of targets) {
+    if (format !== 'onnx' || !device) continue
+    const named = [...device.operators.flatMap((g) => Object.keys(g.take)), ...(device.absent?.names ?? [])]
+    for (const name of named) if (!known.has(name)) others.add(name)
+  }
+  expect([...others].toSorted()).toEqual(unrecorded)
+})
+
+/** Operators of ONNX, or of ONNX Runtime, that Pare has no record of. */
+const unrecorded: readonly string[] = []
+
+const around = {
+  ...{ engine: nodeRunner(), data: {}, target: targetFor('ort-cpu'), rng: rng(1), progress: () => {} },
+  signal: new AbortController().signal
+}
+
+const zoo = ['imagenet/mobilenet_v1_025_224.onnx', 'cifar10-jpeg/resnet20.onnx', 'kws/ds_cnn.onnx'] as const
+const models = zoo.map((path) => sharedData(...(path.split('/') as [string, string])))
+
+it.skipIf(models.includes(undefined))('every verdict beside the best has a reason, on every device', async () => {
+  for (const path of models) {
+    const given = await readModel(new Uint8Array(readFileSync(path as string)))
+    const model = (
+      await applyRecipe(
+        given,
+        ['simplify', 'fuse'].map((pass) => [pass, {}] as const),
+        around
+      )
+    ).model
+    const file = writeModel(model, { format: 'tflite' }).bytes
+    for (const target of targets) {
+      if (!target.device) continue
+      const found = preflight(target, target.format === 'tflite' ? operatorsOf(file) : operatorsOfModel(model))
+      for (const o of found?.operators ?? []) {
+        if (o.verdict === 'runs') continue
+        expect(o.reasons.length, `${target.name} ${o.name}`).toBeGreaterThan(0)
+        for (const r of o.reasons) expect(r.says).toBeTruthy()
+      }
+    }
   }
 })
 

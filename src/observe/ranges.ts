@@ -244,6 +244,12 @@ export function fixedParameters({ low, high }: Range, dtype: 'uint8' | 'int8'): 
   return { scale, zeroPoint: Math.min(lowest + 255, lowest + Math.round(-low / scale)), dtype }
 }
 
+/** Parameters with zero point 0 that cover a range and its mirror image, for kernels that know no other. */
+export function symmetricParameters({ low, high }: Range): Parameters {
+  const scale = Math.fround(Math.max(-low, high) / 127)
+  return { scale: scale >= 2 ** -120 ? scale : 1, zeroPoint: 0, dtype: 'int8' }
+}
+
 /**
  * Parameters that cover a range. The highest code stands for at most `limit` (where a clamp is left to saturation), the
  * lowest for exactly 0 when the range starts there.

@@ -63,7 +63,7 @@ function nodeCost(c: Counting, graph: Graph, node: Node, given: Node): number | 
 }
 
 /** With shapes where they do not contradict the graph. */
-function inferredAt(model: Model, shapes: Shapes): ReturnType<typeof inferNoted> {
+export function inferredAt(model: Model, shapes: Shapes): ReturnType<typeof inferNoted> {
   if (Object.keys(shapes).length > 0)
     try {
       return inferNoted(oneSample(sized(model, shapes)))

@@ -1,6 +1,6 @@
 /** The terminal's page of what becomes of a model's operators on a device. */
 import { cell, columns, type Style } from './table.ts'
-import type { OperatorVerdict, Preflight, Reason } from './types.ts'
+import type { Change, OperatorVerdict, Preflight, Reason } from './types.ts'
 import { plain, whole } from './words.ts'
 
 const words: Readonly<Record<OperatorVerdict['verdict'], string>> = {
@@ -31,19 +31,36 @@ export function printPreflight(p: Preflight, style: Style): string {
   }
   for (const { op, operators } of p.gains)
     lines.push(`    without ${plain(op)}: ${whole(operators)} of ${whole(p.operators.length)} would run on it`)
+  for (const c of p.changes)
+    lines.push(
+      `    ${style.accent('→')} ${plain(c.what)}${at(c, style)}: ${plain(c.why.says)}${sourceText(c.why, style)}`
+    )
+  for (const m of p.memory) lines.push(`    ${plain(m.says)}${sourceText(m, style)}`)
   for (const note of p.notes) lines.push(`    ${plain(note.says)}${sourceText(note, style)}`)
-  lines.push(style.dim(`    facts: ${p.read}`))
+  lines.push(style.dim(`    facts: ${p.read} ${p.urls.join(' ')}`))
   return `${lines.join('\n')}\n`
 }
 
-function headline({ operators, parts, share, as }: Preflight): string {
+function headline({ operators, parts, share, as, estimate }: Preflight): string {
   const on = operators.filter((o) => o.verdict === 'runs' || o.verdict === 'slow').length
   const of = `${whole(on)} of ${whole(operators.length)} operators`
   const work =
     share === undefined ? '' : ` · ${(100 * share).toFixed(share === 1 || share === 0 ? 0 : 1)} % of the multiply-adds`
   const split = parts > 1 ? ` · ${parts} parts` : ''
-  return `${of}${work}${split}${as ? ` · as ${as}, once it is quantized` : ''}`
+  const time = estimate === undefined ? '' : ` · about ${ms(estimate.ms)} ms, within a factor of two`
+  return `${of}${work}${split}${time}${as ? ` · as ${as}, once it is quantized` : ''}`
 }
+
+const ms = (x: number): string => x.toPrecision(2)
+
+/** Where a change is to be made. */
+const at = ({ op, names }: Change, style: Style): string =>
+  ` ${style.dim(
+    `(${names.length} × ${plain(op, 32)}: ${names
+      .slice(0, shown)
+      .map((n) => plain(n, 28))
+      .join(', ')}${names.length > shown ? ', …' : ''})`
+  )}`
 
 const mark = (verdict: OperatorVerdict['verdict'], style: Style): string =>
   verdict === 'runs' || verdict === 'slow' ? style.accent('●') : style.bad('●')

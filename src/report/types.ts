@@ -208,11 +208,22 @@ export interface OperatorVerdict {
   readonly macs?: number
 }
 
+/** What could be changed in a model so that a device takes more of it, or computes it faster, and the rule that says so. */
+export interface Change {
+  /** `replace GELU by HARD_SWISH`, `30 channels → 32` */
+  readonly what: string
+  readonly op: string
+  readonly names: readonly string[]
+  readonly why: Reason
+}
+
 /** What becomes of every operator of a model on a device, before any work is done. */
 export interface Preflight {
   readonly target: string
   /** What the facts about the device were read in. */
   readonly read: string
+  /** Where that is. */
+  readonly urls: readonly string[]
   /** The type that data was taken to have, where the model is not quantized yet. */
   readonly as?: DType
   readonly operators: readonly OperatorVerdict[]
@@ -220,6 +231,11 @@ export interface Preflight {
   readonly parts: number
   /** Kinds of operators that it does not take, with how many operators it would run if it took them. */
   readonly gains: readonly { readonly op: string; readonly operators: number }[]
+  readonly changes: readonly Change[]
+  /** Of the device's memories, those that are known, with the bytes that this model would put there. */
+  readonly memory: readonly (Reason & { readonly needs: number; readonly has: number })[]
+  /** By the rates of the device, of what runs on it: a figure to rank by, within a factor of two at best. */
+  readonly estimate?: { readonly ms: number; readonly configuration?: string }
   /** Of the multiply-adds, on the device; absent: not known. */
   readonly share?: number
   /** Where other operators run; absent: nowhere. */

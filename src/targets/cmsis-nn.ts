@@ -1,11 +1,31 @@
-import type { Device, Target } from '../types.ts'
+import type { Device, DeviceOperators, Target } from '../types.ts'
 import { int8Rows, plainly, tfLite } from './tflite.ts'
 
-const micro = { from: 'source', ref: 'kernels of TensorFlow Lite Micro' } as const
-const cmsis = { from: 'source', ref: 'CMSIS-NN' } as const
+const micro = {
+  from: 'source',
+  ref: 'kernels of TensorFlow Lite Micro',
+  url: 'https://github.com/tensorflow/tflite-micro'
+} as const
+const cmsis = { from: 'source', ref: 'CMSIS-NN', url: 'https://github.com/ARM-software/CMSIS-NN' } as const
+
+/** The kernels that come with TensorFlow Lite Micro itself. */
+export const microKernels: DeviceOperators = {
+  ...micro,
+  kernels: 'reference',
+  take: plainly(`
+        ABS ADD ADD_N ARG_MAX ARG_MIN ASSIGN_VARIABLE AVERAGE_POOL_2D BATCH_MATMUL BATCH_TO_SPACE_ND BROADCAST_ARGS BROADCAST_TO
+        CALL_ONCE CAST CEIL CONCATENATION CONV_2D COS CUMSUM DEPTH_TO_SPACE DEPTHWISE_CONV_2D DEQUANTIZE DIV ELU EMBEDDING_LOOKUP
+        EQUAL EXP EXPAND_DIMS FILL FLOOR FLOOR_DIV FLOOR_MOD FULLY_CONNECTED GATHER GATHER_ND GREATER GREATER_EQUAL HARD_SWISH IF
+        L2_NORMALIZATION L2_POOL_2D LEAKY_RELU LESS LESS_EQUAL LOG LOG_SOFTMAX LOGICAL_AND LOGICAL_NOT LOGICAL_OR LOGISTIC MAXIMUM
+        MAX_POOL_2D MEAN MINIMUM MIRROR_PAD MUL NEG NOT_EQUAL PACK PAD PADV2 PRELU QUANTIZE READ_VARIABLE REDUCE_MAX RELU RELU6
+        RESHAPE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR ROUND RSQRT SELECT_V2 SHAPE SIN SLICE SOFTMAX SPACE_TO_BATCH_ND
+        SPACE_TO_DEPTH SPLIT SPLIT_V SQRT SQUARE SQUARED_DIFFERENCE SQUEEZE STRIDED_SLICE SUB SUM SVDF TANH TRANSPOSE
+        TRANSPOSE_CONV UNIDIRECTIONAL_SEQUENCE_LSTM UNPACK VAR_HANDLE WHILE ZEROS_LIKE`)
+}
 
 const device: Device = {
   read: 'CMSIS-NN 99f736a (2026-07), tflite-micro 90b983c (2026-08)',
+  urls: [cmsis.url, micro.url],
   as: 'int8',
   types: [
     {
@@ -48,18 +68,27 @@ const device: Device = {
         ADD AVERAGE_POOL_2D BATCH_MATMUL CONV_2D DEPTHWISE_CONV_2D FULLY_CONNECTED MAX_POOL_2D MUL SOFTMAX
         UNIDIRECTIONAL_SEQUENCE_LSTM`)
     },
+    microKernels
+  ],
+  fast: [
     {
-      ...micro,
-      kernels: 'reference',
-      take: plainly(`
-        ABS ADD ADD_N ARG_MAX ARG_MIN ASSIGN_VARIABLE AVERAGE_POOL_2D BATCH_MATMUL BATCH_TO_SPACE_ND BROADCAST_ARGS BROADCAST_TO
-        CALL_ONCE CAST CEIL CONCATENATION CONV_2D COS CUMSUM DEPTH_TO_SPACE DEPTHWISE_CONV_2D DEQUANTIZE DIV ELU EMBEDDING_LOOKUP
-        EQUAL EXP EXPAND_DIMS FILL FLOOR FLOOR_DIV FLOOR_MOD FULLY_CONNECTED GATHER GATHER_ND GREATER GREATER_EQUAL HARD_SWISH IF
-        L2_NORMALIZATION L2_POOL_2D LEAKY_RELU LESS LESS_EQUAL LOG LOG_SOFTMAX LOGICAL_AND LOGICAL_NOT LOGICAL_OR LOGISTIC MAXIMUM
-        MAX_POOL_2D MEAN MINIMUM MIRROR_PAD MUL NEG NOT_EQUAL PACK PAD PADV2 PRELU QUANTIZE READ_VARIABLE REDUCE_MAX RELU RELU6
-        RESHAPE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR ROUND RSQRT SELECT_V2 SHAPE SIN SLICE SOFTMAX SPACE_TO_BATCH_ND
-        SPACE_TO_DEPTH SPLIT SPLIT_V SQRT SQUARE SQUARED_DIFFERENCE SQUEEZE STRIDED_SLICE SUB SUM SVDF TANH TRANSPOSE
-        TRANSPOSE_CONV UNIDIRECTIONAL_SEQUENCE_LSTM UNPACK VAR_HANDLE WHILE ZEROS_LIKE`)
+      ...cmsis,
+      op: 'DEPTHWISE_CONV_2D',
+      when: [
+        ['depthMultiplier', '==', 1],
+        ['dilation', '==', 1],
+        ['batch', '==', 1]
+      ],
+      costs: 'the kernel for any shape'
+    }
+  ],
+  align: [
+    {
+      from: 'memory',
+      ref: 'DSP extension; 16 with vectors (MVE)',
+      of: 'both',
+      multiple: 4,
+      costs: 'single numbers at the end of rows'
     }
   ],
   rest: { from: 'source', parts: 'all', note: 'an operator without a kernel is an error when the model starts' },

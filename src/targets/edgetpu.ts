@@ -1,11 +1,17 @@
 import type { Device, Target } from '../types.ts'
 import { int8Rows, plainly, tfLite } from './tflite.ts'
 
-const table = { from: 'documentation', ref: 'table of supported operators, coral.ai' } as const
+const table = {
+  from: 'documentation',
+  ref: 'table of supported operators, coral.ai',
+  url: 'https://coral.ai/docs/edgetpu/models-intro/'
+} as const
 const recalled = { from: 'memory', ref: 'the same table' } as const
 
 const device: Device = {
   read: 'google-coral/edgetpu 5020de9 (2021-10), compiler 16.0, the last',
+  urls: ['https://coral.ai/docs/edgetpu/models-intro/', 'https://github.com/google-coral/edgetpu'],
+  status: 'frozen',
   as: 'int8',
   types: [
     {
@@ -90,7 +96,24 @@ const device: Device = {
   absent: {
     from: 'issue',
     ref: 'edgetpu#659',
+    url: 'https://github.com/google-coral/edgetpu/issues/659',
     names: ['HARD_SWISH', 'GELU', 'DIV', 'EXP', 'FLOOR_MOD', 'DEQUANTIZE']
+  },
+  align: [{ from: 'memory', ref: 'an array of 64×64', of: 'both', multiple: 64, costs: 'idle lanes' }],
+  memory: [
+    {
+      from: 'documentation',
+      url: 'https://coral.ai/docs/edgetpu/compiler/',
+      holds: 'weights',
+      bytes: 7_130_316,
+      beyond: 'they are sent at every inference'
+    }
+  ],
+  rates: {
+    from: 'documentation',
+    ref: '4 TOPS',
+    url: 'https://coral.ai/docs/edgetpu/models-intro/',
+    macsPerSecond: 2e12
   },
   rest: {
     from: 'documentation',

@@ -4,15 +4,27 @@ import { PareError } from '../base/errors.ts'
 import { nearest } from '../base/suggest.ts'
 import type { Target } from '../types.ts'
 import { cmsisNn } from './cmsis-nn.ts'
+import { coreml } from './coreml.ts'
 import { deepLearning4J } from './dl4j.ts'
 import { edgeTpu } from './edgetpu.ts'
+import { esp32P4, esp32S3 } from './esp32.ts'
+import { ethosU55, ethosU65, ethosU85 } from './ethos-u.ts'
 import { litertCpu } from './litert-cpu.ts'
 import { litertGpu } from './litert-gpu.ts'
+import { nnapi } from './nnapi.ts'
+import { nxpNeutron } from './nxp-neutron.ts'
+import { openVinoCpu, openVinoNpu } from './openvino.ts'
 import { ortCpu } from './ort-cpu.ts'
+import { ortCpuArm } from './ort-cpu-arm.ts'
 import { ortCpuAvx2 } from './ort-cpu-avx2.ts'
 import { ortWasm } from './ort-wasm.ts'
+import { ortWebGpu } from './ort-webgpu.ts'
 import { pareC99 } from './pare-c99.ts'
 import { pareWasm } from './pare-wasm.ts'
+import { qnnHtp } from './qnn-htp.ts'
+import { rk3588 } from './rk3588.ts'
+import { tensorRt } from './tensorrt.ts'
+import { webNn } from './webnn.ts'
 
 export { conforms, type Misfit, refuseMisfits } from './conforms.ts'
 export { preflight } from './preflight.ts'
@@ -21,11 +33,27 @@ export { preflight } from './preflight.ts'
 export const targets: readonly Target[] = [
   ortCpu,
   ortCpuAvx2,
+  ortCpuArm,
   ortWasm,
+  ortWebGpu,
+  webNn,
   litertCpu,
   litertGpu,
   edgeTpu,
+  ethosU55,
+  ethosU65,
+  ethosU85,
   cmsisNn,
+  esp32S3,
+  esp32P4,
+  coreml,
+  qnnHtp,
+  nnapi,
+  rk3588,
+  nxpNeutron,
+  tensorRt,
+  openVinoCpu,
+  openVinoNpu,
   pareWasm,
   pareC99,
   deepLearning4J

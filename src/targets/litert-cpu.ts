@@ -1,10 +1,15 @@
 import type { Device, Target } from '../types.ts'
 import { plainly, tfLite } from './tflite.ts'
 
-const xnnpack = { from: 'source', ref: 'XNNPACK delegate' } as const
+const xnnpack = {
+  from: 'source',
+  ref: 'XNNPACK delegate',
+  url: 'https://github.com/google-ai-edge/LiteRT/tree/main/tflite/delegates/xnnpack'
+} as const
 
 const device: Device = {
   read: 'LiteRT f674577 (2026-08)',
+  urls: [xnnpack.url],
   types: [
     {
       ...xnnpack,
@@ -107,6 +112,9 @@ const device: Device = {
         ]
       }
     }
+  ],
+  align: [
+    { from: 'memory', ref: 'tiles of 8 or 16 by instruction set', of: 'out', multiple: 8, costs: 'padded tiles' }
   ],
   rest: { from: 'source', to: 'the built-in kernels of LiteRT, in the same memory', parts: 'all' },
   notes: [

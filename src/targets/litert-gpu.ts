@@ -1,10 +1,15 @@
 import type { Device, Target } from '../types.ts'
 import { plainly, tfLite } from './tflite.ts'
 
-const source = { from: 'source', ref: 'gpu_compatibility' } as const
+const source = {
+  from: 'source',
+  ref: 'gpu_compatibility',
+  url: 'https://github.com/google-ai-edge/LiteRT/tree/main/tflite/tools/versioning'
+} as const
 
 const device: Device = {
   read: 'LiteRT f674577 (2026-08)',
+  urls: [source.url, 'https://ai.google.dev/edge/litert/performance/gpu'],
   types: [{ from: 'documentation', when: [['dtype', 'in', ['float32', 'float16', 'int8', 'uint8', 'int32', 'bool']]] }],
   rules: [
     { from: 'documentation', when: [['openAxes', '==', 0]] },
@@ -62,9 +67,19 @@ const device: Device = {
     ...source,
     names: ['ARG_MAX', 'ARG_MIN', 'GATHER_ND', 'UNPACK', 'NON_MAX_SUPPRESSION_V4', 'NON_MAX_SUPPRESSION_V5']
   },
+  align: [
+    {
+      from: 'documentation',
+      url: 'https://ai.google.dev/edge/litert/performance/gpu',
+      of: 'both',
+      multiple: 4,
+      costs: 'slices of 4 channels: 5 cost as much as 8'
+    }
+  ],
   rest: {
     from: 'issue',
     ref: 'tensorflow#27622, LiteRT#66',
+    url: 'https://github.com/tensorflow/tensorflow/issues/27622',
     to: 'the CPU',
     parts: 'largest',
     note: 'only the largest part runs on the GPU by default; a network in several parts is often slower than one that runs on the CPU'

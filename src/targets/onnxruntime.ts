@@ -1,5 +1,5 @@
 /** What ONNX Runtime's CPU and WebAssembly providers have in common. */
-import type { DynamicRow, Form, FusedRow, IntegerRow, Target } from '../types.ts'
+import type { Condition, Device, DynamicRow, Form, FusedRow, IntegerRow, Target } from '../types.ts'
 
 const values: IntegerRow['types'] = [{ values: 'uint8' }, { values: 'int8' }]
 
@@ -32,7 +32,7 @@ const movesCodes = (op: string): IntegerRow => moves(op, { onCodes: true })
  * data movement that can be written on codes.
  * Softmax is left out: 256 codes are too few for probabilities, and it is cheap in float.
  */
-const integerRows: readonly IntegerRow[] = [
+export const integerRows: readonly IntegerRow[] = [
   { op: 'Conv', ...weighted, bias: 'int32' },
   { op: 'Gemm', ...weighted, bias: 'int32', needsZeroPoint: true, floatOutput: true },
   { op: 'MatMul', ...weighted, needsZeroPoint: true, floatOutput: true },
@@ -105,3 +105,59 @@ export const onnxRuntime = {
   cannotMove: ['int8'],
   forms: onnxForms
 } as const satisfies Partial<Target>
+
+const rows = { from: 'measured', ref: 'its optimised graphs' } as const
+const standard = {
+  from: 'documentation',
+  ref: 'operators of the CPU provider',
+  url: 'https://github.com/microsoft/onnxruntime/blob/main/docs/OperatorKernels.md'
+} as const
+const quantization = {
+  from: 'documentation',
+  url: 'https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html'
+} as const
+
+/** Alternatives of an operator's rows. */
+const conditionsOf = (op: string): true | readonly (readonly Condition[])[] => {
+  const all = integerRows.filter((r) => r.op === op).map((r) => r.when ?? [])
+  return all.some((when) => when.length === 0) ? true : all
+}
+
+/** What its CPU and WebAssembly providers take: all in float, and on integers what has a row. */
+export const onnxRuntimeDevice = (rest: Partial<Device>): Device => ({
+  read: 'ONNX Runtime 1.30 (2026-08)',
+  urls: [standard.url, quantization.url],
+  types: [
+    {
+      ...standard,
+      when: [
+        ['dtype', 'in', ['float32', 'float16', 'float64', 'int32', 'int64', 'bool', 'string']],
+        [
+          'weightType',
+          'in',
+          ['none', 'float32', 'float16', 'float64', 'int8', 'uint8', 'int4', 'uint4', 'int32', 'int64']
+        ]
+      ]
+    },
+    {
+      ...quantization,
+      when: [
+        ['dtype', 'in', ['uint8', 'int8']],
+        ['weightType', 'in', ['none', 'int8', 'uint8']],
+        ['weightZeroPoint', '==', 0]
+      ]
+    }
+  ],
+  rules: [],
+  operators: [
+    { ...rows, of: ['uint8', 'int8'], take: Object.fromEntries(integerRows.map(({ op }) => [op, conditionsOf(op)])) }
+  ],
+  open: { ...standard, of: ['float32', 'float16', 'float64', 'int32', 'int64', 'bool', 'string'] },
+  rest: {
+    ...rows,
+    to: 'float kernels between DequantizeLinear and QuantizeLinear',
+    parts: 'all'
+  },
+  notes: [],
+  ...rest
+})

@@ -1,5 +1,5 @@
 import type { Target } from '../types.ts'
-import { fusedRows, onnxRuntime } from './onnxruntime.ts'
+import { fusedRows, onnxRuntime, onnxRuntimeDevice } from './onnxruntime.ts'
 
 /** ONNX Runtime's CPU provider on a machine with dot-product instructions (VNNI, ARM dotprod). */
 export const ortCpu: Target = {
@@ -24,5 +24,18 @@ export const ortCpu: Target = {
   ],
   saturates: false,
   channelMultiple: 8,
-  assumesDotProducts: true
+  assumesDotProducts: true,
+  device: onnxRuntimeDevice({
+    align: [
+      {
+        from: 'memory',
+        ref: 'blocked layout',
+        of: 'out',
+        multiple: 16,
+        type: 'float32',
+        costs: 'padding, or the plain layout'
+      },
+      { from: 'memory', ref: 'dot products of 4', of: 'in', multiple: 4, type: 'uint8', costs: 'padded ends' }
+    ]
+  })
 }

@@ -1,5 +1,5 @@
 import type { Target } from '../types.ts'
-import { fusedRows, onnxRuntime } from './onnxruntime.ts'
+import { fusedRows, onnxRuntime, onnxRuntimeDevice } from './onnxruntime.ts'
 
 /** ONNX Runtime's WebAssembly provider, in browsers. */
 export const ortWasm: Target = {
@@ -19,5 +19,9 @@ export const ortWasm: Target = {
   ],
   saturates: false,
   channelMultiple: 8,
-  assumesDotProducts: false
+  assumesDotProducts: false,
+  device: onnxRuntimeDevice({
+    read: 'onnxruntime-web 1.30 (2026-08)',
+    notes: [{ from: 'memory', says: 'vectors of 128 bits; dot products in builds with relaxed vectors only' }]
+  })
 }

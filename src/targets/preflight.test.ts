@@ -5,6 +5,7 @@ import { preflight, targets } from './index.ts'
 
 const device: Device = {
   read: 'a source of today',
+  urls: ['https://example.org'],
   types: [
     { from: 'source', when: [['dtype', '==', 'float32']] },
     {
@@ -83,6 +84,77 @@ describe('what becomes of an operator', () => {
   })
 })
 
+describe('what to change', () => {
+  const changes = (d: ReturnType<typeof on>, one: FileOperator): readonly string[] =>
+    preflight(d, [one])?.changes.map((c) => c.what) ?? []
+  const resize = on({
+    operators: [{ from: 'source', take: { RESIZE: [[['scale', 'in', [1, 2, 4]]]], HARD_SWISH: true } }]
+  })
+
+  it('is told by the rule that is missed', () => {
+    expect(changes(resize, op('RESIZE', { scale: [8, 8] }))).toEqual(['split this resize by 8 into steps of 4, 2'])
+    expect(changes(resize, op('RESIZE', { scale: [3, 3] }))).toEqual(['resize by 2 in place of 3'])
+    expect(changes(resize, op('GELU'))).toEqual(['replace GELU by HARD_SWISH, and train a little'])
+    expect(changes(on(), op('ADD', { rank: 5 }))).toEqual(['drop axes of length 1: at most 4'])
+    const [change] = preflight(resize, [op('RESIZE', { scale: [8, 8] })])?.changes ?? []
+    expect(change?.why).toMatchObject({ feature: 'scale', want: [1, 2, 4], have: [8, 8], from: 'source' })
+  })
+  it('is told of channels that are no multiple of what is computed at once', () => {
+    const device = on({ align: [{ from: 'source', of: 'out', multiple: 16, costs: 'padding' }] })
+    const conv = (outputChannels: number) => op('CONV', { kernelArea: 1, groups: 1, channels: 30, outputChannels })
+    expect(changes(device, conv(30))).toEqual(['30 output channels → 32'])
+    expect(changes(device, conv(32))).toEqual([])
+  })
+  it('is told of kernels that are not the fast ones', () => {
+    const device = on({ fast: [{ from: 'source', op: 'CONV', when: [['channels', 'multiple', 8]], costs: 'plain C' }] })
+    const conv = (channels: number) => op('CONV', { kernelArea: 1, groups: 1, channels })
+    expect(preflight(device, [conv(8), conv(9)])?.operators.map((o) => o.verdict)).toEqual(['runs', 'slow'])
+    expect(changes(device, conv(9))).toEqual(['9 channels → 16'])
+  })
+})
+
+describe('what is not known', () => {
+  it('is told as such: lists that are missing, doubts that are known', () => {
+    const unlisted = on({ operators: [], unlisted: { from: 'documentation', ref: 'no list' } })
+    expect(verdicts(unlisted, [op('ADD')])).toEqual(['unknown'])
+    const doubtful = on({ doubtful: [{ from: 'memory', when: [['dilation', '<=', 1]] }] })
+    expect(verdicts(doubtful, [op('ADD'), op('ADD', { dilation: [2, 2] })])).toEqual(['runs', 'unknown'])
+  })
+  it('a record of limits alone takes what it does not name', () => {
+    const open = on({ open: { from: 'documentation', of: ['float32'] } })
+    expect(verdicts(open, [op('FOO'), op('FOO', { dtype: 'int8' }), op('GELU')])).toEqual([
+      'runs',
+      'elsewhere',
+      'elsewhere'
+    ])
+  })
+})
+
+describe('figures', () => {
+  const bytes = { weights: 1000, reads: 100, gives: 200 }
+  const net = [
+    { ...op('ADD'), bytes },
+    { ...op('ADD', {}, [0]), bytes },
+    { ...op('ADD', {}, [1]), bytes }
+  ]
+  it('are the sum of what takes longest, by the rates of the record', () => {
+    const rates = { from: 'source', macsPerSecond: 1e4, bytesPerSecond: 1e6, weightBytesPerSecond: 1e5 } as const
+    expect(preflight(on({ rates }), net)?.estimate?.ms).toBeCloseTo(30, 9)
+    expect(preflight(on({ rates }), [op('ADD')])?.estimate).toBeUndefined()
+    expect(preflight(on(), net)?.estimate).toBeUndefined()
+  })
+  it('of memory are weights, and results that are held at once', () => {
+    const memory = [
+      { from: 'source', holds: 'weights', bytes: 2000, beyond: 'they are sent each time' },
+      { from: 'source', holds: 'activations', bytes: 5000, beyond: 'no' }
+    ] as const
+    expect(preflight(on({ memory }), net)?.memory.map(({ says, needs }) => [says, needs])).toEqual([
+      ['weights: 3000 of 2000 bytes; they are sent each time', 3000],
+      ['activations: 400 of 5000 bytes', 400]
+    ])
+  })
+})
+
 describe('parts', () => {
   // 0 → 1 (not taken) → 2; 3 stands by itself; 4 reads 2 and 3.
   const graph = [op('ADD'), op('GELU', {}, [0]), op('ADD', {}, [1]), op('ADD'), op('ADD', {}, [2, 3])]
@@ -120,5 +192,17 @@ describe('records', () => {
       ...d.operators.flatMap((g) => Object.values(g.take).flatMap((t) => (t === true ? [] : t.flat())))
     ]
     for (const [feature] of conditions) expect(featureWords[feature]).toBeTruthy()
+    expect(d.urls.length).toBeGreaterThan(0)
+    for (const url of d.urls) expect(url).toMatch(/^https:/)
+    for (const { multiple } of d.align ?? []) expect(multiple).toBeGreaterThan(1)
+  })
+
+  it('are of 23 devices', () => {
+    expect(known.map(({ name }) => name).toSorted()).toEqual(
+      `cmsis-nn coreml edgetpu esp32-p4 esp32-s3 ethos-u55 ethos-u65 ethos-u85 litert-cpu litert-gpu nnapi nxp-neutron
+      openvino-cpu openvino-npu ort-cpu ort-cpu-arm ort-cpu-avx2 ort-wasm ort-webgpu qnn-htp rk3588 tensorrt webnn`
+        .trim()
+        .split(/\s+/)
+    )
   })
 })

@@ -5,6 +5,8 @@
 import { featureWords, isMet } from '../ir/rows.ts'
 import type { OperatorVerdict, Preflight, Reason } from '../report/types.ts'
 import type { Condition, Device, DType, Fact, Facts, FileOperator, Sourced, Target } from '../types.ts'
+import { changesOf } from './changes.ts'
+import { memoryOf, rooflineOf } from './roofline.ts'
 
 /** `undefined` for a target that runs all that it loads. */
 export function preflight(
@@ -14,7 +16,8 @@ export function preflight(
   const { device } = target
   if (!device) return undefined
   const as = operators.some(isCoded) ? undefined : device.as
-  const alone = operators.map((op) => judged(device, as ? { ...op, facts: quantized(op.facts, as) } : op))
+  const seen = as ? operators.map((op) => ({ ...op, facts: quantized(op.facts, as) })) : operators
+  const alone = seen.map((op) => judged(device, op))
   const { verdicts, parts } = placed(device, operators, alone)
   const all = operators.map(
     (op, i): OperatorVerdict => ({
@@ -27,10 +30,14 @@ export function preflight(
   return {
     target: target.name,
     read: device.read,
+    urls: device.urls,
     ...(as ? { as } : {}),
     operators: all,
     parts,
     gains: device.rest.parts === 'all' ? [] : gainsOf(device, operators, alone),
+    changes: changesOf(device, seen, alone, (op) => isOn(judged(device, op))),
+    memory: memoryOf(device, operators, as),
+    ...estimated(device, seen, verdicts, as),
     ...(macs.every((n) => n !== undefined) ? { share: shareOf(all, macs as readonly number[]) } : {}),
     ...(device.rest.to === undefined ? {} : { elsewhere: device.rest.to }),
     notes: [
@@ -38,6 +45,19 @@ export function preflight(
       ...device.notes.map((n) => said(n, n.says))
     ]
   }
+}
+
+/** The sum over what runs on the device, where its rates and all figures are known. */
+function estimated(
+  device: Device,
+  operators: readonly FileOperator[],
+  verdicts: readonly Judged[],
+  as: DType | undefined
+): Pick<Preflight, 'estimate'> {
+  const on = operators.filter((_, i) => isOn(verdicts[i] as Judged))
+  const ms = rooflineOf(device.rates, on, as)
+  const { configuration } = device.rates ?? {}
+  return ms === undefined ? {} : { estimate: { ms, ...(configuration === undefined ? {} : { configuration }) } }
 }
 
 type Judged = Pick<OperatorVerdict, 'verdict' | 'reasons'>
@@ -58,6 +78,9 @@ const quantized =
   (facts: Facts, as: DType): Facts =>
   (feature) => {
     const fact = facts(feature)
+    if (feature === 'quantized') return 'yes'
+    // Codes of a filter are at most 127, each.
+    if (feature === 'weightSum' && fact === undefined) return 0
     if ((feature === 'dtype' || feature === 'weightType') && fact === 'float32')
       return as === 'int16' && feature === 'weightType' ? 'int8' : as
     return fact
@@ -70,13 +93,22 @@ function judged(device: Device, op: FileOperator): Judged {
   if (device.absent?.names.includes(op.op))
     return { verdict: out, reasons: [{ ...source(device.absent), says: 'the device does not have it' }] }
   const groups = device.operators.filter((g) => op.op in g.take)
-  if (groups.length === 0)
+  if (groups.length === 0 && device.unlisted)
+    return {
+      verdict: 'unknown',
+      reasons: [{ ...source(device.unlisted), says: 'it is not known which operators the device takes' }]
+    }
+  if (groups.length === 0 && !device.open)
     return { verdict: out, reasons: [{ says: 'it is none of the operators that the device takes' }] }
-  const found = [typesOf(device, op), ...rulesOf(device, op), taken(groups, op)]
+  const found = [typesOf(device, op), ...rulesOf(device, op), taken(device, groups, op)]
   const misses = found.flatMap((f) => (f.holds === false ? f.reasons : []))
   if (misses.length > 0) return { verdict: out, reasons: misses }
   const open = found.flatMap((f) => (f.holds === undefined ? f.reasons : []))
   if (open.length > 0) return { verdict: 'unknown', reasons: open }
+  const doubts = doubtsOf(device, op)
+  if (doubts.length > 0) return { verdict: 'unknown', reasons: doubts }
+  const slow = slowBy(device, op)
+  if (slow) return { verdict: 'slow', reasons: [slow] }
   const by = groups.find((g) => conditionsOf(g, op).some((all) => every(op.facts, all).holds === true))
   return by?.kernels === 'reference'
     ? { verdict: 'slow', reasons: [{ ...source(by), says: 'it has a kernel written for clarity, not for speed' }] }
@@ -108,6 +140,24 @@ const rulesOf = ({ rules }: Device, { facts }: FileOperator): Found[] =>
     return { holds, reasons: reasons.map((r) => ({ ...source(rule), ...r })) }
   })
 
+/** What is known to go wrong now and then with such an operator. */
+const doubtsOf = ({ doubtful = [] }: Device, { op, facts }: FileOperator): Reason[] =>
+  doubtful.flatMap(({ ops, when, ...from }) => {
+    if (ops && !ops.includes(op)) return []
+    if (!when) return [{ ...source(from), says: 'it is known to run elsewhere now and then' }]
+    const { holds, reasons } = every(facts, when)
+    return holds === false ? reasons.map((r) => ({ ...source(from), ...r })) : []
+  })
+
+/** The rule that an operator with fast kernels does not meet; `undefined` where it meets one, or has none. */
+function slowBy({ fast = [] }: Device, { op, facts }: FileOperator): Reason | undefined {
+  const rows = fast.filter((row) => row.op === op).map((row) => ({ row, ...every(facts, row.when) }))
+  const [first] = rows.toSorted((a, b) => a.reasons.length - b.reasons.length)
+  if (!first || rows.some((r) => r.holds !== false)) return undefined
+  const [reason] = first.reasons
+  return { ...source(first.row), ...reason, says: `${reason?.says}: ${first.row.costs}` }
+}
+
 type Group = Device['operators'][number]
 
 const conditionsOf = (group: Group, { op, facts }: FileOperator): readonly (readonly Condition[])[] => {
@@ -118,15 +168,18 @@ const conditionsOf = (group: Group, { op, facts }: FileOperator): readonly (read
 }
 
 /** One set of conditions of one group must hold; the reasons are those of the set that misses the least. */
-function taken(groups: readonly Group[], op: FileOperator): Found {
+function taken({ open }: Device, groups: readonly Group[], op: FileOperator): Found {
   const all = groups.flatMap((group) => conditionsOf(group, op).map((when) => ({ group, ...every(op.facts, when) })))
   if (all.some((f) => f.holds)) return { holds: true, reasons: [] }
-  const types = groups.flatMap((g) => g.of ?? [])
-  if (all.length === 0)
+  const types = [...groups.flatMap((g) => g.of ?? []), ...(open?.of ?? [])]
+  if (all.length === 0) {
+    const type = op.facts('dtype')
+    if (open && (!open.of || type === undefined || open.of.some((t) => t === type))) return { holds: true, reasons: [] }
     return {
       holds: false,
-      reasons: [{ ...source(groups[0]), says: `its data is ${op.facts('dtype')}; it takes it in ${types.join(', ')}` }]
+      reasons: [{ ...source(groups[0] ?? open), says: `its data is ${type}; it takes it in ${types.join(', ')}` }]
     }
+  }
   const [best] = all.toSorted((a, b) => a.reasons.length - b.reasons.length)
   return {
     holds: all.some((f) => f.holds === undefined) ? undefined : false,
@@ -160,7 +213,8 @@ const relationWords: Readonly<Record<Condition[1], string>> = {
   '!=': 'it does not take',
   '<=': 'at most',
   '>=': 'at least',
-  in: 'it takes'
+  in: 'it takes',
+  multiple: 'it takes multiples of'
 }
 
 const spelled = (value: Fact | Condition[2]): string => (typeof value === 'object' ? value.join(', ') : `${value}`)
@@ -173,7 +227,13 @@ const reasonsOf = (facts: Facts, when: readonly Condition[]): Reason[] =>
   })
 
 const source = (s: Sourced | undefined): Partial<Sourced> =>
-  s ? { from: s.from, ...(s.ref === undefined ? {} : { ref: s.ref }) } : {}
+  s
+    ? {
+        from: s.from,
+        ...(s.ref === undefined ? {} : { ref: s.ref }),
+        ...(s.url === undefined ? {} : { url: s.url })
+      }
+    : {}
 
 const said = (s: Sourced, says: string): Reason => ({ ...source(s), says })
 

@@ -1,5 +1,7 @@
 /** Operators of a TensorFlow Lite file as facts: what is known of each from its options and from the tensors around it. */
 import { toArray } from '../../base/bytes.ts'
+import { greatest } from '../../base/extremes.ts'
+import { byteLength } from '../../ir/tensor.ts'
 import type { Bytes, DType, Fact, Feature, FileOperator } from '../../types.ts'
 import { decode } from './decode.ts'
 import type { FlatModel, FlatOperator, FlatTensor, Options, SubGraph } from './model.ts'
@@ -38,6 +40,14 @@ const placesOf: Readonly<Record<string, Places>> = {
   SPLIT_V: { list: 2 },
   PRELU: { list: 1 },
   GATHER: { list: 1 },
+  TRANSPOSE: withList,
+  SLICE: withList,
+  TILE: withList,
+  REVERSE_V2: withList,
+  ARG_MAX: withList,
+  ARG_MIN: withList,
+  REDUCE_ANY: withList,
+  REDUCE_ALL: withList,
   SOFTMAX: {}
 }
 
@@ -82,9 +92,27 @@ export function operatorsOf(bytes: Bytes): readonly FileOperator[] {
       facts: (feature) => readers[feature]?.(operandsOf(around, op)),
       reads: [...reads],
       values,
-      ...(macs === undefined ? {} : { macs })
+      ...(macs === undefined ? {} : { macs }),
+      ...bytesOf(around, op)
     }
   })
+}
+
+/** Bytes of tensors by what they are; nothing where a size is open. */
+function bytesOf(around: Around, op: FlatOperator): Pick<FileOperator, 'bytes'> {
+  const tensors = around.graph.tensors ?? []
+  const sizes = { weights: 0, reads: 0, gives: 0 }
+  const add = (i: number, kind: keyof typeof sizes): boolean => {
+    const t = tensors[i]
+    if (!t) return true
+    const dtype = dtypeOf(t)
+    const n = product(t.shape ?? [])
+    if (dtype === 'other' || dtype === 'string' || (t.shape ?? []).some((d) => d < 0)) return false
+    sizes[isConstant(around, t) ? 'weights' : kind] += byteLength(dtype, n)
+    return true
+  }
+  const isKnown = (op.inputs ?? []).every((i) => add(i, 'reads')) && (op.outputs ?? []).every((i) => add(i, 'gives'))
+  return isKnown ? { bytes: sizes } : {}
 }
 
 /** Files of before 2020 hold a code in a byte of its own; the schema's newer field is 0, ADD, there. */
@@ -194,11 +222,16 @@ const isOf = (o: Operands, t: FlatTensor | undefined): 'constant' | 'computed' |
   t === undefined ? 'none' : isConstant(o.around, t) ? 'constant' : 'computed'
 
 /** Weights are [out, height, width, in]; of a depthwise convolution [1, height, width, out]. */
-function kernelArea(o: Operands): number | undefined {
+function kernelOf(o: Operands): readonly [number, number] | undefined {
   const pool = pairOf(o, 'filter_height', 'filter_width')
-  if (pool) return product(pool)
+  if (pool) return pool
   const [, h, w, last] = shapeOf(o.weight) ?? []
-  return h === undefined || w === undefined || last === undefined ? undefined : h * w
+  return h === undefined || w === undefined || last === undefined ? undefined : [h, w]
+}
+
+const kernelArea = (o: Operands): number | undefined => {
+  const kernel = kernelOf(o)
+  return kernel && product(kernel)
 }
 
 /** Axes that are reduced, padded or split, counted from the front. */
@@ -234,6 +267,61 @@ function constants(o: Operands): Fact | undefined {
 
 const scaleOf = (t: FlatTensor | undefined): number | undefined => t?.quantization?.scale?.[0]
 
+/** Sizes along axes that are counted from the end: 1 is channels, 2 width, 3 height, 4 the batch. */
+const sizeAt = (o: Operands, fromEnd: number): number | undefined =>
+  shapeOf(o.data) && (shapeOf(o.data)?.at(-fromEnd) ?? 1)
+
+/** The output over the input, down and across; between the outermost pixels where corners stay corners. */
+function scale({ data, outputs, options }: Operands): Fact | undefined {
+  const [from, to] = [shapeOf(data), shapeOf(outputs[0])]
+  if (from?.length !== 4 || to?.length !== 4) return undefined
+  const less = numberIn(options, 'align_corners') ? 1 : 0
+  // A single pixel is repeated, whatever the size.
+  if (from[1] === 1 && from[2] === 1) return [1, 1]
+  return [1, 2].map((axis) => ((to[axis] as number) - less) / ((from[axis] as number) - less))
+}
+
+const yesNo = (is: number | undefined): Fact | undefined => (is === undefined ? undefined : is ? 'yes' : 'no')
+
+/** Sizes along the axes that are reduced. */
+function reducedSizes(o: Operands): readonly number[] | undefined {
+  const [axes, shape] = [axesOf(o), shapeOf(o.data)]
+  return axes && shape && axes.map((a) => shape[a] ?? 1)
+}
+
+/** The largest sum of absolute codes among the filters of a weight. */
+function weightSum({ around, op, weight }: Operands): number | undefined {
+  const shape = shapeOf(weight)
+  const data = weight && around.model.buffers?.[weight.buffer ?? 0]?.data
+  if (!weight || !shape || !data || !['int8', 'uint8'].includes(dtypeOf(weight))) return undefined
+  const bytes = toArray(data)
+  const isSigned = dtypeOf(weight) === 'int8'
+  const zero = weight.quantization?.zero_point?.[0] ?? 0
+  // Filters lie one behind the other, but for depthwise ones, which alternate.
+  const filters = (nameOf(around.model, op) === 'DEPTHWISE_CONV_2D' ? shape.at(-1) : shape[0]) ?? 1
+  const alternate = nameOf(around.model, op) === 'DEPTHWISE_CONV_2D'
+  const each = Math.max(1, bytes.length / filters)
+  const sums = new Float64Array(filters)
+  for (const [i, byte] of bytes.entries()) {
+    const at = alternate ? i % filters : Math.floor(i / each)
+    sums[at] = (sums[at] as number) + Math.abs((isSigned ? (byte << 24) >> 24 : byte) - zero)
+  }
+  return sums.reduce((a, b) => Math.max(a, b), 0)
+}
+
+const quantizationOf = (t: FlatTensor): string =>
+  `${t.quantization?.scale?.join(' ')} at ${t.quantization?.zero_point?.join(' ') ?? 0}`
+
+/** Inputs of an LSTM that make it more than a plain one, by place. */
+const gatesAt = { coupled: [1], peephole: [9, 10, 11], projected: [16, 17], normalized: [20, 21, 22, 23] } as const
+
+const gates = ({ inputs }: Operands): Fact => {
+  const found = Object.entries(gatesAt).filter(([kind, places]) =>
+    places.some((i) => (inputs[i] === undefined) === (kind === 'coupled'))
+  )
+  return found.length === 0 ? 'plain' : found.map(([kind]) => kind).join(' ')
+}
+
 const readers: Readonly<Partial<Record<Feature, (o: Operands) => Fact | undefined>>> = {
   axes: (o) =>
     axesOf(o)
@@ -245,6 +333,7 @@ const readers: Readonly<Partial<Record<Feature, (o: Operands) => Fact | undefine
   block: ({ options }) => numberIn(options, 'block_size'),
   broadcast,
   constants,
+  depthwise: (o) => (nameOf(o.around.model, o.op) === 'DEPTHWISE_CONV_2D' ? 'yes' : 'no'),
   dilation: (o) => pairOf(o, 'dilation_h_factor', 'dilation_w_factor'),
   dilationRatio: (o) => {
     const [h, w] = pairOf(o, 'dilation_h_factor', 'dilation_w_factor') ?? [1, 1]
@@ -266,6 +355,46 @@ const readers: Readonly<Partial<Record<Feature, (o: Operands) => Fact | undefine
   outputRank: ({ outputs }) => wide(shapeOf(outputs[0]) ?? []),
   rank: ({ data }) => shapeOf(data)?.length ?? 0,
   runtimeInputs: (o) => o.inputs.filter((t) => t !== undefined && !isConstant(o.around, t)).length,
+  alignCorners: ({ options }) => yesNo(numberIn(options, 'align_corners')),
+  batch: (o) => (shapeOf(o.data)?.length === 4 ? sizeAt(o, 4) : 1),
+  channels: (o) => sizeAt(o, 1),
+  dataZeroPoint: ({ data }) => data?.quantization?.zero_point ?? 0,
+  depthMultiplier: ({ options }) => numberIn(options, 'depth_multiplier'),
+  gates,
+  halfPixel: ({ options }) => yesNo(numberIn(options, 'half_pixel_centers')),
+  height: (o) => sizeAt(o, 3),
+  inner: ({ data }) => shapeOf(data)?.at(-1),
+  kernel: kernelOf,
+  kernelHeight: (o) => kernelOf(o)?.[0],
+  kernelWidth: (o) => kernelOf(o)?.[1],
+  longest: ({ inputs, outputs }) =>
+    greatest(
+      [...inputs, ...outputs].flatMap((t) => shapeOf(t) ?? []),
+      1
+    ),
+  outputChannels: ({ outputs }) => shapeOf(outputs[0])?.at(-1) ?? 1,
+  padding: ({ options }) => (options?.['padding'] === undefined ? undefined : `${options['padding']}`),
+  parameters: (o) => isOf(o, o.list),
+  permutation: (o) => numbersOf(o.around, o.list)?.join(' '),
+  plane: (o) => (sizeAt(o, 2) ?? 1) * (sizeAt(o, 3) ?? 1),
+  quantized: ({ data, weight, outputs }) =>
+    [data, weight, ...outputs].every((t) => t === undefined || (t.quantization?.scale?.length ?? 0) > 0) ? 'yes' : 'no',
+  reduced: (o) => {
+    const sizes = reducedSizes(o)
+    return sizes && product(sizes)
+  },
+  reducedLongest: (o) => {
+    const sizes = reducedSizes(o)
+    return sizes && greatest(sizes, 1)
+  },
+  sameScales: (o) => {
+    const all = [...o.inputs, ...o.outputs].flatMap((t) => (t && scaleOf(t) !== undefined ? [quantizationOf(t)] : []))
+    return new Set(all).size <= 1 ? 'equal' : 'different'
+  },
+  scale,
+  stride: (o) => pairOf(o, 'stride_h', 'stride_w'),
+  weightSum,
+  width: (o) => sizeAt(o, 2),
   scaleRatio: ({ data, outputs }) => {
     const [from, to] = [scaleOf(data), scaleOf(outputs[0])]
     return from === undefined || !to ? undefined : from / to

@@ -2,14 +2,20 @@
 import { PareError } from '../../base/errors.ts'
 import { parseOptions } from '../../base/options.ts'
 import { writeIn } from '../../formats/index.ts'
+import { operatorsOfModel } from '../../ops/facts.ts'
 import type { Preflight } from '../../report/types.ts'
 import { preflight } from '../../targets/index.ts'
-import type { Bytes } from '../../types.ts'
+import type { AnyFormat, Bytes, FileOperator } from '../../types.ts'
 import { formatOf } from '../catalog.ts'
 import { fileBytes } from '../files.ts'
 import type { JobHooks } from '../job.ts'
 import type { Opened } from './open.ts'
 import { prepared } from './prepared.ts'
+import { guessedShapes } from './synthetic.ts'
+
+/** Of the operators of a format without words of its own: those of the Model, at one sample. */
+const operatorsIn = (o: Opened, format: AnyFormat, file: Bytes): readonly FileOperator[] =>
+  format.operators?.(file) ?? operatorsOfModel(o.model, guessedShapes(o))
 
 /**
  * Of a file of the target's own format as it is, of other models as they would be written; nothing where the target says
@@ -39,7 +45,6 @@ export async function preflightOf(
       ]
     }
   }
-  const operators = format.operators?.(file)
-  const found = operators && preflight(target, operators)
+  const found = preflight(target, operatorsIn(o, format, file))
   return found ? { preflight: found } : {}
 }

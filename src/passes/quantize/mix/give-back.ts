@@ -84,6 +84,7 @@ function onlyOne(plan: StaticPlan, n: NodePlan, model: Model): StaticPlan {
     nodes: [n],
     weights: plan.weights.filter((w) => w.id === n.weight?.id),
     clamps: [],
+    symmetric: plan.symmetric,
     takesOver: plan.takesOver,
     cannotMove: plan.cannotMove
   }

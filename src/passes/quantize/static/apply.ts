@@ -8,7 +8,7 @@ import { attrs } from '../../../ir/attrs.ts'
 import { type Draft, edit, renameReads } from '../../../ir/edit.ts'
 import { opName } from '../../../ir/graph.ts'
 import { tensor, toFloats } from '../../../ir/tensor.ts'
-import { type Parameters, parametersOf } from '../../../observe/ranges.ts'
+import { type Parameters, parametersOf, symmetricParameters } from '../../../observe/ranges.ts'
 import { opFor } from '../../../ops/index.ts'
 import { isDequantize } from '../../../ops/quantized.ts'
 import type { Attrs, Model, Node, Tensor } from '../../../types.ts'
@@ -225,7 +225,8 @@ function constantOf(s: State, id: string, given?: Parameters): string {
   return once(s.made, `constant ${id}${given ? ` ${given.scale} ${given.zeroPoint}` : ''}`, () => {
     const data = s.d.constant(id)
     assert(data, `${id} is no constant`)
-    const p = given ?? parametersOf(rangeOf(data), s.plan.values[0]?.dtype ?? 'uint8')
+    const own = s.plan.symmetric ? symmetricParameters : parametersOf
+    const p = given ?? own(rangeOf(data), s.plan.values[0]?.dtype ?? 'uint8')
     const codes = tensor(
       p.dtype,
       data.shape,

@@ -20,7 +20,8 @@ import {
   type Parameters,
   parametersOf,
   type Range,
-  type RangeOptions
+  type RangeOptions,
+  symmetricParameters
 } from '../../../observe/ranges.ts'
 import { finalScores } from '../../../observe/scores.ts'
 import { linearOf } from '../../../ops/ask.ts'
@@ -90,6 +91,8 @@ export interface StaticPlan {
   readonly weights: readonly WeightNumbers[]
   /** Outputs of the Relus and Clips that saturation replaces, in order. */
   readonly clamps: readonly string[]
+  /** Zero points of activations are all 0. */
+  readonly symmetric: boolean
   /** Operators that stay float only where something keeps the runtime from making them integer by itself. */
   readonly takesOver: readonly string[]
   /** Types of codes that the runtime must not move behind float data movement. */
@@ -104,6 +107,8 @@ export interface NumberOptions extends RangeOptions {
   /** Weights of 7 bits: where pair sums can saturate, everywhere, nowhere. */
   readonly narrow: 'saturating' | 'all' | 'none'
   readonly correctBias: boolean
+  /** Zero points of activations are all 0. */
+  readonly symmetric: boolean
   readonly takesOver: readonly string[]
   readonly cannotMove: readonly DType[]
 }
@@ -121,6 +126,7 @@ export function planNumbers(model: Model, made: Layout, seen: Observed, o: Numbe
     nodes: made.nodes.map((n) => planNode(model, n, byKey, seen, o)),
     weights,
     clamps: made.clamps.map((n) => n.outputs[0] as string),
+    symmetric: o.symmetric,
     takesOver: o.takesOver,
     cannotMove: o.cannotMove
   }
@@ -128,7 +134,7 @@ export function planNumbers(model: Model, made: Layout, seen: Observed, o: Numbe
 
 function planValue(model: Model, g: Group, seen: ReadonlyMap<string, Histogram>, o: NumberOptions): ValuePlan {
   const { ids, low, high } = g
-  if (g.isFixed) return { ids, low, high, method: 'fixed', ...fixedParameters(g, o.activations) }
+  if (g.isFixed && !o.symmetric) return { ids, low, high, method: 'fixed', ...fixedParameters(g, o.activations) }
   const found = g.taps.map((id) => {
     const h = seen.get(id)
     assert(h, `no range of ${id}`)
@@ -140,7 +146,8 @@ function planValue(model: Model, g: Group, seen: ReadonlyMap<string, Histogram>,
     high: Math.min(greatest(all.map((r) => r.high)), high)
   }
   const method = found[0]?.method ?? 'minmax'
-  return { ids, ...range, method, ...parametersOf(range, o.activations, high) }
+  const parameters = o.symmetric ? symmetricParameters(range) : parametersOf(range, o.activations, high)
+  return { ids, ...range, method, ...parameters }
 }
 
 /** The range of a constant, extended to hold 0. */

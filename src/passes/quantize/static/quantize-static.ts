@@ -222,6 +222,7 @@ function numberOptions(o: StaticOptions, ctx: Pick<Context, 'target'>): NumberOp
     bits: o.bits ?? 8,
     correctBias: o.correctBias,
     narrow: narrow[o.reduceRange],
+    symmetric: ctx.target.integer.some((row) => row.symmetric),
     takesOver: ctx.target.takesOver,
     cannotMove: ctx.target.cannotMove
   }
