@@ -20,6 +20,13 @@ export const codes = {
   E_REQUEST: 'a request to a server that does not fit',
   E_ABSENT: 'something that a request names and that is not there',
   E_BUSY: 'a server that cannot answer now'
+  E_MESSAGE: 'a message that breaks its protocol',
+  E_SIGNATURE: 'a signature or a seal that does not hold',
+  E_REPLAY: 'a request that was made before, or long ago',
+  E_LATE: 'a message for what is over',
+  E_CONFLICT: 'a second message that differs from the first',
+  E_PRIVACY: 'a step that would reveal what must stay secret',
+  E_ABORTED: 'stopped on request'
 } as const
 export type Code = keyof typeof codes
 
