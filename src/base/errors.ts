@@ -16,10 +16,9 @@ export const codes = {
   E_OPTION: 'an option value that does not fit',
   E_RUN: 'a model that the runtime cannot load or run',
   E_CONSTRAINT: 'a constraint that no candidate met',
-  E_ABORTED: 'stopped on request',
   E_REQUEST: 'a request to a server that does not fit',
   E_ABSENT: 'something that a request names and that is not there',
-  E_BUSY: 'a server that cannot answer now'
+  E_BUSY: 'a server that cannot answer now',
   E_MESSAGE: 'a message that breaks its protocol',
   E_SIGNATURE: 'a signature or a seal that does not hold',
   E_REPLAY: 'a request that was made before, or long ago',
