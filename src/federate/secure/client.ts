@@ -12,7 +12,6 @@
  */
 import { equalBytes } from '../../base/bytes.ts'
 import { PareError } from '../../base/errors.ts'
-import type { SecureCrypto, Signer } from './crypto.ts'
 import { fields } from './fields.ts'
 import { packWords } from './fixed.ts'
 import { addMask, ownKey, pairKey, sealKey, seedHash } from './masks.ts'
@@ -35,6 +34,7 @@ import {
 import { completeUpTo, holdersOf, sharesNeeded } from './neighbours.ts'
 import type { Agreed } from './setup.ts'
 import { splitSecret } from './shamir.ts'
+import type { SecureCrypto, Signer } from './types.ts'
 
 /** All that a client remembers of a round. */
 export interface ClientState {

@@ -1,6 +1,7 @@
 /** Masks: streams of words that two clients have in common and that cancel in the sum, and one of a client's own. */
-import type { SecureCrypto } from './crypto.ts'
+
 import { fields, label } from './fields.ts'
+import type { SecureCrypto } from './types.ts'
 
 /** Bytes of the key stream at once; a multiple of 16. */
 const chunk = 1 << 20

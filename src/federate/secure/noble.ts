@@ -3,7 +3,7 @@ import { ctr, gcm } from '@noble/ciphers/aes'
 import { ed25519, x25519 } from '@noble/curves/ed25519'
 import { hkdf } from '@noble/hashes/hkdf'
 import { sha256 } from '@noble/hashes/sha2'
-import type { Ciphers, Curves, SecureCrypto } from './crypto.ts'
+import type { Ciphers, Curves, SecureCrypto } from './types.ts'
 import { noAgreement, notSealed, notZero } from './webcrypto.ts'
 
 const tried = <T>(run: () => T, failed: (cause: unknown) => Error): T => {

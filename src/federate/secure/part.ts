@@ -10,9 +10,9 @@ import {
   makeUnmask,
   stepOf
 } from './client.ts'
-import type { SecureCrypto, Signer } from './crypto.ts'
 import { type Step, steps } from './messages.ts'
 import { agreedOf, checkSetup, type SecureSetup, type Terms } from './setup.ts'
+import type { SecureCrypto, Signer } from './types.ts'
 
 /** To the server and back. */
 export interface SecureChannel {

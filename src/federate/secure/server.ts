@@ -6,7 +6,6 @@
 import { equalBytes } from '../../base/bytes.ts'
 import { PareError } from '../../base/errors.ts'
 import { holdersAmong, neededOf } from './client.ts'
-import type { SecureCrypto } from './crypto.ts'
 import { unpackWords } from './fixed.ts'
 import { addMask, ownKey, pairKey, seedHash } from './masks.ts'
 import {
@@ -24,6 +23,7 @@ import {
 } from './messages.ts'
 import type { Agreed } from './setup.ts'
 import { joinShares, type Share } from './shamir.ts'
+import type { SecureCrypto } from './types.ts'
 
 export interface SecureServer {
   /** The step whose messages it takes; `done`: the sum is there. */

@@ -4,9 +4,9 @@
  */
 import { equalBytes } from '../../base/bytes.ts'
 import { PareError } from '../../base/errors.ts'
-import type { Curves, SecureCrypto } from './crypto.ts'
 import { fields, label } from './fields.ts'
 import { type FixedPoint, modulusBits } from './fixed.ts'
+import type { Curves, SecureCrypto } from './types.ts'
 
 /** All who may take part in a run, by their Ed25519 keys in rising order, and the organiser's signature of that. */
 export interface Roster {

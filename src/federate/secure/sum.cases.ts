@@ -1,11 +1,12 @@
 /** Sums of clients in one process, for tests: every message goes through bytes, and any of them can be lost or changed. */
 import { rng } from '../../base/random.ts'
 import { type ClientState, forget, makeConsistency, makeKeys, makeMasked, makeShares, makeUnmask } from './client.ts'
-import { type SecureCrypto, type Signer, signerOf } from './crypto.ts'
+import { signerOf } from './crypto.ts'
 import { modulusBits } from './fixed.ts'
 import { type Step, steps } from './messages.ts'
 import { type SecureServer, secureServer } from './server.ts'
 import { agreedOf, type SecureSetup, signRoster } from './setup.ts'
+import type { SecureCrypto, Signer } from './types.ts'
 
 export interface Case {
   readonly crypto: SecureCrypto

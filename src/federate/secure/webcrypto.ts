@@ -1,6 +1,6 @@
 /** Cryptography of the platform. */
 import { PareError } from '../../base/errors.ts'
-import type { SecureCrypto } from './crypto.ts'
+import type { SecureCrypto } from './types.ts'
 
 type Bytes = Uint8Array<ArrayBuffer>
 
