@@ -18,7 +18,8 @@ const rooms = {
   train: ['ir', 'ops', 'data', 'runtime/batches'],
   federate: ['ir', 'ops', 'data', 'runtime/batches', 'train'],
   passes: ['ir', 'ops', 'data', 'observe', 'runtime/batches', 'train'],
-  search: ['ir', 'ops', 'data', 'runtime/batches', 'train', 'passes', 'measure', 'targets']
+  search: ['ir', 'ops', 'data', 'runtime/batches', 'train', 'passes', 'measure', 'targets'],
+  federate: ['ir', 'ops', 'data', 'runtime/batches', 'train', 'passes', 'measure']
 }
 const core = Object.keys(rooms)
 const top = { node: core, cli: [...core, 'node'] }

@@ -3,6 +3,7 @@ export { type Code, codes, type Details, PareError } from './base/errors.ts'
 export type { Optioned } from './base/options.ts'
 export { type Rng, rng } from './base/random.ts'
 export * from './data/index.ts'
+export * from './federate/index.ts'
 export {
   formatFor,
   formats,

@@ -154,14 +154,32 @@ function byTaps(g: GradBuilder, s: Slide, large: Ref, small: Ref, shape: readonl
   const padded = around(g, s, swapBatch(g, large))
   const rows = asMatrix(g, swapBatch(g, small))
   const product = (columns: Ref): Ref => g.op('Gemm', [rows, columns], { transB: 1 })
-  const shifted = tapsOf(s.kernel).map((tap) => asMatrix(g, under(g, s, padded, tap, small)))
-  const taps = shifted.length
   if (oneByOne) {
+    const shifted = tapsOf(s.kernel).map((tap) => asMatrix(g, under(g, s, padded, tap, small)))
     const parts = shifted.map((x) => reshape(g, product(x), [m, channels, 1]))
     return reshape(g, joined(g, parts, 2), shape)
   }
-  const all = reshape(g, product(joined(g, shifted, 0)), [m, taps, channels])
+  const taps = total(s.kernel)
+  const columns = reshape(g, unfolded(g, s, padded, small), [taps * channels, total(small.shape) / m])
+  const all = reshape(g, product(columns), [m, taps, channels])
   return reshape(g, transpose(g, all, [0, 2, 1]), shape)
+}
+
+/**
+ * What meets each tap of the kernel, taps first. Axis by axis, the last first: of k·k taps 2·k copies are made, and those by
+ * the other axes are of whole rows.
+ */
+function unfolded(g: GradBuilder, s: Slide, padded: Ref, small: Ref): Ref {
+  return range(s.kernel.length).reduceRight((x, i) => {
+    const [step, size] = [s.strides[i] as number, small.shape[i + 2] as number]
+    const axis = x.shape.length - s.kernel.length + i
+    const parts = range(s.kernel[i] as number).map((t) => {
+      const start = t * (s.dilations[i] as number)
+      const part = slice(g, x, [{ axis, start, end: start + (size - 1) * step + 1, step }])
+      return reshape(g, part, [1, ...part.shape])
+    })
+    return joined(g, parts, 0)
+  }, padded)
 }
 
 const joined = (g: GradBuilder, parts: readonly Ref[], axis: number): Ref =>

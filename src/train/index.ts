@@ -20,6 +20,7 @@ export {
   type Prepared,
   rateFeeds,
   type StepPlace,
+  stepFeeds,
   train,
   type Validation
 } from './loop.ts'

@@ -282,15 +282,31 @@ async function stepOnce(
 ): Promise<Record<string, Tensor>> {
   const { training, env, o, session } = run
   const { batch, feeds = {} } = (await env.prepare?.(read, place)) ?? { batch: read }
+  return session.run(stepFeeds(training, session, { batch, feeds, state, rate, seed: o.seed ?? 0 }))
+}
+
+/** What a session of the training graph is fed for one step. Throws `E_DATA` and `E_LABELS` for what the batch lacks. */
+export function stepFeeds(
+  training: Training,
+  session: Pick<Session, 'inputs'>,
+  o: {
+    readonly batch: Batch
+    readonly state: TrainState
+    readonly rate: number
+    readonly seed: number | string
+    readonly feeds?: Feeds
+  }
+): Feeds {
+  const { batch, state, rate, seed, feeds = {} } = o
   const all: Record<string, Tensor | undefined> = {
     ...batch.inputs,
     ...state.feeds,
     ...targetFeeds(training, batch),
     ...rateFeeds(training, rate, state.step + 1),
-    ...noiseFeeds(training, o.seed ?? 0, state.step),
+    ...noiseFeeds(training, seed, state.step),
     ...feeds
   }
-  return session.run(Object.fromEntries(session.inputs.map(({ name }) => [name, given(name, all[name])])))
+  return Object.fromEntries(session.inputs.map(({ name }) => [name, given(name, all[name])]))
 }
 
 function given(name: string, t: Tensor | undefined): Tensor {

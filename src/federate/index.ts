@@ -1,0 +1,33 @@
+export { type Residual, type Turn, type Turned, takeTurn } from './client.ts'
+export { type Local, type LocalResult, type LocalSetup, type LocalTask, openLocal } from './local.ts'
+export { fromVector, layOut, manifestHash, manifestOf, toVector, vectorOf } from './manifest.ts'
+export { gamma, type Partition, type PartitionOptions, partition } from './partition.ts'
+export { type FederationRecipe, keepsResidual, parseRecipe } from './recipe.ts'
+export { type ServerState, serverRules, serverStep } from './rules.ts'
+export { commitRound, openRound, type Round, type Run, startRun, type Taken, takeUpdate } from './server.ts'
+export {
+  type Combine,
+  modelOf,
+  type RoundEntry,
+  type Simulated,
+  type SimulateEnvironment,
+  type SimulateOptions,
+  type SimulateState,
+  simulate,
+  type Trainers,
+  type VirtualTurn
+} from './simulate.ts'
+export { decodeState, encodeState } from './state.ts'
+export { addTo, meanOf, noSums, type Room, type Sums } from './sums.ts'
+export { trainersHere } from './trainers.ts'
+export type { Codec, Header, LocalOptions, Manifest, Message, Part, ServerRule } from './types.ts'
+export {
+  decodeMessage,
+  type Expected,
+  encodeMessage,
+  headerBytes,
+  mostWeight,
+  type Outgoing,
+  readHeader,
+  trailerBytes
+} from './wire.ts'

@@ -1,0 +1,119 @@
+/** All that a federation does, as one piece of JSON; nothing in it is code. */
+import { z } from 'zod'
+import { PareError } from '../base/errors.ts'
+import { parseOptions } from '../base/options.ts'
+import type { Codec, LocalOptions, ServerRule } from './types.ts'
+
+const share = z.number().gt(0).max(1)
+
+const codec = z.discriminatedUnion('codec', [
+  z.strictObject({ codec: z.literal('float') }),
+  z.strictObject({
+    codec: z.literal('quantize'),
+    bits: z.int().min(2).max(8).default(8),
+    group: z.int().min(1).max(65_536).optional(),
+    random: z.boolean().optional()
+  }),
+  z.strictObject({ codec: z.literal('top-k'), share: share.default(0.05) }),
+  z.strictObject({ codec: z.literal('stc'), share: share.default(0.05) })
+])
+
+const local = z.strictObject({
+  epochs: z.int().min(1).max(1000).default(5).describe('times that a client sees its samples in a round'),
+  batch: z.int().min(1).max(65_536).default(50).describe('samples in a step'),
+  rate: z.number().positive().default(0.05).describe('learning rate'),
+  momentum: z.number().min(0).max(0.9999).default(0),
+  decay: z.number().min(0).max(1).default(0),
+  proximal: z
+    .number()
+    .min(0)
+    .max(100)
+    .default(0)
+    .describe('FedProx: weight of the distance to the model that came down'),
+  clip: z.number().positive().optional().describe('longest gradient')
+})
+
+const betas = z.tuple([z.number().min(0).max(0.9999), z.number().min(0).max(0.9999)]).default([0.9, 0.99])
+
+const server = z.discriminatedUnion('rule', [
+  z.strictObject({ rule: z.literal('fedavg'), rate: z.number().positive().default(1) }),
+  z.strictObject({
+    rule: z.literal('fedavgm'),
+    rate: z.number().positive().default(1),
+    momentum: z.number().min(0).max(0.9999).default(0.9)
+  }),
+  ...(['fedadam', 'fedyogi'] as const).map((rule) =>
+    z.strictObject({
+      rule: z.literal(rule),
+      rate: z.number().positive().default(0.01),
+      betas,
+      tau: z.number().positive().default(0.001)
+    })
+  )
+])
+
+const prune = z.strictObject({
+  to: z.number().gt(0).lt(1).describe('share of the weights that are zero in the end'),
+  from: z.int().min(0).describe('first round that begins with zeros'),
+  until: z.int().min(0).describe('round from which all of them are zero'),
+  every: z.int().min(1).default(1).describe('rounds from one step to the next')
+})
+
+const quantize = z.strictObject({
+  bits: z.union([8, 4, 3, 2].map((n) => z.literal(n as 8 | 4 | 3 | 2))).default(8),
+  from: z.int().min(0).describe('first round in which weights are trained as rounded')
+})
+
+const recipe = z.strictObject({
+  rounds: z.int().min(1).max(1_000_000).default(100),
+  clientsPerRound: z.int().min(1).max(100_000).default(10),
+  local: local.prefault({}),
+  server: server.default({ rule: 'fedavg', rate: 1 }),
+  up: codec.default({ codec: 'quantize', bits: 8 }).describe('how updates are coded'),
+  down: codec.default({ codec: 'quantize', bits: 8 }).describe('how the model is coded'),
+  feedback: z.boolean().default(true).describe('what coding lost is added to what is sent next'),
+  mask: share.optional().describe('share of the weights that updates hold: half by what moved last, half at random'),
+  bound: z.number().positive().max(1e6).default(256).describe('largest number of an update that is taken'),
+  prune: prune.optional(),
+  quantize: quantize.optional()
+})
+
+/** What the schema gives, in the words of `types.ts`. */
+export interface FederationRecipe {
+  readonly rounds: number
+  readonly clientsPerRound: number
+  readonly local: LocalOptions
+  readonly server: ServerRule
+  readonly up: Codec
+  readonly down: Codec
+  readonly feedback: boolean
+  readonly mask?: number
+  readonly bound: number
+  readonly prune?: z.output<typeof prune>
+  readonly quantize?: z.output<typeof quantize>
+}
+
+/** A recipe with its defaults. Throws `E_OPTION` for what does not exist or fit. */
+export function parseRecipe(given: unknown): FederationRecipe {
+  const made = parseOptions({ name: 'federate', options: recipe }, given) as FederationRecipe
+  const { prune: p } = made
+  if (p && p.until < p.from)
+    throw new PareError('E_OPTION', `pruning until round ${p.until} begins in round ${p.from}`, {
+      where: 'prune.until'
+    })
+  for (const [name, round] of [
+    ['prune.until', p?.until],
+    ['quantize.from', made.quantize?.from]
+  ] as const)
+    if (round !== undefined && round >= made.rounds)
+      throw new PareError('E_OPTION', `${name} is round ${round}, and the last is ${made.rounds - 1}`, {
+        where: name,
+        hint: 'rounds are counted from 0'
+      })
+  return made
+}
+
+/** Do updates lose what a residual brings back? Rounding at random loses nothing in the mean. */
+export const keepsResidual = ({ up, feedback, mask }: FederationRecipe): boolean =>
+  feedback &&
+  (mask !== undefined || up.codec === 'top-k' || up.codec === 'stc' || (up.codec === 'quantize' && up.random === false))
