@@ -16,7 +16,6 @@ const rooms = {
   measure: ['ir', 'ops', 'data', 'runtime/batches'],
   observe: ['ir', 'ops', 'data', 'runtime/batches'],
   train: ['ir', 'ops', 'data', 'runtime/batches'],
-  federate: ['ir', 'ops', 'data', 'runtime/batches', 'train'],
   passes: ['ir', 'ops', 'data', 'observe', 'runtime/batches', 'train'],
   search: ['ir', 'ops', 'data', 'runtime/batches', 'train', 'passes', 'measure', 'targets'],
   federate: ['ir', 'ops', 'data', 'runtime/batches', 'train', 'passes', 'measure']

@@ -36,7 +36,8 @@ export function inflate(deflated: Uint8Array, claim: Claim): Uint8Array {
 
 /** The bytes themselves when their CRC-32 is the claimed one; `E_DATA` otherwise. */
 export function verified(bytes: Uint8Array, claim: Claim): Uint8Array {
-  if (claim.crc !== undefined && crc32(bytes) !== claim.crc) throw new PareError('E_DATA', 'the checksum does not match', { where: claim.where })
+  if (claim.crc !== undefined && crc32(bytes) !== claim.crc)
+    throw new PareError('E_DATA', 'the checksum does not match', { where: claim.where })
   return bytes
 }
 
