@@ -86,8 +86,10 @@ describe.skipIf(!hasCompiler)('models as C (needs gcc)', () => {
       l = ReduceMean(k, axes: i64[2] {1,2}, keepdims=0)
       m = Softmax(l)
       output m`)
-    const { c, wasm } = await both(model, checked)
-    expect(c).toEqual(wasm)
+    for (const flags of [checked, [...checked, '-DPORTABLE'], ['-O3', '-march=native']]) {
+      const { c, wasm } = await both(model, flags)
+      expect(c, flags.join(' ')).toEqual(wasm)
+    }
   })
 
   for (const name of ['kws/ds_cnn.onnx', 'mnist/mnist-8.onnx']) {

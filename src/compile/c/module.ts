@@ -3,7 +3,8 @@ import type { Routine } from '../../ir/loops.ts'
 import type { DType } from '../../types.ts'
 import type { Port, Program } from '../lower.ts'
 import { calledBy } from '../shared.ts'
-import { prelude, printC } from './print.ts'
+import { prelude } from './prelude.ts'
+import { printC } from './print.ts'
 
 const cTypes: Readonly<Partial<Record<DType, string>>> = {
   float32: 'float',
@@ -33,15 +34,17 @@ export function cOf(program: Program, name: string): string {
   )
   const called = calledBy(program.routines)
   const nameOf = (r: Routine): string => `${r.name}${called.indexOf(r)}`
-  const words = new Uint32Array(program.constants.buffer.slice(0, Math.ceil(program.constants.length / 4) * 4))
+  const bytes = new Uint8Array(Math.ceil(program.constants.length / 8) * 8)
+  bytes.set(program.constants)
+  const words = new BigUint64Array(bytes.buffer)
   return [
     `/* Made by pare compile: ${program.constants.length} bytes of constants, ${program.arena} bytes of memory. Little-endian. */`,
     marks[0],
     header(ports, name) + marks[1],
     '',
     prelude,
-    `static const uint32_t constants[] = {\n${hex(words)}};`,
-    `static uint32_t values[${Math.ceil(program.arena / 4)}];`,
+    `static const uint64_t constants[] = {\n${hex(words)}};`,
+    `static uint64_t values[${Math.ceil(program.arena / 8)}];`,
     '',
     ...called.routines.map((r) => printC({ ...r, name: nameOf(r) }, nameOf)),
     ...program.routines.map((r) => printC(r, nameOf)),
@@ -102,9 +105,10 @@ function named(ports: readonly (readonly [kind: string, port: Port])[], model: s
   })
 }
 
-function hex(words: Uint32Array): string {
+/** Wide numbers, as compilers take time for each. */
+function hex(words: BigUint64Array): string {
   const out: string[] = []
-  for (let i = 0; i < words.length; i += 16)
-    out.push([...words.subarray(i, i + 16)].map((w) => (w < 10 ? `${w}` : `0x${w.toString(16)}`)).join(','))
+  for (let i = 0; i < words.length; i += 8)
+    out.push([...words.subarray(i, i + 8)].map((w) => (w < 10n ? `${w}` : `0x${w.toString(16)}`)).join(','))
   return out.join(',\n')
 }

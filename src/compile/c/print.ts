@@ -1,32 +1,10 @@
 /**
- * Loops as C99: one function a routine, vectors as arrays of four under a loop over their lanes, which compilers turn into
- * vectors again. No allocation, no library beyond <math.h>.
+ * Loops as C99: one function a routine. Vectors are `float4` of prelude.ts: GCC's own vectors, which stay in registers, or four
+ * floats in plain C99, with the same numbers.
  */
+import { PareError } from '../../base/errors.ts'
 import type { Binary, Cell, Expr, Local, Relation, Routine, Space, Stmt } from '../../ir/loops.ts'
 import { rootsOf, sharedIn } from '../shared.ts'
-
-/** What every file begins with: memory is bytes, and is read and written by memcpy, which compilers know as plain loads. */
-export const prelude = `#include <math.h>
-#include <stdint.h>
-#include <string.h>
-
-typedef unsigned char byte;
-
-static inline float load_f32(const byte *p) { float x; memcpy(&x, p, 4); return x; }
-static inline int32_t load_i32(const byte *p) { int32_t x; memcpy(&x, p, 4); return x; }
-static inline void store_f32(byte *p, float x) { memcpy(p, &x, 4); }
-static inline void store_i32(byte *p, int32_t x) { memcpy(p, &x, 4); }
-static inline float least(float a, float b) { return b < a ? b : a; }
-static inline float greatest(float a, float b) { return a < b ? b : a; }
-static inline int32_t whole(float x) {
-  if (!(x > -2147483648.0f)) return x == x ? INT32_MIN : 0;
-  return x < 2147483648.0f ? (int32_t)x : INT32_MAX;
-}
-static inline float as_float(int32_t x) { float y; memcpy(&y, &x, 4); return y; }
-static inline int32_t as_whole(float x) { int32_t y; memcpy(&y, &x, 4); return y; }
-static inline float power_of_two(float n) { return as_float((int32_t)((uint32_t)(whole(n) + 127) << 23)); }
-static inline int32_t absolute(int32_t x) { return x < 0 ? -x : x; }
-`
 
 const relations: Readonly<Record<Relation, string>> = { eq: '==', ne: '!=', lt: '<', le: '<=', gt: '>', ge: '>=' }
 const signs: Readonly<Record<string, string>> = {
@@ -50,6 +28,7 @@ const floatUnary: Readonly<Record<string, string>> = {
 }
 /** Whole numbers are whole: rounding leaves them. */
 const wholeUnary: Readonly<Record<string, string>> = { neg: '-', abs: 'absolute' }
+const types: Readonly<Record<string, string>> = { f32x4: 'float4', mask: 'whole4', f32: 'float', i32: 'int32_t' }
 const memories: Readonly<Record<Space, string>> = { constants: '((const byte *)constants)', values: '((byte *)values)' }
 
 /** A float as C reads it back to the same bits. */
@@ -79,16 +58,15 @@ export function printC({ name, what, params, body }: Routine, nameOfRoutine: (r:
     const kind = l.kind as string
     const made = `${kind === 'f32x4' ? 'v' : kind === 'f32' ? 'f' : 'i'}${count++}`
     names.set(l, made)
-    declared.push(kind === 'f32x4' ? `float ${made}[4];` : kind === 'f32' ? `float ${made};` : `int32_t ${made};`)
+    declared.push(`${types[kind] ?? 'int32_t'} ${made};`)
     return made
   }
   const isVector = (e: Expr): boolean => e.kind === 'f32x4' || e.kind === 'mask'
 
-  const pointer = (space: Space, address: Expr, offset: number, lane = ''): string => {
+  const pointer = (space: Space, address: Expr, offset: number): string => {
     const parts = [
       address.is === 'const' ? '' : `(${expr(address)})`,
-      `${offset + (address.is === 'const' ? address.value : 0)}`,
-      lane
+      `${offset + (address.is === 'const' ? address.value : 0)}`
     ]
     return `${memories[space]} + ${parts.filter((p) => p !== '' && p !== '0').join(' + ') || '0'}`
   }
@@ -97,17 +75,17 @@ export function printC({ name, what, params, body }: Routine, nameOfRoutine: (r:
       ? `load_${cell}(${at})`
       : `(int32_t)*(const ${cell === 'i8' ? 'int8_t' : 'uint8_t'} *)(${at})`
 
-  /** Of a vector: the text of lane `l`. */
   function expr(e: Expr): string {
     const known = e.is === 'get' ? undefined : names.get(e)
-    if (known) return isVector(e) ? `${known}[l]` : known
+    if (known) return known
+    if (isVector(e)) return vector(e)
     switch (e.is) {
       case 'const':
         return e.kind === 'i32' ? `${e.value}` : floatText(e.value)
       case 'get':
-        return e.kind === 'f32x4' ? `${nameOf(e.local)}[l]` : nameOf(e.local)
+        return nameOf(e.local)
       case 'load':
-        return loadText(e.cell, pointer(e.space, e.address, e.offset, e.kind === 'f32x4' && !e.splat ? '4 * l' : ''))
+        return loadText(e.cell, pointer(e.space, e.address, e.offset))
       case 'unary':
         return `(${(e.kind === 'i32' ? wholeUnary : floatUnary)[e.op] ?? ''}(${expr(e.of)}))`
       case 'binary':
@@ -130,6 +108,34 @@ export function printC({ name, what, params, body }: Routine, nameOfRoutine: (r:
     }
   }
 
+  /** Of vectors and of masks: a call for each operation. */
+  function vector(e: Expr): string {
+    const call = (name: string, ...all: readonly Expr[]): string => `float4_${name}(${all.map(expr).join(', ')})`
+    switch (e.is) {
+      case 'const':
+        return `float4_all(${floatText(e.value)})`
+      case 'get':
+        return nameOf(e.local)
+      case 'load': {
+        const from = pointer(e.space, e.address, e.offset)
+        return e.splat ? `float4_all(load_f32(${from}))` : `float4_load(${from})`
+      }
+      case 'unary':
+        return call(e.op, e.of)
+      case 'binary':
+      case 'compare':
+        return call(e.op, e.a, e.b)
+      case 'select':
+        return call('select', e.when, e.a, e.b)
+      case 'splat':
+        return call('all', e.of)
+      case 'exp2':
+        return call('exp2', e.of)
+      default:
+        throw new PareError('E_INTERNAL', `C has no ${e.is} of vectors`)
+    }
+  }
+
   function binary(op: string, isWhole: boolean, a: string, b: string): string {
     if (op === 'shl') return `(int32_t)((uint32_t)${a} << ${b})`
     if (!isWhole && op === 'min') return `least(${a}, ${b})`
@@ -137,16 +143,13 @@ export function printC({ name, what, params, body }: Routine, nameOfRoutine: (r:
     return `(${a} ${signs[op]} ${b})`
   }
 
-  /** A statement on vectors runs for each lane. */
-  const lanes = (vector: boolean, text: string): void => line(vector ? `for (int l = 0; l < 4; l++) ${text}` : text)
-
   function statements(all: readonly Stmt[]): void {
     for (const s of all) {
       const shared = sharedIn(rootsOf(s))
       for (const e of shared) {
         // The text comes before the name: an expression is not made of itself.
         const text = expr(e)
-        lanes(isVector(e), `${nameOf(e)}${isVector(e) ? '[l]' : ''} = ${text};`)
+        line(`${nameOf(e)} = ${text};`)
       }
       one(s)
       for (const e of shared) names.delete(e)
@@ -155,16 +158,14 @@ export function printC({ name, what, params, body }: Routine, nameOfRoutine: (r:
 
   function one(s: Stmt): void {
     switch (s.is) {
-      case 'set': {
-        const vector = s.local.kind === 'f32x4'
-        lanes(vector, `${nameOf(s.local)}${vector ? '[l]' : ''} = ${expr(s.value)};`)
+      case 'set':
+        line(`${nameOf(s.local)} = ${expr(s.value)};`)
         return
-      }
       case 'store': {
-        const vector = isVector(s.value)
-        const to = pointer(s.space, s.address, s.offset, vector ? '4 * l' : '')
+        const to = pointer(s.space, s.address, s.offset)
         const value = expr(s.value)
-        if (s.cell === 'f32' || s.cell === 'i32') lanes(vector, `store_${s.cell}(${to}, ${value});`)
+        if (isVector(s.value)) line(`float4_store(${to}, ${value});`)
+        else if (s.cell === 'f32' || s.cell === 'i32') line(`store_${s.cell}(${to}, ${value});`)
         else line(`*(${to}) = (byte)${value};`)
         return
       }
