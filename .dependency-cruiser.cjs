@@ -17,6 +17,7 @@ const rooms = {
   observe: ['ir', 'ops', 'data', 'runtime/batches'],
   train: ['ir', 'ops', 'data', 'runtime/batches'],
   passes: ['ir', 'ops', 'data', 'observe', 'runtime/batches', 'train'],
+  serve: ['ir', 'report'],
   search: ['ir', 'ops', 'data', 'runtime/batches', 'train', 'passes', 'measure', 'targets'],
   federate: ['ir', 'ops', 'data', 'runtime/batches', 'train', 'passes', 'measure']
 }

@@ -10,6 +10,8 @@ export interface Surroundings {
   readonly out: NodeJS.WriteStream
   readonly err: NodeJS.WriteStream
   readonly signal: AbortSignal
+  /** From now on interrupts are the command's own: `signal` tells of none. */
+  takeSignals(): void
   catalog(): Promise<Catalog>
   /** Options of formats that were given; none where the command writes no model. */
   readonly write: Readonly<Record<string, unknown>>

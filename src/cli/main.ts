@@ -67,6 +67,16 @@ const groups: readonly { readonly title: string; readonly commands: readonly Ent
     ]
   },
   {
+    title: 'serve',
+    commands: [
+      entry(
+        'serve',
+        'answer requests over HTTP (Open Inference Protocol), several in one run of a model',
+        () => import('./serve.ts')
+      )
+    ]
+  },
+  {
     title: 'find a name',
     commands: [
       entry('passes', 'list every pass and what it needs', () => import('./passes.ts')),
@@ -114,7 +124,7 @@ const isOwn = ({ flags }: Command, word: string): boolean =>
   )
 
 /** Runs a command line; gives the exit status. */
-async function main(argv: readonly string[], signal: AbortSignal): Promise<number> {
+async function main(argv: readonly string[], signal: AbortSignal, takeSignals: () => void): Promise<number> {
   const { stdout, stderr } = process
   try {
     const [name, ...args] = wordsOf(argv)
@@ -143,7 +153,17 @@ async function main(argv: readonly string[], signal: AbortSignal): Promise<numbe
     const program = new URL(import.meta.url)
     const start: Surroundings['start'] = async (job, hooks) =>
       (await import('../node/worker.ts')).startJob(job, program, hooks)
-    return await command.run(given, { argv, out: stdout, err: stderr, signal, catalog, write, read, start })
+    return await command.run(given, {
+      argv,
+      out: stdout,
+      err: stderr,
+      signal,
+      takeSignals,
+      catalog,
+      write,
+      read,
+      start
+    })
   } catch (thrown) {
     const [{ asPareError, printError, statusOf }, { styleFor }] = await Promise.all([
       import('./fault.ts'),
@@ -155,16 +175,23 @@ async function main(argv: readonly string[], signal: AbortSignal): Promise<numbe
   }
 }
 
+const interrupts = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+
 /** Ctrl-C asks the work to stop; pressed again, or when the work does not stop, the process ends. */
-function stopOnInterrupt(): AbortSignal {
+function stopOnInterrupt(): { readonly stop: AbortSignal; leave(): void } {
   const stop = new AbortController()
   const interrupted = (signal: NodeJS.Signals): void => {
     if (stop.signal.aborted) end(signal)
     stop.abort(signal)
     setTimeout(() => end(signal), 5000).unref()
   }
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, interrupted)
-  return stop.signal
+  for (const signal of interrupts) process.on(signal, interrupted)
+  return {
+    stop: stop.signal,
+    leave: () => {
+      for (const signal of interrupts) process.off(signal, interrupted)
+    }
+  }
 }
 
 /** Ends the process by the signal itself. `process.exit` would wait for the engine, which cannot be interrupted. */
@@ -180,8 +207,8 @@ if (isJobThread()) {
 } else {
   // A reader such as `head` may close the pipe before all is written.
   process.stdout.on('error', (e: NodeJS.ErrnoException) => process.exit(e.code === 'EPIPE' ? 0 : 1))
-  const stop = stopOnInterrupt()
-  process.exitCode = await main(process.argv.slice(2), stop)
+  const { stop, leave } = stopOnInterrupt()
+  process.exitCode = await main(process.argv.slice(2), stop, leave)
   // A thread that the engine keeps would hold the process.
   if (stop.aborted) setTimeout(() => end(stop.reason as NodeJS.Signals), 300).unref()
 }

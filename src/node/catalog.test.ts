@@ -88,7 +88,7 @@ async function pare(command: Command, args: readonly string[]): Promise<string> 
   const start = (job: Job, hooks: JobHooks): ReturnType<typeof runJob> => runJob(job, hooks, catalog)
   const { signal } = new AbortController()
   await command.run(given, {
-    ...{ argv: [command.name, ...args], out: stream, err: stream, signal, start },
+    ...{ argv: [command.name, ...args], out: stream, err: stream, signal, takeSignals: () => undefined, start },
     ...{ catalog: async () => catalog, write: writeOptions(given, catalog), read: {} }
   })
   return out

@@ -133,6 +133,12 @@ interface Filling {
 
 function filled(model: Model, { name, dtype = 'float32' }: Input, shape: readonly number[], o: Filling): Tensor {
   const own = o.random.fork(name)
+  if (dtype === 'string')
+    return tensor(
+      dtype,
+      shape,
+      Array.from({ length: elementCount(shape) }, () => `text ${own.below(1000)}`)
+    )
   const value = ((): ((i: number) => number) => {
     if (name === 'use_cache_branch') return () => Number(o.usesCache)
     if (/^sr$|sampl(e|ing)_?rate/i.test(name)) return () => sampleRate
