@@ -59,7 +59,7 @@ export { type Applied, applyRecipe, type RecipeOptions, type Surroundings } from
 export { printGate, summaryOf } from './report/gate.ts'
 export type { GroupLine } from './report/groups.ts'
 export { printPage } from './report/html.ts'
-export type { Inspection, Saving, Share } from './report/inspection.ts'
+export type { InspectedStages, Inspection, Saving, Share } from './report/inspection.ts'
 export { noStyle, type Style } from './report/table.ts'
 export { type Ending, printOpening, printReport } from './report/text.ts'
 export type * from './report/types.ts'

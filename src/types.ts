@@ -734,6 +734,8 @@ export interface Context {
   readonly progress: Progress
   /** Opens another model, such as a student; absent where there are no files. */
   load?(path: string): Promise<Model>
+  /** Applies other passes in the same surroundings; `applyRecipe` brings it. */
+  apply?(model: Model, recipe: Recipe): Promise<Model>
   /** Keeps what a long pass has done so far; absent where there is no place for it. */
   readonly checkpoints?: Checkpoints
   /** Compares a model with the one it came from; absent where there are no samples to choose by. */
@@ -785,8 +787,8 @@ export interface Comparison {
 /** A part of the data that passes are given. */
 export type DataPart = 'calibration' | 'train' | 'selection'
 
-/** What a pass changes: the graph, what is computed on integers, how constants are stored, the error of rounding, the weights. */
-export type PassGroup = 'graph' | 'pruning' | 'integers' | 'storage' | 'accuracy' | 'training'
+/** What a pass changes: the graph, what is computed on integers, how constants are stored, the error of rounding, the weights, what is computed for which input. */
+export type PassGroup = 'graph' | 'pruning' | 'integers' | 'storage' | 'accuracy' | 'training' | 'adaptive'
 
 /** A named, pure Model → Model. Returns the very same object when there was nothing to do. */
 export interface Pass<O = never> {
@@ -807,6 +809,10 @@ export interface Pass<O = never> {
   readonly narrows: boolean
   /** Its result may differ from the model as far as was asked, as one that is to be trained afterwards. */
   readonly lossy: boolean
+  /** It promises something by the selection part, which nothing before it may have been fitted to. */
+  readonly promises: boolean
+  /** An option that names another model, which its command takes in front of its own: the option, and what help calls both. */
+  readonly beside?: { readonly option: string; readonly names: readonly [other: string, own: string] }
   readonly options: ZodType<O>
   run(model: Model, options: O, ctx: Context): Promise<Model>
 }

@@ -64,7 +64,8 @@ const passTitles: Readonly<Record<PassGroup, string>> = {
   integers: 'passes: compute on integers',
   storage: 'passes: store weights in fewer bits',
   accuracy: 'passes: keep accuracy under rounding',
-  training: 'passes: train'
+  training: 'passes: train',
+  adaptive: 'passes: compute less for easy inputs'
 }
 
 interface Listed {

@@ -12,6 +12,7 @@ import { flagsOf, optionsFrom } from './schema.ts'
 import {
   calibrationDataFlag,
   dataFlag,
+  evalDataFlag,
   judgedFlag,
   metricFlag,
   outputFlags,
@@ -38,12 +39,13 @@ const prepareFlag = (after: readonly string[]): Flag => ({
 })
 
 function commandOf(pass: AnyPass): Command {
-  const own = flagsOf(pass.options, 'options')
+  const { beside } = pass
+  const own = flagsOf(pass.options, 'options').filter((f) => f.name !== beside?.option)
   const kinds = [...pass.needs, ...pass.uses]
   const command: Command = {
     name: pass.name,
     summary: pass.summary,
-    positionals: [{ name: 'model.onnx' }],
+    positionals: (beside?.names ?? ['model.onnx']).map((name) => ({ name })),
     opens: true,
     writes: true,
     flags: [
@@ -53,17 +55,21 @@ function commandOf(pass: AnyPass): Command {
         ? [dataFlag, calibrationDataFlag, ...(kinds.includes('train') ? [trainDataFlag] : []), ...readingFlags]
         : []),
       ...(pass.compares ? [referenceFlag] : []),
-      ...(kinds.includes('selection') ? [metricFlag, judgedFlag] : []),
+      ...(pass.promises ? [evalDataFlag] : []),
+      ...(kinds.includes('selection') && !pass.promises ? [metricFlag, judgedFlag] : []),
       ...placeFlags,
       ...outputFlags,
       ...(pass.needs.includes('train') ? [resumeFlag] : []),
       ...reportFlags
     ],
-    examples: [`pare ${pass.name} model.onnx${pass.needs.length > 0 ? ' --data PATH' : ''}`],
+    examples: [
+      `pare ${pass.name} ${beside?.names.join(' ') ?? 'model.onnx'}${pass.needs.length > 0 ? ' --data PATH' : ''}`
+    ],
     run: async (given, at) => {
-      const [model = ''] = given.positionals
+      const [model = '', other = ''] = [...given.positionals].reverse()
       readable(model)
       const options = optionsFrom(own, given.values)
+      if (beside) options[beside.option] = readable(other)
       parseOptions(pass, options, (name) => `--${kebab(name)}`)
       const data = kinds.length > 0 ? dataOf(given) : {}
       const missing = pass.needs.find((kind) => !data.data && !(kind === 'train' ? data.train : data.calibration))

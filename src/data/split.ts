@@ -54,6 +54,13 @@ export function splitData(dataset: LabelledDataset, seed: number | string): Part
   }
 }
 
+/** Two halves, drawn by the seed, with each class in proportion where labels are known. */
+export function halved(dataset: LabelledDataset, seed: number | string): readonly [Dataset, Dataset] {
+  const order = spread(dataset.size, dataset.labels, seed)
+  const half = Math.ceil(dataset.size / 2)
+  return [subset(dataset, order.slice(0, half)), subset(dataset, order.slice(half))]
+}
+
 /** What `splitData` does not select by: to train on, where nothing is left to test. */
 export function besidesSelection(dataset: LabelledDataset, seed: number | string): LabelledDataset {
   const order = spread(dataset.size, dataset.labels, seed)

@@ -1,6 +1,7 @@
 /** The list of all passes. */
 import { PareError } from '../base/errors.ts'
 import { nearest } from '../base/suggest.ts'
+import { cascade } from './adaptive/cascade.ts'
 import { factorize } from './factorize/factorize.ts'
 import { fixSizes } from './fix-sizes.ts'
 import { fuseTransformer } from './fuse/fuse-transformer.ts'
@@ -52,7 +53,8 @@ export const passes: readonly AnyPass[] = [
   correctBias,
   castFloat,
   toQoperator,
-  fuseTransformer
+  fuseTransformer,
+  cascade
 ]
 
 /** The pass of a name, of `own` before Pare's. Throws `E_USAGE` with suggestions. */

@@ -17,6 +17,8 @@ export interface PassDefinition<S extends z.ZodRawShape> {
   readonly compares?: Pass['compares']
   readonly narrows?: Pass['narrows']
   readonly lossy?: Pass['lossy']
+  readonly promises?: Pass['promises']
+  readonly beside?: Pass['beside']
   /** Fields of the options, each with a default and a `describe`. */
   readonly options: S
   run(model: Model, options: z.output<z.ZodObject<S>>, ctx: Context): Model | Promise<Model>
@@ -34,6 +36,8 @@ export function definePass<S extends z.ZodRawShape>(p: PassDefinition<S>): Pass<
     compares: p.compares ?? false,
     narrows: p.narrows ?? false,
     lossy: p.lossy ?? false,
+    promises: p.promises ?? false,
+    ...(p.beside === undefined ? {} : { beside: p.beside }),
     options: z.strictObject(p.options) as unknown as z.ZodType<z.output<z.ZodObject<S>>>,
     run: async (model, options, ctx) => p.run(model, options, ctx)
   }

@@ -11,7 +11,7 @@ import { withLeft } from './left.ts'
 import { type AnyPass, parseOptions } from './pass.ts'
 
 /** A context without the collecting functions, which `applyRecipe` brings itself. */
-export interface Surroundings extends Omit<Context, 'refuse' | 'note' | 'plan' | 'replay'> {
+export interface Surroundings extends Omit<Context, 'refuse' | 'note' | 'plan' | 'replay' | 'apply'> {
   /** Bytes of the file that a model would be; by default steps count the bytes of its constants. */
   fileBytes?(model: Model): number | undefined
 }
@@ -69,6 +69,11 @@ export async function applyRecipe(
       plan: (data) => plans.push(data),
       replay: (found) => {
         again = found
+      },
+      apply: async (other, part) => {
+        const applied = await applyRecipe(other, part, ctx, o)
+        for (const note of applied.notes) notes.push(note)
+        return applied.model
       }
     })
     replayed.push(...again)

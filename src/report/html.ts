@@ -4,6 +4,7 @@ import { candidateChart, curveChart, dropBounds, dropChart, dropClass } from './
 import { type CostLine, costLines } from './costs.ts'
 import { layerSection, layerTable, places } from './html.layers.ts'
 import { engineSection, rangeSection } from './html.ranges.ts'
+import { stageSection as stagesSection } from './html.stages.ts'
 import { script, scriptSha256, style } from './html.style.ts'
 import { escapeText, html, type Markup, percent, scriptJson, section } from './markup.ts'
 import { groupRefusals } from './text.ts'
@@ -39,6 +40,7 @@ export function printPage(report: Report, replay?: string): string {
     opening(report),
     cards(report),
     accuracy(report),
+    stagesSection(report),
     tried(report),
     layerSection(report),
     places(report),

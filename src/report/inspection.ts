@@ -1,7 +1,9 @@
 /** What `inspect` shows beside the Report: where bytes and work are by kind of layer, and what could be saved. */
 import { greatest } from '../base/extremes.ts'
+import { promiseText, shareWords } from './stages.ts'
 import type { Style } from './table.ts'
-import { bar, type Cell, cell, columns, pad, width } from './table.ts'
+import { bar, type Cell, cell, columns, pad, right, width } from './table.ts'
+import type { Stages } from './types.ts'
 import { bytesText, countText, plain } from './words.ts'
 
 /** What one kind of layer holds of the whole. */
@@ -20,6 +22,14 @@ export interface Saving {
   readonly command: string
 }
 
+/** Of a model that answers easy samples early, as its file tells it. */
+export interface InspectedStages {
+  /** Share of samples that it answers, where the threshold was chosen; MACs of a sample that leaves there. */
+  readonly stages: readonly { readonly name: string; readonly share: number; readonly macs?: number }[]
+  readonly threshold: number
+  readonly guarantee: Stages['guarantee']
+}
+
 /** All that `inspect` shows. */
 export interface Inspection {
   readonly name: string
@@ -31,6 +41,7 @@ export interface Inspection {
   readonly work: readonly Share[]
   readonly savings: readonly Saving[]
   readonly warnings: readonly string[]
+  readonly stages?: InspectedStages
 }
 
 const shown = 8
@@ -51,6 +62,7 @@ export function printInspection(i: Inspection, style: Style): string {
     const a = left[row] ?? { text: '', width: 0 }
     lines.push(`  ${a.text}${' '.repeat(wide - a.width)}${rightSide[row]?.text ?? ''}`.trimEnd())
   }
+  for (const line of i.stages ? ['', ...stageLines(i.stages, style)] : []) lines.push(line)
   if (i.savings.length > 0)
     lines.push(
       '',
@@ -66,6 +78,22 @@ export function printInspection(i: Inspection, style: Style): string {
     )
   for (const w of i.warnings) lines.push(`    ${style.bad('watch out:')} ${plain(w)}`)
   return `${lines.join('\n')}\n`
+}
+
+function stageLines({ stages, threshold, guarantee }: InspectedStages, style: Style): string[] {
+  const known = stages.flatMap((s) => (s.macs === undefined ? [] : [s.macs * s.share]))
+  const mean = known.length === stages.length ? known.reduce((a, b) => a + b, 0) : undefined
+  const rows = stages.map((s): Cell[] => [
+    cell(plain(s.name, 40)),
+    right(`${shareWords(s.share)} of samples`),
+    right(s.macs === undefined ? '? MACs' : `${countText(s.macs)} MACs`)
+  ])
+  return [
+    `  ${style.bold('easy samples are answered early')}`,
+    ...columns(rows, 4),
+    `    ${mean === undefined ? '?' : countText(mean)} MACs a sample on average; confidence of at least ${Number(threshold.toPrecision(6))} leaves`,
+    `    promised: ${promiseText({ guarantee })}`
+  ]
 }
 
 interface Line {

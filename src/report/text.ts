@@ -3,6 +3,7 @@ import { listed } from '../base/listed.ts'
 import type { Interval } from '../types.ts'
 import { costLines } from './costs.ts'
 import { engineLines, layerLines } from './layers-text.ts'
+import { stageLines } from './stages.ts'
 import { type Cell, cell, columns, right, type Style } from './table.ts'
 import type { Candidate, Report } from './types.ts'
 import { hasNoWinner, unmet } from './unmet.ts'
@@ -59,6 +60,7 @@ export function printReport(report: Report, style: Style, ending: Ending = {}): 
   const blocks = [
     candidates(report, style),
     beforeAfter(report, style),
+    stageLines(report, style),
     ending.layers ? layerLines(report, style) : [],
     engineLines(report, style),
     refusals(report, style),

@@ -243,6 +243,54 @@ export interface Preflight {
   readonly notes: readonly Reason[]
 }
 
+/** A stage of a model that answers easy samples early. */
+export interface StageFacts {
+  readonly name: string
+  /** Of the samples, those that it answers. */
+  readonly share: number
+  /** The same where the threshold was chosen. */
+  readonly expected: number
+  /** Of a sample that leaves here, all stages before included; absent: not measured, or not known. */
+  readonly ms?: number
+  readonly macs?: number
+}
+
+/** A threshold, and what all samples together come to at it. */
+export interface StagePoint {
+  readonly threshold: number
+  /** Of the samples, those that the last stage answers. */
+  readonly share: number
+  /** Mean of the metric. */
+  readonly score: number
+  /** Mean of a sample. */
+  readonly ms?: number
+  readonly macs?: number
+}
+
+/** What a model that answers easy samples early does with samples that its threshold was not chosen on. */
+export interface Stages {
+  readonly kind: 'cascade' | 'early-exit'
+  readonly n: number
+  readonly metric: 'top1' | 'agreement'
+  readonly stages: readonly StageFacts[]
+  readonly guarantee: {
+    readonly kind: 'disagreement' | 'drop'
+    readonly most: number
+    readonly risk: number
+    readonly n: number
+  }
+  /** Answers other than the last stage's. */
+  readonly changed: Interval
+  /** Right answers lost against the last stage; positive is worse. */
+  readonly lost?: Interval
+  /** As the model is: at its threshold. */
+  readonly chosen: StagePoint
+  /** From the last stage alone to the first alone; samples dealt at random would lie on the line between these two. */
+  readonly curve: readonly StagePoint[]
+  /** Of the original, timed beside. */
+  readonly originalMs?: number
+}
+
 export interface Report {
   readonly pare: string
   readonly reportVersion: 1
@@ -281,6 +329,8 @@ export interface Report {
   /** `inspect --target`: what becomes of the operators there. */
   readonly preflight?: Preflight
   readonly family?: Family
+  /** Of a model that answers easy samples early. */
+  readonly stages?: Stages
   readonly recipe: Recipe
   readonly machine: {
     readonly cpu: string

@@ -11,10 +11,11 @@ import {
   type Scores
 } from '../measure/evaluate.ts'
 import { interleave } from '../measure/latency.ts'
+import { costsVary, runsTimed, timedOver } from '../measure/timed.ts'
 import { costOf } from '../ops/cost.ts'
 import { inferShapes } from '../ops/infer.ts'
 import type { Applied, Surroundings } from '../passes/recipe.ts'
-import { batching, firstRun, timedRun } from '../runtime/batches.ts'
+import { batching } from '../runtime/batches.ts'
 import { refuseMisfits } from '../targets/index.ts'
 import type { Dataset, Metric, Recipe, Session } from '../types.ts'
 import { modelBuilder } from './build.ts'
@@ -216,7 +217,7 @@ function join(parts: readonly Float64Array[]): Float64Array {
 /** Part of the time that is left that timing may take. */
 const timingShare = 0.2
 
-/** Times a candidate against the original on one sample, interleaved; not without the target's runtime. */
+/** Times a candidate against the original on one sample, or several where they cost differently; not without the target's runtime. */
 export async function time(
   input: CompressInput,
   original: Session,
@@ -226,9 +227,10 @@ export async function time(
   if (!input.measured) return undefined
   const session = await open(input, made.staged)
   try {
-    const run = await firstRun(input.data.selection, batching([original, session], 1))
+    const varies = costsVary([input.model, made.model])
+    const runs = await runsTimed(input.data.selection, batching([original, session], 1), varies)
     const [before, after] = await interleave(
-      [timedRun('original', original, run), timedRun(made.name, session, run)],
+      [timedOver('original', original, runs), timedOver(made.name, session, runs)],
       input.rng.fork(`time/${made.name}`),
       {
         ...{ minSeconds, signal: input.signal },

@@ -13,12 +13,13 @@ import type { Job, JobHooks, JobResult } from '../job.ts'
 import { runtimeNotes } from '../runtimes.ts'
 import { refuseCodes } from './ends.ts'
 import { saturationNotes } from './host.ts'
-import { factsOf, judgingFor, type Opened, openJob } from './open.ts'
+import { factsOf, fileOf, judgingFor, type Opened, openJob, openSeen } from './open.ts'
 import { passData } from './parts.ts'
 import { prepared } from './prepared.ts'
 import { openReference } from './reference.ts'
 import { loadRunnable, refuseUnrunnable } from './runnable.ts'
 import { type Look, sizedModel } from './sizes.ts'
+import { stagesTold, type Told } from './staged.ts'
 import { guessedShapes, runNotes } from './synthetic.ts'
 import { checkOf, type WrittenCheck } from './written.ts'
 
@@ -31,7 +32,7 @@ export async function applyJob(job: Job, hooks: JobHooks, catalog: Catalog): Pro
     refuseUnrunnable(o)
     refuseCodes(o)
   }
-  const { data: given, report: described, notes: reading = [] } = await passData(job, o)
+  const { data: given, test, report: described, notes: reading = [] } = await passData(job, o)
   const isSingly = await passesSingly(o, given)
   const data = isSingly ? mapData(given, singly) : given
   const before = {
@@ -75,7 +76,30 @@ export async function applyJob(job: Job, hooks: JobHooks, catalog: Catalog): Pro
   const check = checkOf(job, o, hooks, { data: data.calibration ?? data.train, recipe: applied.recipe })
   const result = await written(job, o, applied.model, { ...report, steps, refusals, notes, ...found }, hooks, check)
   checkpoints?.clear()
-  return result
+  return judgedStages(job, o, applied.model, test, result, hooks)
+}
+
+/** Seconds that stages are timed. */
+const stageSeconds = 3
+
+/** Stages are judged on samples that no pass was given. */
+async function judgedStages(
+  job: Job,
+  o: Opened,
+  model: Model,
+  test: Dataset | undefined,
+  result: JobResult,
+  hooks: JobHooks
+): Promise<JobResult> {
+  if (!test) return result
+  const original = o.measured ? await openSeen(o, fileOf(job, o), o) : undefined
+  try {
+    const { stages, notes }: Told = await stagesTold(o, model, original, test, hooks, stageSeconds)
+    const { report } = result
+    return { ...result, report: { ...report, notes: [...report.notes, ...notes], ...(stages ? { stages } : {}) } }
+  } finally {
+    await original?.close()
+  }
 }
 
 /** Sizes under gzip and brotli and the count of zeros take longer than most passes: they are for reports. */

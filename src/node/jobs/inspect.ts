@@ -16,6 +16,7 @@ import type { Job, JobHooks, JobResult } from '../job.ts'
 import { factsOf, type Opened, openJob } from './open.ts'
 import { preflightOf } from './preflight.ts'
 import { countsOf } from './sizes.ts'
+import { inspectedStages, stageNotes } from './staged.ts'
 import { guessedShapes, workNotes } from './synthetic.ts'
 
 /** A layer with a finer word for what it is than its operator. */
@@ -48,7 +49,8 @@ export async function inspectJob(job: Job, hooks: JobHooks, catalog: Catalog): P
       outputs: graph.outputs.map(typed),
       bytes: bytesOf(o, layers),
       work: sharesOf(layers, (l) => (l.macs === undefined ? undefined : l.macs)),
-      ...withNotes(advice(o.model, layers), [...o.notes, ...workNotes(o, shapes)])
+      ...inspectedStages(o.model, shapes),
+      ...withNotes(advice(o.model, layers), [...o.notes, ...workNotes(o, shapes), ...stageNotes(o.model)])
     },
     ...(job.graph ? { text: print(o.model) } : {}),
     ...(job.groups ? { groups: await groupsOf(o, hooks) } : {})

@@ -1,6 +1,7 @@
 /** Deals the samples of a job out to calibration, selection, test and training. */
 import { PareError } from '../../base/errors.ts'
-import { besidesSelection, type Parts, splitData } from '../../data/split.ts'
+import type { LabelledDataset } from '../../data/arrays.ts'
+import { besidesSelection, halved, type Parts, splitData } from '../../data/split.ts'
 import { passFor } from '../../passes/index.ts'
 import type { Report } from '../../report/types.ts'
 import type { Dataset, Recipe } from '../../types.ts'
@@ -95,6 +96,8 @@ export async function passData(
   o: Opened
 ): Promise<{
   readonly data: { calibration?: Dataset; selection?: Dataset; train?: Dataset }
+  /** Samples that no pass is given. */
+  readonly test?: Dataset
   readonly report?: Report['data']
   /** Notes on how samples are read where no flag says it. */
   readonly notes?: readonly string[]
@@ -110,10 +113,47 @@ export async function passData(
   const split = splitData(all, job.seed ?? 0)
   const calibrating = calibration ? (calibration === main ? all : await openData(calibration, o)) : split.calibration
   const used = { calibration: calibrating, selection: split.selection }
+  if (promises(recipe)) return promisingData(job, o, { main, all, split, training })
   return {
     data: { ...used, train: training ?? (holdsOut(recipe) ? all : besidesSelection(all, job.seed ?? 0)) },
     report: { ...described(nameOfData(main), all, { ...used, test: split.test }, false), testN: 0 },
     notes: all.notes ?? []
+  }
+}
+
+/** Does a pass choose by samples that nothing may have been fitted to? */
+const promises = (recipe: Recipe): boolean => recipe.some(([name]) => passFor(name).promises)
+
+/**
+ * Data for passes that promise something: half of it chooses, the rest, or `--eval-data`, judges. Training data is its own. Throws
+ * `E_DATA` where a pass trains and there is none.
+ */
+async function promisingData(
+  job: Job,
+  o: Opened,
+  d: {
+    readonly main: DataSource
+    readonly all: LabelledDataset
+    readonly split: Parts
+    readonly training: Dataset | undefined
+  }
+): ReturnType<typeof passData> {
+  const trains = (job.recipe ?? []).find(([name]) => passFor(name).needs.includes('train'))
+  if (trains && !d.training)
+    throw new PareError('E_DATA', `${trains[0]} chooses thresholds by samples that it was not trained on`, {
+      where: trains[0],
+      hint: 'give --train-data to train on, and --data for the thresholds'
+    })
+  const evaluation = job.data?.evaluation
+  const own = evaluation && (await openData(evaluation, o))
+  const halves = halved(d.all, job.seed ?? 0)
+  const [selection, test] = own ? [d.all, own] : halves
+  const parts = { calibration: d.split.calibration, selection, test }
+  return {
+    data: { selection, ...(d.training ? { train: d.training } : {}) },
+    test,
+    report: { ...described(nameOfData(d.main), d.all, parts, false), calibrationN: 0 },
+    notes: d.all.notes ?? []
   }
 }
 

@@ -1,6 +1,8 @@
 /** Bytes of a model's files, also compressed, and the model's own counts. */
 
+import { adaptiveOf } from '../../data/adaptive.ts'
 import { parameterCount, parametersOf, sizeOf } from '../../measure/size.ts'
+import { stageMacs } from '../../measure/stages.ts'
 import { costOf, type Shapes } from '../../ops/cost.ts'
 import type { Measurement, Model } from '../../types.ts'
 import { fileBytes } from '../files.ts'
@@ -38,7 +40,13 @@ export function countsOf(
   bytes: number,
   { shapes, look = 'whole' }: { readonly shapes?: Shapes; readonly look?: Look } = {}
 ): Pick<Measurement, 'parameters' | 'nonzeroParameters' | 'macs'> {
-  const macs = costOf(model, shapes).total ?? ('?' as const)
+  const macs = workOf(model, shapes) ?? ('?' as const)
   const isCounted = look === 'whole' && bytes <= countedMost
   return isCounted ? { ...parametersOf(model), macs } : { parameters: parameterCount(model), macs }
+}
+
+/** Of a model that answers easy samples early, the work of a sample that goes through all stages. */
+function workOf(model: Model, shapes?: Shapes): number | undefined {
+  const adaptive = adaptiveOf(model)
+  return (adaptive && stageMacs(model, adaptive, shapes)?.at(-1)) ?? costOf(model, shapes).total
 }

@@ -1,28 +1,38 @@
 /** Latency, load time and memory of the user's files, as they are. */
 import type { Rng } from '../../base/random.ts'
 import { interleave, type Timed } from '../../measure/latency.ts'
-import { batching, type Fed, feedsOf, firstRun, timedRun } from '../../runtime/batches.ts'
+import { runsTimed, timedOver } from '../../measure/timed.ts'
+import { batching, type Fed, feedsOf, firstRun } from '../../runtime/batches.ts'
 import type { Dataset, Ratios, Session, Source, Tensor } from '../../types.ts'
 import { load } from '../files.ts'
 import type { JobHooks } from '../job.ts'
 import { measureProcess, takesPaths } from '../measure.ts'
 import type { Runners } from '../runtimes.ts'
 
-/** Times one sample through every session, interleaved; the first is what the others are compared with. */
+/**
+ * Times one sample through every session, interleaved; the first is what the others are compared with. Where samples cost
+ * differently (`varies`), the mean of several.
+ */
 export async function timeSessions(
   sessions: readonly (readonly [name: string, session: Session])[],
   data: Dataset,
-  o: { readonly rng: Rng; readonly hooks: JobHooks; readonly seconds: number; readonly maxSeconds?: number }
+  o: {
+    readonly rng: Rng
+    readonly hooks: JobHooks
+    readonly seconds: number
+    readonly maxSeconds?: number
+    readonly varies?: boolean
+  }
 ): Promise<readonly Timed[]> {
-  const { rng, hooks, seconds, maxSeconds } = o
+  const { rng, hooks, seconds, maxSeconds, varies = false } = o
   hooks.progress('timing', 0, undefined)
   const how = batching(
     sessions.map(([, s]) => s),
     1
   )
-  const run = await firstRun(data, how)
+  const runs = await runsTimed(data, how, varies)
   return interleave(
-    sessions.map(([name, session]) => timedRun(name, session, run)),
+    sessions.map(([name, session]) => timedOver(name, session, runs)),
     rng.fork('time'),
     {
       ...{ minSeconds: seconds, signal: hooks.signal, progress: hooks.progress },

@@ -5,6 +5,7 @@ import { evaluate, metricDrops, metricIntervals } from '../../measure/evaluate.t
 import { packScores } from '../../measure/gate.ts'
 import { type Judging, worstPart } from '../../measure/judging.ts'
 import { sampleTime } from '../../measure/pacing.ts'
+import { costsVary, samplesTimed } from '../../measure/timed.ts'
 import type { Report, RuntimeVersion } from '../../report/types.ts'
 import { runsSingly, singly, singlyNote } from '../../runtime/batches.ts'
 import { isKept } from '../../search/choose.ts'
@@ -22,6 +23,7 @@ import { factsOf, fileOf, judgingFor, type Opened, type OpenedModel, openJob, op
 import { testData } from './parts.ts'
 import { refuseUnrunnable, tryOut } from './runnable.ts'
 import { sizedModel } from './sizes.ts'
+import { stagesTold } from './staged.ts'
 import { runNotes, shapesOn } from './synthetic.ts'
 import { firstFeeds, processOf, processRatios, timeSessions } from './timing.ts'
 
@@ -62,6 +64,9 @@ export async function verifyJob(job: Job, hooks: JobHooks, catalog: Catalog): Pr
             comparedEngines(web, o.engine, [fileOf(job, o), second], few, h)
           )
         : undefined
+    const staged = await whileAllowed(allowed, 'stages were not looked at', hooks, (h) =>
+      stagesTold({ ...o, ...runnersOf(second) }, model, original, all, h, job.seconds ?? defaultSeconds)
+    )
     const { maxDrop } = job
     const first = metrics[0].name
     const drop = judged.drop[first]
@@ -79,6 +84,7 @@ export async function verifyJob(job: Job, hooks: JobHooks, catalog: Catalog): Pr
         ...(described.synthetic || all.size < samples.size ? {} : { scores: judged.scores }),
         layers: layers ?? [],
         ...(engines ? { engines } : {}),
+        ...(staged?.stages ? { stages: staged.stages } : {}),
         ...(judged.agreement ? { agreement: judged.agreement } : {}),
         ...(maxDrop === undefined ? {} : { constraint: { metric: first, maxDrop, met } }),
         notes: [
@@ -91,6 +97,8 @@ export async function verifyJob(job: Job, hooks: JobHooks, catalog: Catalog): Pr
           ...(isCompiled ? [compiledNote] : isAlike ? [] : [unlikeNote]),
           ...saturationNotes(model, second.target),
           ...layerNotes(job, layers ?? []),
+          ...(staged?.notes ?? []),
+          ...(costsVary([o.model, model]) ? [variesNote] : []),
           ...(described.synthetic ? [] : layerAdvice(layers ?? [])),
           ...guessed,
           ...runNotes(o),
@@ -125,7 +133,7 @@ export async function benchJob(job: Job, hooks: JobHooks, catalog: Catalog): Pro
   }
   return withSessions(o, [firstOf(job, o)], async ([session]) => {
     const sampleMs = await sampleTime([session], all)
-    const [time] = await timed(job, o, [['model', session]], all, hooks, allowed)
+    const [time] = await timed(job, { ...o, varies: costsVary([o.model]) }, [['model', session]], all, hooks, allowed)
     const process = await aloneIn(o, firstOf(job, o), session, all, hooks, processesFor(allowed, 1, sampleMs))
     const before = { ...sizes, ...process, ...(time ? { latencyMs: time.latency } : {}) }
     return {
@@ -179,17 +187,26 @@ async function openSecond(
   return { ...second, path, target, threads: o.threads, engine, ...(measured ? { measured } : {}) }
 }
 
+const variesNote = `samples cost differently: times are means of ${samplesTimed} samples`
+
+const runnersOf = ({ engine, measured }: Runners): Runners => ({ engine, ...(measured ? { measured } : {}) })
+
 /** Times sessions of the target's runtime, interleaved; nothing where that is not here. */
 const timed = async (
   job: Job,
-  o: Pick<Opened, 'rng'> & { readonly measured?: Runner | undefined },
+  o: Pick<Opened, 'rng'> & { readonly measured?: Runner | undefined; readonly varies?: boolean },
   sessions: Parameters<typeof timeSessions>[0],
   data: Dataset,
   hooks: JobHooks,
   allowed: Allowed
 ): Promise<Awaited<ReturnType<typeof timeSessions>>> =>
   o.measured
-    ? timeSessions(sessions, data, { rng: o.rng, hooks, ...timingFor(allowed, job.seconds ?? defaultSeconds) })
+    ? timeSessions(sessions, data, {
+        rng: o.rng,
+        hooks,
+        varies: o.varies ?? false,
+        ...timingFor(allowed, job.seconds ?? defaultSeconds)
+      })
     : []
 
 type Sessions<F extends readonly File[]> = { readonly [K in keyof F]: Session }
@@ -294,7 +311,7 @@ async function measurePair(
   const { path, model, bytes } = second
   const [a, b] = await timed(
     job,
-    { ...o, ...(second.measured ? {} : { measured: undefined }) },
+    { ...o, ...(second.measured ? {} : { measured: undefined }), varies: costsVary([o.model, model]) },
     [
       ['original', original],
       ['other', other]
