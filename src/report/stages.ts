@@ -1,7 +1,7 @@
 /** Stages of a model that answers easy samples early, for a terminal; and the words that the page shares. */
 import { type Cell, cell, columns, right, type Style } from './table.ts'
 import type { Report, StagePoint, Stages } from './types.ts'
-import { countText, factor, metricName, metricText, msText, plain, whole } from './words.ts'
+import { countText, metricName, metricText, msText, plain, ratioText, whole } from './words.ts'
 
 /** `15.2 %` */
 export const shareWords = (x: number): string => `${(100 * x).toFixed(1)} %`
@@ -57,7 +57,7 @@ export function gainText(s: Stages): string {
   const { ms } = s.chosen
   const whole = s.originalMs ?? s.curve[0]?.ms
   if (ms === undefined || whole === undefined) return ''
-  return `${factor(whole / ms)} less time a sample than ${s.originalMs === undefined ? 'all stages' : 'the original'}`
+  return `${ratioText(ms / whole, 'less time', 'more time', 'the same time')} a sample, against ${s.originalMs === undefined ? 'all stages' : 'the original'}`
 }
 
 /** Text for the terminal. */

@@ -18,7 +18,13 @@ export function guaranteeText({ guarantee: g }: Pick<Adaptive, 'guarantee'>): st
 export function told({ adaptive, routes }: Promising, ctx: Pick<Context, 'note' | 'plan'>): void {
   const shares = sharesOf(adaptive)
   const left = adaptive.stages.map((name, i) => `${percent(shares[i] ?? 0)} ${name}`)
-  ctx.note(`threshold ${adaptive.threshold.toPrecision(6)}: ${guaranteeText(adaptive)}; answered by ${left.join(', ')}`)
+  ctx.note(
+    `threshold ${Number(adaptive.threshold.toPrecision(6))}: ${guaranteeText(adaptive)}; answered by ${left.join(', ')}`
+  )
+  if (shares.at(-1) === 0)
+    ctx.note(
+      `every sample is answered before the last stage: ${adaptive.stages[0]} alone keeps the promise, in a smaller file`
+    )
   const classes = new Set(routes.answers.at(-1)).size
   ctx.plan({
     ...adaptive,
