@@ -19,7 +19,7 @@ const rooms = {
   passes: ['ir', 'ops', 'data', 'observe', 'runtime/batches', 'train'],
   serve: ['ir', 'report'],
   search: ['ir', 'ops', 'data', 'runtime/batches', 'train', 'passes', 'measure', 'targets'],
-  federate: ['ir', 'ops', 'data', 'runtime/batches', 'train', 'passes', 'measure']
+  federate: ['ir', 'ops', 'data', 'formats', 'runtime/batches', 'train', 'passes', 'measure']
 }
 const core = Object.keys(rooms)
 const top = { node: core, cli: [...core, 'node'] }

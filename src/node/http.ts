@@ -39,6 +39,8 @@ export interface HttpOptions {
   readonly open?: readonly string[]
   /** Origins of pages that may call; by default only the server's own. */
   readonly origins?: readonly string[]
+  /** Certificate and key, as PEM; absent: what is sent is not encrypted. */
+  readonly tls?: { readonly cert: string; readonly key: string }
   /** Compress replies from 1 KiB on for clients that take it. */
   readonly compress?: boolean
   readonly log?: FastifyBaseLogger
@@ -61,6 +63,11 @@ export interface HttpServer {
 /** Statuses of error codes; all others are bad requests. */
 const statuses: Partial<Record<Code, number>> = {
   E_ABSENT: 404,
+  E_SIGNATURE: 401,
+  E_REPLAY: 401,
+  E_PRIVACY: 403,
+  E_CONFLICT: 409,
+  E_LATE: 410,
   E_LIMIT: 413,
   E_UNSUPPORTED: 501,
   E_BUSY: 503,
@@ -102,6 +109,7 @@ const lingerMs = 150
 /** A server with nothing on it but its rules. */
 export function httpServer(o: HttpOptions): HttpServer {
   const app = fastify({
+    ...(o.tls ? { https: o.tls } : {}),
     ...(o.log ? { loggerInstance: o.log } : { logger: false }),
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: o.maxBodyBytes,
