@@ -188,6 +188,22 @@ describe('real models', () => {
   }
 })
 
+it('sizes that a model computes are constants, at every batch size', async () => {
+  const model = parse(`opset 21
+    input x: f32[N,4,6]
+    s = Shape(x)
+    n = Gather(s, zero: i64[1] {0})
+    t = Concat(n, rest: i64[1] {24}, axis=0)
+    r = Reshape(x, t)
+    h = MatMul(r, W: f32[24,16])
+    y = Relu(h)
+    output y`)
+  for (const N of [1, 5]) expect(await apart(bindInputs(model, { N }))).toBeLessThan(1e-4)
+  const session = await compiled.open(model)
+  const x = tensor('float32', [3, 4, 6], Array(72).fill(1))
+  expect((await session.run({ x })).y?.shape).toEqual([3, 16])
+})
+
 const tiny = parse(`opset 21
 input x: f32[1,4]
 input k: i64[2]

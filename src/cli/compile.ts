@@ -39,17 +39,30 @@ export const command: Command = {
       about: 'what to write; by default what the output’s ending says, else wasm'
     },
     { name: 'inline', kind: 'boolean', group: 'output', about: 'the loader holds the module too, and reads no file' },
+    {
+      name: 'html',
+      kind: 'boolean',
+      group: 'output',
+      about: 'a page too, in one file, that holds the module and runs it'
+    },
     ...outputFlags,
     ...reportFlags
   ],
-  examples: ['pare compile model.onnx -o model.wasm --inline', 'pare compile model.onnx -o model.c --sizes N=1'],
+  examples: [
+    'pare compile model.onnx -o model.wasm --inline',
+    'pare compile model.onnx -o model.wasm --html',
+    'pare compile model.onnx -o model.c --sizes N=1'
+  ],
   run: async (given, at) => {
     const [model = ''] = given.positionals
     readable(model)
     const asked = { ...given, values: new Map([...given.values, ['target', targetIn(given)] as const]) }
     const out = await outputOf(asked, model, at)
     const force = isOn(given, 'force')
-    for (const path of besideOf(out)) writable(path, force)
+    const beside = { inline: isOn(given, 'inline'), page: isOn(given, 'html') }
+    if (beside.page && extname(out) === '.c')
+      throw new PareError('E_USAGE', 'a page holds a module, not C', { hint: '-o model.wasm' })
+    for (const path of besideOf(out, beside)) writable(path, force)
     const symbol = extname(out) === '.c' ? { write: { symbol: identifier(basename(out, '.c')) } } : {}
     const report = reportOf(given)
     const job = {
@@ -63,7 +76,7 @@ export const command: Command = {
       wrote: true,
       next: () => verifyLine(given, model, out, at)
     })
-    if (status === 0) await writeBeside(out, { inline: isOn(given, 'inline'), force })
+    if (status === 0) await writeBeside(out, { ...beside, force })
     return status
   }
 }

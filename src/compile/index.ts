@@ -2,4 +2,5 @@
 export { cOf, headerOf, identifier } from './c/module.ts'
 export { loaderOf, loaderTypes } from './loader.ts'
 export { lower, type Port } from './lower.ts'
+export { pageOf } from './page.ts'
 export { isWasm, type ModuleNote, noteOf, wasmOf } from './wasm/module.ts'

@@ -17,9 +17,9 @@ const outside = ({ dtype }: Port): string => arrays[dtype]?.[0] ?? 'Float32Array
 const inside = ({ dtype }: Port): string => arrays[dtype]?.[1] ?? 'Float32Array'
 const count = ({ shape }: Port): number => shape.reduce((n, d) => n * d, 1)
 const sizes = ({ shape }: Port): string => `[${shape.join(', ')}]`
-/** Names as JSON can hold line separators, which are no line of code. */
+/** Names can hold line separators, which are no line of code, and what would end the script of a page. */
 const quoted = (name: string): string =>
-  JSON.stringify(name).replace(/[\u2028\u2029]/g, (c) => `\\u${c.charCodeAt(0).toString(16)}`)
+  JSON.stringify(name).replace(/[<\u2028\u2029]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)
 
 /**
  * The loader. `file`: the module's name beside it; `inline`: the module itself as base64, and then no file is read.

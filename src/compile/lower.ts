@@ -6,7 +6,7 @@ import { PareError } from '../base/errors.ts'
 import type { Place, Routine, Stmt } from '../ir/loops.ts'
 import { elementCount, toFloats, toNumbers } from '../ir/tensor.ts'
 import { opFor } from '../ops/index.ts'
-import { inferShapes, viewOf } from '../ops/infer.ts'
+import { settleShapes, viewOf } from '../ops/infer.ts'
 import { dequantizedConstant } from '../ops/quantized.ts'
 import type { DType, Model, Node, Tensor } from '../types.ts'
 import { linearStep, type Made } from './linear.ts'
@@ -56,7 +56,7 @@ export interface LowerOptions {
 
 /** Throws `E_UNSUPPORTED` with every node that cannot be compiled and why, `E_LIMIT` where values take more than 2 GB. */
 export function lower(given: Model, { compact = true }: LowerOptions = {}): Program {
-  const model = inferShapes(given)
+  const model = settleShapes(given)
   const { graph } = model
   const refused: Refused[] = []
   const steps: Step[] = []

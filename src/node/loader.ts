@@ -1,29 +1,38 @@
 /** What is written beside compiled code: the loader of a module and its types, the header of C source. */
 import { basename, extname } from 'node:path'
 import { toArray } from '../base/bytes.ts'
-import { headerOf, loaderOf, loaderTypes, noteOf } from '../compile/index.ts'
+import { headerOf, loaderOf, loaderTypes, noteOf, pageOf } from '../compile/index.ts'
 import { fileBytes, readText, writeAtomic } from './files.ts'
 
 const stem = (path: string): string => path.slice(0, path.length - extname(path).length)
 const isSource = (path: string): boolean => extname(path) === '.c'
 
-/** `model.wasm`: `model.js` and `model.d.ts`; `model.c`: `model.h`. */
-export const besideOf = (path: string): readonly string[] =>
-  (isSource(path) ? ['.h'] : ['.js', '.d.ts']).map((ending) => `${stem(path)}${ending}`)
+/** What is written beside a module besides its loader. */
+export interface Beside {
+  /** The loader holds the module, and reads no file. */
+  readonly inline?: boolean
+  /** A page too that holds the module and runs it. */
+  readonly page?: boolean
+}
 
-/** `inline`: the loader holds the module, and reads no file. Throws `E_EXISTS` without `force`, `E_FILE`. */
-export async function writeBeside(
-  path: string,
-  o: { readonly inline: boolean; readonly force: boolean }
-): Promise<void> {
-  const texts = isSource(path) ? [headerOf(readText(path)) ?? ''] : loader(path, o.inline)
-  for (const [i, file] of besideOf(path).entries())
+/** `model.wasm`: `model.js` and `model.d.ts`, and `model.html` where a page is asked for; `model.c`: `model.h`. */
+export const besideOf = (path: string, { page = false }: Beside): readonly string[] =>
+  (isSource(path) ? ['.h'] : ['.js', '.d.ts', ...(page ? ['.html'] : [])]).map((ending) => `${stem(path)}${ending}`)
+
+/** Throws `E_EXISTS` without `force`, `E_FILE`. */
+export async function writeBeside(path: string, o: Beside & { readonly force: boolean }): Promise<void> {
+  const texts = isSource(path) ? [headerOf(readText(path)) ?? ''] : loader(path, o)
+  for (const [i, file] of besideOf(path, o).entries())
     await writeAtomic(file, [new TextEncoder().encode(texts[i])], { force: o.force })
 }
 
-function loader(path: string, inline: boolean): readonly string[] {
+function loader(path: string, { inline = false }: Beside): readonly string[] {
   const bytes = toArray(fileBytes(path))
   const note = noteOf(bytes)
-  const from = inline ? { inline: Buffer.from(bytes).toString('base64') } : { file: basename(path) }
-  return [loaderOf(note, from), loaderTypes(note)]
+  const base64 = Buffer.from(bytes).toString('base64')
+  return [
+    loaderOf(note, inline ? { inline: base64 } : { file: basename(path) }),
+    loaderTypes(note),
+    pageOf(note, basename(stem(path)), base64)
+  ]
 }

@@ -8,6 +8,7 @@ import { PareError } from '../base/errors.ts'
 import { subgraphs } from '../ir/attrs.ts'
 import { mapSubgraphs } from '../ir/edit.ts'
 import { constant, isInput, opsetOf, producer } from '../ir/graph.ts'
+import { tensor } from '../ir/tensor.ts'
 import type { Dim, Graph, Model, Node, Tensor, Value, ValueType } from '../types.ts'
 import { opFor } from './index.ts'
 import { fail, maxContent } from './op.ts'
@@ -42,6 +43,30 @@ export function inferNoted(model: Model): { readonly model: Model; readonly brok
   const graph = fill(run, model.graph)
   return { model: graph === model.graph ? model : { ...model, graph }, broken: run.broken }
 }
+
+/**
+ * The same, where values that sizes determine are constants, and the nodes that compute only such are gone. Only of the outermost
+ * graph. The very same model when there are none.
+ */
+export function settleShapes(model: Model): Model {
+  const run = tryInfer(model, true) ?? (tryInfer(model, false) as Run)
+  const graph = fill(run, model.graph)
+  const facts = run.facts.get(model.graph)
+  const values = new Map(graph.values)
+  const settled = new Set<string>()
+  for (const node of graph.nodes)
+    for (const id of node.outputs) {
+      const { dtype, shape, content } = facts?.get(id) ?? {}
+      if (!dtype || !shape?.every(isSize) || !content?.every(isSize) || graph.outputs.includes(id)) continue
+      values.set(id, { type: 'tensor', id, dtype, shape, data: tensor(dtype, shape, content) })
+      settled.add(id)
+    }
+  if (settled.size === 0) return graph === model.graph ? model : { ...model, graph }
+  const nodes = graph.nodes.filter((n) => !n.outputs.every((id) => id === '' || settled.has(id)))
+  return { ...model, graph: { ...graph, values, nodes } }
+}
+
+const isSize = (d: Dim): d is number => typeof d === 'number'
 
 /** A wrong declared type must not make a sound model fail: `undefined` where it may have. */
 function tryInfer(model: Model, trust: boolean): Run | undefined {
