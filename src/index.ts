@@ -33,6 +33,14 @@ export type {
 } from './ir/loops.ts'
 export { elementCount, tensor, toFloats, toNumbers } from './ir/tensor.ts'
 export { model, parse, print, printType } from './ir/text.ts'
+export {
+  type CostLine,
+  type CostModel,
+  costModelFrom,
+  type NodeTime,
+  type Predicted,
+  predict
+} from './measure/cost-model.ts'
 export { type Compared, compareEngines, type Engine, type EnginesOptions } from './measure/engines.ts'
 export {
   type EvaluateOptions,

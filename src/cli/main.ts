@@ -43,7 +43,12 @@ const groups: readonly { readonly title: string; readonly commands: readonly Ent
         'compare two reports: what got worse since, with intervals; nothing is run',
         () => import('./compare.ts')
       ),
-      entry('bench', 'measure the latency of a model, or of two in one interleaved run', () => import('./bench.ts'))
+      entry('bench', 'measure the latency of a model, or of two in one interleaved run', () => import('./bench.ts')),
+      entry(
+        'calibrate-target',
+        'time a few dozen kernels of a target on this machine, and write the cost model that predicts latency',
+        () => import('./calibrate-target.ts')
+      )
     ]
   },
   {

@@ -1,5 +1,14 @@
 /** Pare for Node: the core, and files, data on disk, the runtime and whole commands. */
 export * from '../index.ts'
+export {
+  type CalibrateOptions,
+  type Calibration,
+  type Clock,
+  calibrateTarget,
+  quietMs,
+  readCostModel,
+  writeCostModel
+} from './calibrate.ts'
 export { standard } from './catalog.ts'
 export { type CompressFileOptions, compressFile } from './compress-file.ts'
 export { type OpenDataOptions, openDataset } from './dataset.ts'
