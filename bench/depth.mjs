@@ -11,9 +11,9 @@
 import { appendFileSync, existsSync, mkdirSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { costOf, evaluate, interleave, metricDrops, metricFor, metricIntervals, rng } from '../dist/index.js'
+import { costOf, evaluate, metricDrops, metricFor, metricIntervals } from '../dist/index.js'
 import { load, nodeRunner } from '../dist/node/index.js'
-import { chained, opened } from './side-by-side.mjs'
+import { chained, opened, ratioOf, workOf } from './side-by-side.mjs'
 
 const { values: given, positionals } = parseArgs({
   allowPositionals: true,
@@ -73,8 +73,8 @@ async function measured(name, commands) {
   const metrics = [metricFor('top1')]
   const sessions = [await nodeRunner().open({ path: teacher }), await nodeRunner().open({ path })]
   const [before, after] = await evaluate(sessions, { dataset: m.test, metrics })
-  const { median, low, high } = await ratioOf(sessions)
-  const work = await workOf(sessions)
+  const { median, low, high } = await ratioOf(m.test, sessions)
+  const work = await workOf(m.test, sessions)
   for (const s of sessions) await s.close()
   const { value: drop, low: least, high: most } = metricDrops(before, after, metrics).top1
   const points = (x) => (100 * x).toFixed(2)
@@ -87,32 +87,5 @@ async function measured(name, commands) {
     macs: macs === undefined ? '?' : (macs / all).toFixed(3),
     latency: `${median.toFixed(3)} [${low.toFixed(3)}, ${high.toFixed(3)}]`,
     'processor time': work.toFixed(3)
-  }
-}
-
-/** Latency of one sample beside the fine-tuned float model's, by turns. */
-async function ratioOf(sessions) {
-  for await (const { inputs } of m.test.batches({ batch: 1 })) {
-    const entries = sessions.map((s, i) => ({ name: String(i), run: () => s.run(inputs) }))
-    const timed = await interleave(entries, rng(0), { minSeconds: 5, minRuns: 100 })
-    return timed[1].ratio
-  }
-}
-
-/** Processor time of one sample beside the fine-tuned float model's: the median of pairs, which other programs disturb less. */
-async function workOf(sessions) {
-  for await (const { inputs } of m.test.batches({ batch: 1 })) {
-    const spent = async (session) => {
-      const from = process.cpuUsage()
-      for (let i = 0; i < 10; i++) await session.run(inputs)
-      const { user, system } = process.cpuUsage(from)
-      return user + system
-    }
-    const ratios = []
-    for (let i = 0; i < 30; i++) {
-      const before = await spent(sessions[0])
-      ratios.push((await spent(sessions[1])) / before)
-    }
-    return ratios.sort((a, b) => a - b)[15]
   }
 }

@@ -107,6 +107,33 @@ async function latencies(m, sessions) {
   }
 }
 
+/** Latency of one sample of the second session over the first's, by turns: `{ median, low, high }`. */
+export async function ratioOf(test, sessions) {
+  for await (const { inputs } of test.batches({ batch: 1 })) {
+    const entries = sessions.map((s, i) => ({ name: String(i), run: () => s.run(inputs) }))
+    const timed = await interleave(entries, rng(0), { minSeconds: 5, minRuns: 100 })
+    return timed[1].ratio
+  }
+}
+
+/** The same in processor time: the median of 30 pairs, which other programs disturb less. */
+export async function workOf(test, sessions) {
+  for await (const { inputs } of test.batches({ batch: 1 })) {
+    const spent = async (session) => {
+      const from = process.cpuUsage()
+      for (let i = 0; i < 10; i++) await session.run(inputs)
+      const { user, system } = process.cpuUsage(from)
+      return user + system
+    }
+    const ratios = []
+    for (let i = 0; i < 30; i++) {
+      const before = await spent(sessions[0])
+      ratios.push((await spent(sessions[1])) / before)
+    }
+    return ratios.sort((a, b) => a - b)[15]
+  }
+}
+
 const meanSquare = (errors) => errors.reduce((n, e) => n + e * e, 0) / errors.length
 const percent = (x) => (100 * x).toFixed(2)
 const points = ({ value, low, high }) => `${percent(value)} [${percent(low)}, ${percent(high)}]`

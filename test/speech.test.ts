@@ -10,6 +10,10 @@ import { isBuilt } from './program.ts'
 const folder = new URL('../examples/speech/', import.meta.url)
 const load = (name: string) => import(new URL(`${name}.mjs`, folder).href)
 
+interface Rule {
+  readonly threshold: number
+  readonly looks: number
+}
 interface Call {
   readonly time: number
   readonly word: number
@@ -26,7 +30,7 @@ const wave: {
   writeWave(samples: Float32Array): Uint8Array
 } = await load('wave')
 const detect: {
-  caller(threshold: number): (shares: readonly number[]) => Call | undefined
+  caller(rule: Rule): (shares: readonly number[]) => Call | undefined
   timeOf(look: number): number
 } = await load('detect')
 const words: { readonly keywords: readonly string[]; readonly classes: readonly string[] } = await load('words')
@@ -34,7 +38,7 @@ const streams: {
   judged(
     shares: readonly (readonly number[])[],
     stream: { readonly said: readonly { word: number; from: number; to: number }[]; readonly hours: number },
-    threshold: number
+    rule: Rule
   ): { readonly hits: number; readonly falseAccepts: number; readonly latency: { readonly p50: number } }
 } = await load('streams')
 
@@ -96,7 +100,7 @@ describe('calls', () => {
   const looks = [...Array(10).fill(other), ...Array(6).fill(0), ...Array(20).fill(other), ...Array(6).fill(0)]
 
   it('come once a word', () => {
-    const call = detect.caller(0.9)
+    const call = detect.caller({ threshold: 0.9, looks: 3 })
     const calls = sure(looks).flatMap((s) => call(s) ?? [])
     expect(calls.map(({ time, word }) => [word, time])).toEqual([
       [0, detect.timeOf(12)],
@@ -106,7 +110,11 @@ describe('calls', () => {
 
   it('count as hits near the word, and as false accepts elsewhere', () => {
     const said = [{ word: 0, from: 1.2, to: 1.7 }]
-    const { hits, falseAccepts, latency } = streams.judged(sure(looks), { said, hours: 1 }, 0.9)
+    const { hits, falseAccepts, latency } = streams.judged(
+      sure(looks),
+      { said, hours: 1 },
+      { threshold: 0.9, looks: 3 }
+    )
     expect({ hits, falseAccepts }).toEqual({ hits: 1, falseAccepts: 1 })
     expect(latency.p50).toBeCloseTo(detect.timeOf(12) - 1.7)
   })

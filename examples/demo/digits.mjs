@@ -8,13 +8,14 @@ const require = createRequire(import.meta.url)
 const side = 28
 const pixels = side * side
 
-/** The digits to train on, or those held out; `name`: the network's input. */
+/** The digits to train on, those held out, or without `heldOut` all of them; `name`: the network's input. */
 export function digits({ heldOut, name = 'image' }) {
   const samples = []
   for (let label = 0; label < 10; label++) {
     const data = Float32Array.from(require(`mnist/src/digits/${label}.json`).data)
     for (let i = 0; i < data.length / pixels; i++)
-      if ((i % 5 === 4) === heldOut) samples.push({ label, image: data.subarray(i * pixels, (i + 1) * pixels) })
+      if (heldOut === undefined || (i % 5 === 4) === heldOut)
+        samples.push({ label, image: data.subarray(i * pixels, (i + 1) * pixels) })
   }
   return {
     size: samples.length,

@@ -5,14 +5,17 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { zipSync } from 'fflate'
 import { rng } from '../../dist/node/index.js'
-import { bands, frames, logMel } from './features.mjs'
+import { bands, frames, logMel, logMelStream } from './features.mjs'
 import { labelsFor, noiseTracks, scene, stream } from './scenes.mjs'
 import { spoken } from './synth.mjs'
 import { writeWave } from './wave.mjs'
 
 const here = (name) => fileURLToPath(new URL(name, import.meta.url))
 
-/** The folder that holds it all: PART.npz for train, select and test, PART.wav and PART.json for select and test. */
+/**
+ * The folder that holds it all: PART.npz for train, select and test; of the streams of select and test their features
+ * (PART.features, float32), what was said when (PART.json) and the sound of the first minute (PART.wav).
+ */
 export async function prepared(settings, tell) {
   const sources = ['features', 'words', 'synth', 'scenes', 'wave', 'data'].map((name) =>
     readFileSync(here(`${name}.mjs`))
@@ -29,11 +32,11 @@ export async function prepared(settings, tell) {
 }
 
 async function make(part, settings, folder, tell) {
-  const { takes, othersPerTake, samples, minutes } = settings[part]
+  const { samples, minutes, ...voices } = settings[part]
   const random = rng(`${settings.seed} ${part}`)
-  tell(`${part}: ${takes} takes of espeak-ng`)
-  const bank = await spoken(part, { takes, othersPerTake, seed: settings.seed })
-  const set = { bank, noise: noiseTracks(bank, random), signalToNoise: settings.signalToNoise }
+  tell(`${part}: ${voices.takes} takes of espeak-ng`)
+  const bank = await spoken(part, { ...voices, seed: settings.seed })
+  const set = { bank, noise: noiseTracks(bank, random, part === 'test'), signalToNoise: settings.signalToNoise }
   tell(`${part}: ${samples} samples of one second`)
   const labels = labelsFor(samples, random)
   const features = new Float32Array(samples * frames * bands)
@@ -41,9 +44,20 @@ async function make(part, settings, folder, tell) {
   writeFileSync(join(folder, `${part}.npz`), npz(features, labels))
   if (minutes === 0) return
   tell(`${part}: a stream of ${minutes} minutes`)
-  const { samples: sound, said } = stream(minutes, set, random)
-  writeFileSync(join(folder, `${part}.wav`), writeWave(sound))
-  writeFileSync(join(folder, `${part}.json`), JSON.stringify(said))
+  const [heard, said, sounds] = [[], [], []]
+  const listen = logMelStream()
+  for (const piece of stream(minutes, set, random)) {
+    heard.push(Buffer.from(listen(piece.samples).buffer))
+    said.push(...piece.said)
+    if (sounds.length < 4) sounds.push(Buffer.from(piece.samples.buffer))
+  }
+  const minute = Buffer.concat(sounds)
+  writeFileSync(join(folder, `${part}.features`), Buffer.concat(heard))
+  writeFileSync(join(folder, `${part}.json`), JSON.stringify({ hours: minutes / 60, said }))
+  writeFileSync(
+    join(folder, `${part}.wav`),
+    writeWave(new Float32Array(minute.buffer, minute.byteOffset, minute.length / 4))
+  )
 }
 
 function npz(features, labels) {

@@ -4,8 +4,6 @@ import { keywords } from './words.mjs'
 
 /** Frames from one look at the last second to the next: 80 ms. */
 export const step = 4
-/** Looks whose scores are averaged. */
-const averaged = 3
 /** Seconds for which a word must have been below the threshold before it is called again. */
 const rest = 0.5
 
@@ -20,29 +18,41 @@ export function softmax(logits) {
   return powers.map((p) => p / sum)
 }
 
-/** The rule: given the shares of each look in turn, the call `{ time, word, score }` that it makes, or nothing. */
-export function caller(threshold) {
+/** Given the shares of each look in turn: the keyword of the highest share, averaged over so many looks, and that share. */
+export function averager(looks) {
   const recent = []
+  return (shares) => {
+    recent.push(shares)
+    if (recent.length > looks) recent.shift()
+    const scores = keywords.map((_, k) => recent.reduce((sum, s) => sum + s[k], 0) / looks)
+    const score = Math.max(...scores)
+    return { word: scores.indexOf(score), score }
+  }
+}
+
+/** Given the keyword of each look and its score in turn: the call `{ time, word, score }` of a look, or nothing. */
+export function latch(threshold) {
   const lastAbove = keywords.map(() => -Infinity)
   let look = 0
-  return (shares) => {
+  return ({ word, score }) => {
     const time = timeOf(look++)
-    recent.push(shares)
-    if (recent.length > averaged) recent.shift()
-    const scores = keywords.map((_, k) => recent.reduce((sum, s) => sum + s[k], 0) / averaged)
-    const score = Math.max(...scores)
     if (score < threshold) return undefined
-    const word = scores.indexOf(score)
     const isNew = time - lastAbove[word] > rest
     lastAbove[word] = time
     return isNew ? { time, word, score } : undefined
   }
 }
 
+/** The rule: given the shares of each look in turn, the call that it makes, or nothing. */
+export function caller({ threshold, looks }) {
+  const [average, call] = [averager(looks), latch(threshold)]
+  return (shares) => call(average(shares))
+}
+
 /** Listens with an open model: each call takes the samples that came in and returns the calls they lead to. */
-export function listener(session, threshold) {
+export function listener(session, rule) {
   const features = logMelStream()
-  const call = caller(threshold)
+  const call = caller(rule)
   const second = new Float32Array(frames * bands)
   let seen = 0
   return async (samples) => {

@@ -14,11 +14,11 @@ import { keywords } from './words.mjs'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { threshold: { type: 'string', default: '0.8' } }
+  options: { threshold: { type: 'string', default: '0.9' }, looks: { type: 'string', default: '3' } }
 })
 const [model, file] = positionals
 if (!model) {
-  process.stderr.write('usage: node examples/speech/listen.mjs MODEL.onnx [FILE.wav] [--threshold 0.8]\n')
+  process.stderr.write('usage: node examples/speech/listen.mjs MODEL.onnx [FILE.wav] [--threshold 0.9] [--looks 3]\n')
   process.exit(2)
 }
 
@@ -41,7 +41,7 @@ async function* ofInput() {
 }
 
 const session = await nodeRunner().open({ path: model })
-const hear = listener(session, Number(values.threshold))
+const hear = listener(session, { threshold: Number(values.threshold), looks: Number(values.looks) })
 let [heard, busy] = [0, 0]
 for await (const samples of file ? ofFile(file) : ofInput()) {
   const begun = performance.now()

@@ -1,7 +1,8 @@
 /**
  * Words in surroundings: neighbours, a room, noise, loudness. A room is the direct sound and sparse echoes whose strength
- * decays exponentially (60 dB within its reverberation time); noise is white, pink (Kellet's filter), mains hum or the
- * babble of other words, at a signal to noise ratio against the speech.
+ * decays exponentially (60 dB within its reverberation time); noise is white, pink (Kellet's filter), mains hum, music or the
+ * babble of other words, at a signal to noise ratio against the speech. The test part has noise of other kinds: rumble, gusts,
+ * clatter and music of other instruments.
  */
 import { sampleRate } from './features.mjs'
 import { classes, keywords } from './words.mjs'
@@ -84,9 +85,73 @@ function babble(length, random, words) {
   return out
 }
 
-/** Noise of every kind, a minute each in pieces of 3 s, to be cut from; `babble` last. */
-export function noiseTracks(bank, random) {
-  return [white, pink, hum, babble].map((make) => {
+/** Brown noise: sums of white noise that leak. */
+function rumble(length, random) {
+  let sum = 0
+  return white(length, random).map((x) => (sum = 0.995 * sum + x))
+}
+
+/** Pink noise that swells and dies away, each swell one half to three seconds. */
+function gusts(length, random) {
+  let [left, period] = [0, 1]
+  return pink(length, random).map((x) => {
+    if (left <= 0) left = period = samplesOf(between(random, 0.5, 3))
+    return x * (0.05 + Math.sin((Math.PI * left--) / period) ** 2)
+  })
+}
+
+/** Short knocks at random, each a few decaying tones. */
+function clatter(length, random) {
+  const out = white(length, random).map((x) => 0.01 * x)
+  for (let at = 0; at < length; at += samplesOf(between(random, 0.05, 0.6))) {
+    const [tone, decay, gain] = [between(random, 400, 4000), between(random, 0.005, 0.05), between(random, 0.2, 1)]
+    for (let i = 0; i < samplesOf(6 * decay) && at + i < length; i++)
+      out[at + i] += gain * Math.exp(-i / sampleRate / decay) * Math.sin((2 * Math.PI * tone * i) / sampleRate)
+  }
+  return out
+}
+
+/** Chords of three notes in a major key; `tone(frequency, seconds, age, random numbers of the note)`: the instrument. */
+function music(length, random, instrument) {
+  const out = new Float32Array(length)
+  const [key, beat] = [between(random, 110, 220), between(random, 0.2, 0.6)]
+  for (let at = 0; at < length; at += samplesOf(beat)) {
+    const root = pick(random, [0, 5, 7, 9])
+    for (const interval of [0, 4, 7]) {
+      const hertz = key * 2 ** ((root + interval + 12 * random.below(2)) / 12)
+      const character = [random.next(), random.next()]
+      for (let i = 0; i < samplesOf(beat) && at + i < length; i++)
+        out[at + i] += instrument(hertz, i / sampleRate, beat, character)
+    }
+  }
+  return out
+}
+
+/** A string that was plucked: harmonics that decay, the higher the faster. */
+const plucked = (hertz, age, _beat, [brightness]) => {
+  let sum = 0
+  for (let k = 1; k <= 6; k++)
+    sum += (Math.exp(-age * k * 3) * Math.sin(2 * Math.PI * k * hertz * age)) / k ** (2 - brightness)
+  return sum
+}
+
+/** A string that is bowed: harmonics that swell, with vibrato. */
+const bowed = (hertz, age, beat, [brightness, vibrato]) => {
+  const phase = 2 * Math.PI * hertz * age + 2 * vibrato * Math.sin(2 * Math.PI * 5.5 * age)
+  let sum = 0
+  for (let k = 1; k <= 8; k++) sum += Math.sin(k * phase) / k ** (1.6 - brightness / 2)
+  return sum * Math.sin((Math.PI * age) / beat)
+}
+
+const familiar = [white, pink, hum, (n, random) => music(n, random, plucked), babble]
+const unheard = [rumble, gusts, clatter, (n, random) => music(n, random, bowed), babble]
+
+/**
+ * Noise of every kind, a minute each in pieces of 3 s, to be cut from; `babble` last. `isTest`: of the kinds that no other part
+ * has.
+ */
+export function noiseTracks(bank, random, isTest) {
+  return (isTest ? unheard : familiar).map((make) => {
     const track = new Float32Array(60 * second)
     for (let at = 0; at < track.length; at += 3 * second) {
       const piece = make(3 * second, random, bank.others)
@@ -161,8 +226,13 @@ function fragment(canvas, bank, random) {
   neighbours(canvas, at, at + word.length, bank, random)
 }
 
-/** Other words one after another, cut anywhere. */
+/** Other words one after another, or a sentence of them, cut anywhere. */
 function chatter(canvas, bank, random) {
+  if (random.next() < 0.5) {
+    const said = pick(random, bank.sentences)
+    speak(canvas, said, -random.below(Math.max(1, said.length - second)), random)
+    return
+  }
   for (let at = -random.below(second / 2); at < second; ) {
     const word = pick(random, bank.others)
     speak(canvas, word, at, random)
@@ -170,9 +240,9 @@ function chatter(canvas, bank, random) {
   }
 }
 
-/** The classes of `count` seconds: three sixteenths unknown, one each the other. */
+/** The classes of `count` seconds: five nineteenths unknown, two the wake word, one each the other. */
 export function labelsFor(count, random) {
-  const shares = [...classes.keys(), unknown, unknown]
+  const shares = [...classes.keys(), 0, unknown, unknown, unknown, unknown]
   return random.permutation(count).map((i) => shares[i % shares.length])
 }
 
@@ -181,33 +251,40 @@ export function labelsFor(count, random) {
 const stretch = 15
 
 /**
- * Some minutes of sound, with changes of room, noise and loudness every 15 s, and when its keywords were said:
- * `{ samples, said: [{ word, from, to }, …] }`, times in seconds. An eighth of the words are the wake word (number 0),
- * a quarter other keywords, the rest unknown.
+ * Some minutes of sound in pieces of 15 s, with a change of room, noise and loudness from each to the next, and when keywords
+ * were said: `{ samples, said: [{ word, from, to }, …] }` a piece, times in seconds of the whole. An eighth of what is said is
+ * the wake word (number 0), a quarter other keywords, a tenth sentences, the rest single words.
  */
-export function stream(minutes, set, random) {
-  const samples = new Float32Array(Math.round(minutes * 60 * sampleRate))
-  const said = []
-  for (let start = 0; start < samples.length; start += stretch * sampleRate) {
-    const canvas = new Float32Array(Math.min(stretch * sampleRate, samples.length - start))
-    for (const { word, at, length } of talk(canvas, set.bank, random))
-      if (word !== unknown) said.push({ word, from: (start + at) / sampleRate, to: (start + at + length) / sampleRate })
-    samples.set(surrounded(canvas, set, random), start)
+export function* stream(minutes, set, random) {
+  const length = Math.round(minutes * 60 * sampleRate)
+  for (let start = 0; start < length; start += stretch * sampleRate) {
+    const canvas = new Float32Array(Math.min(stretch * sampleRate, length - start))
+    const said = talk(canvas, set.bank, random)
+      .filter(({ word }) => word !== unknown)
+      .map((w) => ({ word: w.word, from: (start + w.at) / sampleRate, to: (start + w.at + w.length) / sampleRate }))
+    yield { samples: surrounded(canvas, set, random), said }
   }
-  return { samples, said }
 }
 
 function talk(canvas, bank, random) {
   const words = []
   for (let at = pauseOf(random); ; ) {
-    const draw = random.next()
-    const word = draw < 0.125 ? 0 : draw < 0.375 ? 1 + random.below(keywords.length - 1) : unknown
-    const sound = pick(random, word === unknown ? bank.others : bank.keywords[word])
+    const { word, sound } = nextSaid(canvas.length - at, bank, random)
     if (at + sound.length > canvas.length) return words
     speak(canvas, sound, at, random)
     words.push({ word, at, length: sound.length })
     at += sound.length + pauseOf(random)
   }
+}
+
+function nextSaid(room, bank, random) {
+  const draw = random.next()
+  if (draw < 0.375) {
+    const word = draw < 0.125 ? 0 : 1 + random.below(keywords.length - 1)
+    return { word, sound: pick(random, bank.keywords[word]) }
+  }
+  const sentence = draw < 0.475 ? pick(random, bank.sentences) : undefined
+  return { word: unknown, sound: sentence && sentence.length <= room ? sentence : pick(random, bank.others) }
 }
 
 const pauseOf = (random) => samplesOf(random.next() < 0.7 ? between(random, 0.1, 0.6) : between(random, 0.6, 2.5))

@@ -1,18 +1,19 @@
 /** How well a model finds the wake word in a long stream, and how long a call takes. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { caller, listener, sharesOf, step } from './detect.mjs'
-import { bands, frames, hop, logMel, sampleRate } from './features.mjs'
+import { averager, caller, latch, listener, sharesOf, step } from './detect.mjs'
+import { bands, frames, hop, sampleRate } from './features.mjs'
 import { readWave } from './wave.mjs'
 
 /** Seconds after the end of a word in which a call counts for it. */
 const grace = 0.75
 
-/** A stream as `prepared` left it: its sound, features, what was said when, hours. */
+/** A stream as `prepared` left it: its features, what was said when, hours; the sound of its first minute. */
 export function opened(folder, part) {
   const { samples } = readWave(readFileSync(join(folder, `${part}.wav`)))
-  const said = JSON.parse(readFileSync(join(folder, `${part}.json`), 'utf8'))
-  return { samples, said, features: logMel(samples), hours: samples.length / sampleRate / 3600 }
+  const { hours, said } = JSON.parse(readFileSync(join(folder, `${part}.json`), 'utf8'))
+  const bytes = readFileSync(join(folder, `${part}.features`))
+  return { samples, said, hours, features: new Float32Array(Uint8Array.from(bytes).buffer) }
 }
 
 /** The shares of every look at a stream. */
@@ -33,18 +34,30 @@ export async function looks(session, features) {
 }
 
 /** Calls of the wake word against when it was said. Latency: from the end of the word to its first call, in seconds. */
-export function judged(shares, { said, hours }, threshold) {
-  const call = caller(threshold)
-  const times = shares.flatMap((s) => {
+export function judged(shares, stream, rule) {
+  return judgedScores(shares.map(averager(rule.looks)), stream, rule)
+}
+
+function judgedScores(scores, { said, hours }, rule) {
+  const call = latch(rule.threshold)
+  const times = scores.flatMap((s) => {
     const made = call(s)
     return made?.word === 0 ? [made.time] : []
   })
   const wanted = said.filter(({ word }) => word === 0)
-  const of = ({ from, to }) => times.filter((t) => t >= from && t <= to + grace)
-  const latencies = wanted.flatMap((w) => (of(w).length > 0 ? [of(w)[0] - w.to] : [])).sort((a, b) => a - b)
-  const falseAccepts = times.filter((t) => !wanted.some(({ from, to }) => t >= from && t <= to + grace)).length
+  const [latencies, counted] = [[], new Set()]
+  let next = 0
+  for (const { from, to } of wanted) {
+    while (times[next] < from) next++
+    const near = []
+    for (let i = next; times[i] <= to + grace; i++) near.push(times[i])
+    for (const t of near) counted.add(t)
+    if (near.length > 0) latencies.push(near[0] - to)
+  }
+  latencies.sort((a, b) => a - b)
+  const falseAccepts = times.length - counted.size
   return {
-    threshold,
+    rule,
     said: wanted.length,
     hits: latencies.length,
     hitRate: latencies.length / wanted.length,
@@ -54,34 +67,40 @@ export function judged(shares, { said, hours }, threshold) {
   }
 }
 
-/** The lowest threshold with at most so many false accepts an hour: it misses the fewest words. */
-export function chosenThreshold(shares, stream, mostPerHour) {
-  const all = Array.from({ length: 50 }, (_, i) => (50 + i) / 100)
-  return all.find((t) => judged(shares, stream, t).falseAcceptsPerHour <= mostPerHour) ?? all.at(-1)
+/** Thresholds that are tried: closer and closer to 1. */
+const thresholds = Array.from({ length: 40 }, (_, i) => 1 - 0.5 * 0.85 ** i)
+
+/** How many looks to average and which threshold: the most hits with at most so many false accepts an hour. */
+export function chosenRule(shares, stream, mostPerHour) {
+  const found = [2, 3, 4, 6, 8].flatMap((looks) => {
+    const scores = shares.map(averager(looks))
+    const all = thresholds.map((threshold) => judgedScores(scores, stream, { threshold, looks }))
+    return all.find((j) => j.falseAcceptsPerHour <= mostPerHour) ?? all.slice(-1)
+  })
+  return found.reduce((best, j) => (j.hits > best.hits ? j : best)).rule
 }
 
 /**
  * Listening to the first minute as it comes in, a look at a time: milliseconds a look, share of real time, and whether
  * the calls are those that the looks at the whole stream led to.
  */
-export async function pace(session, { samples }, shares, threshold) {
-  const minute = samples.subarray(0, 60 * sampleRate)
-  const hear = listener(session, threshold)
+export async function pace(session, { samples }, shares, rule) {
+  const hear = listener(session, rule)
   const [times, calls] = [[], []]
-  for (let at = 0; at < minute.length; at += block) {
+  for (let at = 0; at < samples.length; at += block) {
     const begun = performance.now()
-    calls.push(...(await hear(minute.subarray(at, at + block))))
+    calls.push(...(await hear(samples.subarray(at, at + block))))
     times.push(performance.now() - begun)
   }
-  const call = caller(threshold)
-  const expected = shares.flatMap((s) => call(s) ?? []).filter(({ time }) => time <= minute.length / sampleRate)
+  const call = caller(rule)
+  const expected = shares.flatMap((s) => call(s) ?? []).filter(({ time }) => time <= samples.length / sampleRate)
   const spell = (made) => made.map(({ time, word }) => `${time} ${word}`).join()
   const sum = times.reduce((a, b) => a + b)
   times.sort((a, b) => a - b)
   return {
     p50: times[times.length >> 1],
     p99: times[Math.floor(0.99 * times.length)],
-    realTimeFactor: sum / 1000 / (minute.length / sampleRate),
+    realTimeFactor: sum / 1000 / (samples.length / sampleRate),
     agrees: spell(calls) === spell(expected)
   }
 }

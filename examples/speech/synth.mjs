@@ -3,7 +3,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import { rng } from '../../dist/node/index.js'
 import { sampleRate } from './features.mjs'
 import { readWave, resampled } from './wave.mjs'
-import { accents, keywords, others, speakers } from './words.mjs'
+import { accents, invented, keywords, others, sentence, speakers } from './words.mjs'
 
 const list = (text) => text.split(/\s+/).filter(Boolean)
 
@@ -18,10 +18,11 @@ export function whyMute() {
 const together = 4
 
 /**
- * The sound of every keyword and of some other words from `takes` settings of voice, speed, pitch and vocal tract of one part:
- * `{ keywords: [[sound, …] by keyword], others: [sound, …] }`, sounds as numbers in −1 … 1 at 16 kHz, silence cut off.
+ * The sound of every keyword, of some other words and of a sentence of others from `takes` settings of voice, speed, pitch and
+ * vocal tract of one part: `{ keywords: [[sound, …] by keyword], others: [sound, …], sentences: [sound, …] }`, sounds as
+ * numbers in −1 … 1 at 16 kHz, silence cut off. `inventedPerTake`: words that nobody uses, many of them close to a keyword.
  */
-export async function spoken(part, { takes, othersPerTake, seed }) {
+export async function spoken(part, { takes, othersPerTake, inventedPerTake, seed }) {
   const random = rng(`${seed} ${part} voices`)
   const [names, words] = [list(speakers[part]), list(others[part])]
   const plans = Array.from({ length: takes }, (_, i) => ({
@@ -33,16 +34,21 @@ export async function spoken(part, { takes, othersPerTake, seed }) {
       .permutation(words.length)
       .slice(0, othersPerTake)
       .map((k) => words[k])
+      .concat(Array.from({ length: inventedPerTake }, () => invented(random)))
+      .concat(sentence(words, random))
   }))
-  const bank = { keywords: keywords.map(() => []), others: [] }
+  const sameSound = await soundingLikeKeywords([...new Set(plans.flatMap((plan) => plan.words.slice(0, -1)))])
+  for (const plan of plans) plan.words = plan.words.filter((w) => !sameSound.has(w))
+  const bank = { keywords: keywords.map(() => []), others: [], sentences: [] }
   for (let at = 0; at < plans.length; at += together) {
     const said = await Promise.all(
       plans.slice(at, at + together).map((plan) => say(plan, [...keywords, ...plan.words]))
     )
     for (const sounds of said)
       for (const [i, sound] of sounds.entries()) {
-        if (sound.length > longest) continue
-        if (i < keywords.length) bank.keywords[i].push(sound)
+        if (i === sounds.length - 1) bank.sentences.push(sound)
+        else if (sound.length > longest) continue
+        else if (i < keywords.length) bank.keywords[i].push(sound)
         else bank.others.push(sound)
       }
   }
@@ -64,6 +70,28 @@ async function say({ voice, speed, pitch, tract }, words) {
   return parts.length === words.length
     ? parts.map(([from, to]) => resampled(samples.subarray(from, to), rate * tract))
     : []
+}
+
+/** Those of the words that espeak-ng pronounces as it does a keyword. */
+async function soundingLikeKeywords(words) {
+  const spelled = async (list) => {
+    const text = list.map((w) => `${w}.`).join('\n')
+    const out = await espeak(['-q', '-x', '-v', 'en-us', text])
+    return out
+      .toString('utf8')
+      .trim()
+      .split('\n')
+      .map((line) => line.replace(/[\s',_:]/g, ''))
+  }
+  const known = new Set(await spelled(keywords))
+  const found = new Set()
+  for (let at = 0; at < words.length; at += 500) {
+    const some = words.slice(at, at + 500)
+    const sounds = await spelled(some)
+    if (sounds.length !== some.length) throw new Error('espeak-ng gave another number of pronunciations than of words')
+    for (const [i, word] of some.entries()) if (known.has(sounds[i])) found.add(word)
+  }
+  return found
 }
 
 async function espeak(args) {

@@ -10,7 +10,10 @@ const titles = {
   middle: 'middle, distilled',
   alone: 'student, labels alone',
   student: 'student, distilled',
-  quantized: 'student, quantized'
+  quantized: 'student, int8',
+  small: 'student, int8, weights of 4 bits',
+  pruned: 'student, a third pruned',
+  prunedSmall: 'the same, int8, 4 bits'
 }
 
 export function tableOf({ measured, streams, drops, minutes }, names) {

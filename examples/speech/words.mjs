@@ -33,3 +33,57 @@ export const speakers = {
     victor zac RicishayMax RicishayMax2`
 }
 export const accents = 'en-us en-gb en-gb-scotland en-gb-x-gbclan en-gb-x-rp en-gb-x-gbcwmd en-029 en-us-nyc'.split(' ')
+
+// ---------------------------------------------------------------- words that nobody uses
+
+const begins = 'b d f g h j k l m n p r s t v w z br ch cl cr dr fl fr gl gr pl pr sh sk sl sp st str sw th tr'.split(
+  ' '
+)
+const vowels = 'a e i o u ai ea ee oa oo ou ar er or'.split(' ')
+const ends = 'b d f g k l m n p s t x ck ld lk lm lp lt mp nd ng nk nt pt sk st sh th'.split(' ')
+/** Letters that may sound alike: replacing one by another could leave the word what it was. */
+const alike = [
+  ['c', 'k', 'ck', 'q'],
+  ['t', 'd', 'tt'],
+  ['s', 'c', 'z', 'x'],
+  ['f', 'ph', 'gh', 'ght'],
+  ['m', 'n', 'mp', 'm']
+]
+
+const pick = (random, items) => items[random.below(items.length)]
+
+/** A word of one to three syllables at random, or a keyword of which one group of consonants is another one, or none. */
+export function invented(random) {
+  return random.next() < 0.5 ? meaningless(random) : nearKeyword(random)
+}
+
+const meaningless = (random) =>
+  Array.from({ length: 1 + random.below(3) }, () => pick(random, begins) + pick(random, vowels)).join('') +
+  pick(random, ends)
+
+function nearKeyword(random) {
+  // The wake word, which false accepts are counted of, as often as all others together.
+  const word = random.next() < 0.5 ? keywords[0] : pick(random, keywords)
+  const groups = word.match(/[aeiouy]+|[^aeiouy]+/g)
+  const consonants = [...groups.keys()].filter((i) => !/[aeiouy]/.test(groups[i]))
+  const at = pick(random, consonants)
+  const others = (at === 0 ? begins : ends).filter((x) => !alike.some((a) => a.includes(x) && a.includes(groups[at])))
+  const other =
+    at === 0 && random.next() < 0.2
+      ? ''
+      : pick(
+          random,
+          others.filter((x) => x !== groups[at])
+        )
+  return groups.map((g, i) => (i === at ? other : g)).join('')
+}
+
+/** A sentence of other words without pauses between them: no keyword is in it. */
+export function sentence(words, random) {
+  const joints = 'the a is was and with from for this that has'.split(' ')
+  return random
+    .permutation(words.length)
+    .slice(0, 6)
+    .map((i, k) => (k % 2 === 0 ? `${pick(random, joints)} ${words[i]}` : words[i]))
+    .join(' ')
+}
