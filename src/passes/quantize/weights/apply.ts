@@ -45,7 +45,7 @@ function applyToGraph(
 
 function replaceOne(d: Draft, v: Value, w: WeightPlan, made: Stored): void {
   if ('dtype' in made) {
-    d.set({ ...v, data: made, form: 'palette' })
+    d.set({ ...v, data: made, form: w.form })
     return
   }
   const { codes, scales, zeros } = made

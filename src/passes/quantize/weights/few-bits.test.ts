@@ -25,6 +25,15 @@ import { quantizeWeights } from './quantize-weights.ts'
 const run = (m: Model, o: object = {}, ctx = testContext()): Promise<Model> =>
   quantizeWeights.run(m, parseOptions(quantizeWeights, { minElements: 1, ...o }), ctx)
 
+/** The model with all but each n-th element of a weight at zeros that are meant. */
+const thinned = (m: Model, id: string, n: number): Model =>
+  edit(m, (d) => {
+    const v = d.value(id)
+    if (!v?.data) throw new Error('no weight')
+    const values = toFloats(v.data).map((x, i) => (i % n ? 0 : x))
+    d.set({ ...v, data: tensor('float32', v.data.shape, values), sparse: 'any' })
+  })
+
 const ops = (m: Model): string[] => allGraphs(m).flatMap((g) => g.nodes.map(opName))
 
 /** Data whose channels are correlated and not centred, as behind a Relu. */
@@ -174,23 +183,39 @@ describe('few bits', () => {
     for (const [o, message] of wrong) await expect(run(small, o)).rejects.toThrow(message)
   })
   it('keep meant zeros at exactly 0', async () => {
-    const m = edit(small, (d) => {
-      const v = d.value('W')
-      if (!v?.data) throw new Error('no weight')
-      const data = tensor(
-        'float32',
-        v.data.shape,
-        toFloats(v.data).map((x, i) => (i % 3 ? 0 : x))
-      )
-      d.set({ ...v, data, sparse: 'any' })
-    })
+    const m = thinned(small, 'W', 3)
     const zeros = (t: Tensor): number => Array.from(toNumbers(t)).filter((x) => x === 0).length
     const calibration = arrayDataset({ inputs: { x: randomFeeds(small, 3, 40)['x'] as Tensor } })
     for (const method of ['rtn', 'gptq']) {
       const ctx = { ...testContext(), data: { calibration } }
       const made = await run(m, { bits: 4, form: 'palette', method }, ctx)
-      expect(zeros(made.graph.values.get('W')?.data as Tensor)).toBeGreaterThanOrEqual(576)
+      expect(zeros(made.graph.values.get('W_q')?.data as Tensor)).toBeGreaterThanOrEqual(576)
     }
+  })
+
+  it.each([
+    { bits: 4, form: 'palette' },
+    { bits: 4 },
+    { bits: 8 }
+  ])('take fewer bytes the more zeros there are, and fold: %o', async (o) => {
+    const wide = model`
+      input x: f32[N,256]
+      y = MatMul(x, W: f32[256,128])
+      output y
+    `
+    const bytesOf = async (m: Model): Promise<number> => writeModel(await run(m, o)).bytes.length
+    const dense = await bytesOf(wide)
+    const sparse = thinned(wide, 'W', 10)
+    const made = await run(sparse, o)
+    expect(await bytesOf(sparse)).toBeLessThan(0.45 * dense)
+    const again = readModel(writeModel(made).bytes)
+    const feeds = randomFeeds(wide, 1, 4)
+    const outputs = await outputsOf(made, feeds)
+    expect(difference(outputs, await outputsOf(again, feeds))).toBe(0)
+    const kernels = async (m: Model): Promise<string[]> =>
+      ops(await optimizedOf(await nodeRunner().open(m, { keepOptimized: true })))
+    expect(await kernels(made)).toEqual(await kernels(wide))
+    expect(await relativeError(sparse, made)).toBeLessThan(0.15)
   })
 })
 

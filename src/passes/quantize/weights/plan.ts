@@ -1,7 +1,7 @@
 /** Which weights `quantize-weights` stores, and how: by shapes and uses, not by values. */
 import { PareError } from '../../../base/errors.ts'
 import { attrInt } from '../../../ir/attrs.ts'
-import { opName } from '../../../ir/graph.ts'
+import { allGraphs, opName } from '../../../ir/graph.ts'
 import { elementCount, isFloat, toFloats } from '../../../ir/tensor.ts'
 import type { Context, Model, Node, Tensor } from '../../../types.ts'
 import { type Division, encodedBytes, scaleTypeOf } from '../common/cells.ts'
@@ -10,11 +10,13 @@ import { matcher } from '../common/select.ts'
 import { smallTable, smallTables } from '../common/tables.ts'
 import { type UsedWeight, type WeightUse, weightUses } from '../common/uses.ts'
 
-export type StoredForm = 'foldable' | 'palette' | 'qdq' | 'nbits'
+/** `auto`: for weights with many zeros, of the forms that fold the one of the fewest bytes. */
+export type StoredForm = 'foldable' | 'palette' | 'qdq' | 'nbits' | 'auto'
 
 export interface WeightOptions {
   readonly bits: 2 | 3 | 4 | 5 | 6 | 8
-  readonly form: StoredForm | 'auto'
+  /** `auto`: chosen for each weight by its size and by what reads it. */
+  readonly form: StoredForm
   readonly method: 'rtn' | 'hqq' | 'gptq' | 'awq'
   /** 0: a scale per output channel. */
   readonly blockSize: number
@@ -70,11 +72,12 @@ export function planWeights(model: Model, o: WeightOptions, ctx: Pick<Context, '
   const plan: WeightPlan[] = []
   const uses = weightUses(model)
   const small = smallTables(model, uses)
+  const sparse = ctx.target.forms.includes('auto') ? sparseWeights(model) : new Set<string>()
   for (const [id, used] of uses) {
     const { data, uses: places, readers } = used
     if (elementCount(data.shape) < o.minElements) continue
     if (readers.some(isExcluded) || !places.some((u) => isIncluded(u.node))) continue
-    const planned = small.has(id) ? smallTable : planOne(id, used, o, ctx)
+    const planned = small.has(id) ? smallTable : planOne(id, used, o, ctx, sparse.has(id))
     const isInside = !model.graph.values.has(id)
     const made = isInside && isLostInside(planned, data) ? lostInside : planned
     if (typeof made === 'string') ctx.refuse((places[0] as WeightUse).node, `a weight stays in float: ${made}`)
@@ -108,16 +111,19 @@ function planOne(
   id: string,
   { data, uses, readers }: UsedWeight,
   o: WeightOptions,
-  ctx: Pick<Context, 'target'>
+  ctx: Pick<Context, 'target'>,
+  isSparse: boolean
 ): WeightPlan | string {
   if (data.dtype !== 'float32' && data.dtype !== 'float16')
     return isFloat(data.dtype) ? `${data.dtype} has no form of fewer bits` : `${data.dtype} is no float type`
   const first = uses[0] as WeightUse
   const elements = elementCount(data.shape)
-  const form = o.form === 'auto' ? autoForm(data, uses, readers, o, ctx) : o.form
-  const common = { id, form, bits: o.bits, elements, nodes: [...new Set(readers.map((n) => n.name))] }
+  const asked = o.form === 'auto' ? autoForm(data, uses, readers, o, ctx) : o.form
+  const form = isSparse && asked === 'foldable' && suitsCodebook(o) ? 'palette' : asked
+  const spelled = isSparse && (form === 'palette' || form === 'foldable') ? 'auto' : form
+  const common = { id, form: spelled, bits: o.bits, elements, nodes: [...new Set(readers.map((n) => n.name))] }
   const axis = o.perChannel ? first.axis : undefined
-  if (form === 'palette') return planPalette(data, axis, common)
+  if (form === 'palette') return planPalette(data, axis, common, isSparse)
   const role = form === 'nbits' ? blockwise(data, uses, readers) : undefined
   if (form === 'nbits' && !role) return 'only a MatMul’s matrix or a Gather’s table has form nbits'
   if (role === 'Gather' && o.bits === 2) return 'a Gather’s table has 4 or 8 bits'
@@ -146,13 +152,34 @@ function kernelOf({ shape }: Tensor, uses: readonly WeightUse[], { block }: Divi
   return block === undefined ? elementCount(shape.slice(2)) : 1
 }
 
-function planPalette(data: Tensor, axis: number | undefined, common: Omit<WeightPlan, 'axis'>): WeightPlan | string {
+/** A codebook of few values leaves zeros out better than codes of 4 bits do, which are packed with their zeros. */
+const suitsCodebook = ({ bits, blockSize, method }: WeightOptions): boolean =>
+  bits < 8 && blockSize === 0 && (method === 'rtn' || method === 'gptq')
+
+/** Constants of which at least half are zeros that are meant. */
+function sparseWeights(model: Model): ReadonlySet<string> {
+  const values = allGraphs(model).flatMap((g) => [...g.values.values()])
+  return new Set(values.filter((v) => v.data && v.sparse && zeroShare(v.data) >= 0.5).map((v) => v.id))
+}
+
+function zeroShare(data: Tensor): number {
+  const values = toFloats(data)
+  return values.reduce((n, x) => n + Number(x === 0), 0) / values.length
+}
+
+/** Sparse weights share one codebook: the forms that leave zeros out tell few values apart. */
+function planPalette(
+  data: Tensor,
+  axis: number | undefined,
+  common: Omit<WeightPlan, 'axis'>,
+  isSparse: boolean
+): WeightPlan | string {
   const { elements, bits } = common
   const entries = 2 ** bits
   const channels = axis === undefined ? 1 : (data.shape[axis] as number)
   const isAtEdge = axis === 0 || axis === data.shape.length - 1
-  const isOwn = axis !== undefined && isAtEdge && elements / channels >= channelPerEntry * entries
-  if (axis !== undefined && !isOwn && spread(data, axis) > mostSpread) return planScaled(data, axis, common)
+  const isOwn = !isSparse && axis !== undefined && isAtEdge && elements / channels >= channelPerEntry * entries
+  if (axis !== undefined && !isOwn && (isSparse || spread(data, axis) > mostSpread)) return planScaled(data, axis, common)
   const made = { ...common, ...(isOwn ? { axis } : {}) }
   const bytes = (elements * bits) / 8 + entries * (isOwn ? 2 * channels : 4) + nodeBytes
   return bytes < data.bytes.length ? made : 'a codebook is not smaller'
