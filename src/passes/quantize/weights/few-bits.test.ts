@@ -193,30 +193,29 @@ describe('few bits', () => {
     }
   })
 
-  it.each([
-    { bits: 4, form: 'palette' },
-    { bits: 4 },
-    { bits: 8 }
-  ])('take fewer bytes the more zeros there are, and fold: %o', async (o) => {
-    const wide = model`
+  it.each([{ bits: 4, form: 'palette' }, { bits: 4 }, { bits: 8 }])(
+    'take fewer bytes the more zeros there are, and fold: %o',
+    async (o) => {
+      const wide = model`
       input x: f32[N,256]
       y = MatMul(x, W: f32[256,128])
       output y
     `
-    const bytesOf = async (m: Model): Promise<number> => writeModel(await run(m, o)).bytes.length
-    const dense = await bytesOf(wide)
-    const sparse = thinned(wide, 'W', 10)
-    const made = await run(sparse, o)
-    expect(await bytesOf(sparse)).toBeLessThan(0.45 * dense)
-    const again = readModel(writeModel(made).bytes)
-    const feeds = randomFeeds(wide, 1, 4)
-    const outputs = await outputsOf(made, feeds)
-    expect(difference(outputs, await outputsOf(again, feeds))).toBe(0)
-    const kernels = async (m: Model): Promise<string[]> =>
-      ops(await optimizedOf(await nodeRunner().open(m, { keepOptimized: true })))
-    expect(await kernels(made)).toEqual(await kernels(wide))
-    expect(await relativeError(sparse, made)).toBeLessThan(0.15)
-  })
+      const bytesOf = async (m: Model): Promise<number> => writeModel(await run(m, o)).bytes.length
+      const dense = await bytesOf(wide)
+      const sparse = thinned(wide, 'W', 10)
+      const made = await run(sparse, o)
+      expect(await bytesOf(sparse)).toBeLessThan(0.45 * dense)
+      const again = readModel(writeModel(made).bytes)
+      const feeds = randomFeeds(wide, 1, 4)
+      const outputs = await outputsOf(made, feeds)
+      expect(difference(outputs, await outputsOf(again, feeds))).toBe(0)
+      const kernels = async (m: Model): Promise<string[]> =>
+        ops(await optimizedOf(await nodeRunner().open(m, { keepOptimized: true })))
+      expect(await kernels(made)).toEqual(await kernels(wide))
+      expect(await relativeError(sparse, made)).toBeLessThan(0.15)
+    }
+  )
 })
 
 describe('a codebook for channels of different size', () => {

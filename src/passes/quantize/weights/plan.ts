@@ -179,7 +179,8 @@ function planPalette(
   const channels = axis === undefined ? 1 : (data.shape[axis] as number)
   const isAtEdge = axis === 0 || axis === data.shape.length - 1
   const isOwn = !isSparse && axis !== undefined && isAtEdge && elements / channels >= channelPerEntry * entries
-  if (axis !== undefined && !isOwn && (isSparse || spread(data, axis) > mostSpread)) return planScaled(data, axis, common)
+  if (axis !== undefined && !isOwn && (isSparse || spread(data, axis) > mostSpread))
+    return planScaled(data, axis, common)
   const made = { ...common, ...(isOwn ? { axis } : {}) }
   const bytes = (elements * bits) / 8 + entries * (isOwn ? 2 * channels : 4) + nodeBytes
   return bytes < data.bytes.length ? made : 'a codebook is not smaller'
