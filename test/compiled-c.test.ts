@@ -30,7 +30,7 @@ async function both(
   model: Model,
   flags: readonly string[]
 ): Promise<{ readonly c: Float32Array; readonly wasm: Float32Array }> {
-  const program = lower(model, { compact: false })
+  const program = lower(model, { compact: false, dots: 'all' })
   const [input, output] = [program.inputs[0], program.outputs[0]]
   if (!input || !output) throw new Error('a model without inputs or outputs')
   const count = (shape: readonly number[]): number => shape.reduce((n, d) => n * d, 1)
@@ -89,6 +89,43 @@ describe.skipIf(!hasCompiler)('models as C (needs gcc)', () => {
     for (const flags of [checked, [...checked, '-DPORTABLE'], ['-O3', '-march=native']]) {
       const { c, wasm } = await both(model, flags)
       expect(c, flags.join(' ')).toEqual(wasm)
+    }
+  })
+
+  it('a network on codes gives the same numbers under sanitizers, with and without vectors', {
+    timeout: 300_000
+  }, async () => {
+    const codes = (name: string, scale: number, zero: number, type = 'u8'): string =>
+      `${name}q = QuantizeLinear(${name}, s_${name}: f32[] {${scale}}, z_${name}: ${type}[] {${zero}})
+       ${name}d = DequantizeLinear(${name}q, s_${name}, z_${name})`
+    const weights = (name: string, shape: readonly number[]): string =>
+      `const ${name}c: i8[${shape}]
+       const ${name}s: f32[${shape[0]}]
+       ${name} = DequantizeLinear(${name}c, ${name}s, axis=0)`
+    const model = parse(`opset 21
+      input x: f32[1,3,9,7]
+      ${codes('x', 0.02, 120)}
+      ${weights('A', [6, 3, 3, 3])}
+      a = Conv(xd, A, pads=[1,1,1,1], strides=[2,1])
+      ${codes('a', 0.05, 3, 'i8')}
+      ${weights('B', [6, 1, 3, 3])}
+      b = Conv(ad, B, group=6, pads=[1,1,1,1])
+      ${codes('b', 0.04, 99)}
+      c = Add(ad, bd)
+      ${codes('c', 0.05, 100)}
+      d = HardSwish(cd)
+      ${codes('d', 0.05, 30)}
+      e = MaxPool(dd, kernel_shape=[2,2])
+      ${codes('e', 0.05, 30)}
+      f = GlobalAveragePool(ed)
+      ${codes('f', 0.02, 30)}
+      ${weights('F', [9, 6, 1, 1])}
+      g = Conv(fd, F)
+      h = Flatten(g)
+      output h`)
+    for (const flags of [checked, [...checked, '-DPORTABLE'], ['-O3', '-march=native', '-ffp-contract=off']]) {
+      const { c, wasm } = await both(model, flags)
+      expect(c).toEqual(wasm)
     }
   })
 

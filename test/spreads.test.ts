@@ -24,6 +24,11 @@ const allowed: Readonly<Record<string, Readonly<Record<string, string>> | string
     'passes.map((p) => p.name.length)': 'passes of a group'
   },
   'compile/kernels/copy.ts': 'statements of one kernel',
+  'compile/c/print.ts': { 'e.of': 'operands of one expression' },
+  'compile/integer/layers.ts': 'four operands of one expression',
+  'compile/kernels/depth.ts': 'positions of four, and of a window of at most 64 steps',
+  'compile/kernels/planes.ts': { phases: 'positions of a stride' },
+  'compile/kernels/recode.ts': 'four operands of one expression',
   'compile/kernels/product.ts': 'statements of one kernel',
   'compile/kernels/windows.ts': 'statements of one kernel',
   'compile/packing.ts': 'channels of one tile',

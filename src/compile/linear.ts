@@ -17,7 +17,7 @@ import { type Stored, storedOf } from './stored.ts'
 /** A step, or why there is none. */
 export type Made = { readonly step: Step; readonly with: readonly Node[] } | { readonly reason: string }
 
-interface Layer {
+export interface Layer {
   readonly model: Model
   readonly node: Node
   readonly linear: Linear
@@ -43,7 +43,7 @@ export function linearStep(model: Model, node: Node, ready: (id: string) => bool
   return convolution(layer, ready)
 }
 
-function layerOf(model: Model, node: Node, linear: Linear): Layer | string {
+export function layerOf(model: Model, node: Node, linear: Linear): Layer | string {
   const { graph } = model
   const sizes = (id: string | null | undefined): readonly number[] =>
     (graph.values.get(id ?? '')?.shape ?? []) as readonly number[]
@@ -147,7 +147,7 @@ const addresses = (
 
 // ---------------------------------------------------------------- convolutions
 
-const none: PatchAxis = { kernel: 1, stride: 1, dilation: 1, pads: { before: 0, behind: 0 } }
+export const none: PatchAxis = { kernel: 1, stride: 1, dilation: 1, pads: { before: 0, behind: 0 } }
 
 function convolution(layer: Layer, ready: (id: string) => boolean): Made {
   const { model, node, linear, x, y } = layer
@@ -325,7 +325,7 @@ function stretch(from: Place, to: Place, axes: readonly PatchAxis[], size: reado
   ]
 }
 
-const spatial = (shape: readonly number[], rank: number): number[] => [
+export const spatial = (shape: readonly number[], rank: number): number[] => [
   ...(rank === 1 ? [1] : []),
   ...shape.slice(shape.length - rank)
 ]

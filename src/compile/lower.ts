@@ -3,12 +3,17 @@
  * no loops is refused by name, all of it, before any code is made.
  */
 import { PareError } from '../base/errors.ts'
-import type { Place, Routine, Stmt } from '../ir/loops.ts'
+import { at, loop, mul, type Place, type Routine, type Stmt } from '../ir/loops.ts'
 import { elementCount, toFloats, toNumbers } from '../ir/tensor.ts'
 import { opFor } from '../ops/index.ts'
 import { settleShapes, viewOf } from '../ops/infer.ts'
 import { dequantizedConstant } from '../ops/quantized.ts'
 import type { DType, Model, Node, Tensor } from '../types.ts'
+import { codedOf, madeBy } from './integer/codes.ts'
+import { type DotsUsed, formsOf, quantizeStep } from './integer/context.ts'
+import { layerOnCodes } from './integer/layers.ts'
+import { otherOnCodes } from './integer/others.ts'
+import { expandQuad, pairsOf } from './kernels/dots.ts'
 import { linearStep, type Made } from './linear.ts'
 import { loopsStep, plainCopy } from './moves.ts'
 import { compacted, expanding, packed } from './packing.ts'
@@ -52,10 +57,12 @@ export interface LowerOptions {
    * Off, they are floats among the constants.
    */
   readonly compact?: boolean
+  /** How codes are multiplied: see `DotsUsed`. */
+  readonly dots?: DotsUsed
 }
 
 /** Throws `E_UNSUPPORTED` with every node that cannot be compiled and why, `E_LIMIT` where values take more than 2 GB. */
-export function lower(given: Model, { compact = true }: LowerOptions = {}): Program {
+export function lower(given: Model, { compact = true, dots = 'pairs' }: LowerOptions = {}): Program {
   const model = settleShapes(given)
   const { graph } = model
   const refused: Refused[] = []
@@ -63,6 +70,8 @@ export function lower(given: Model, { compact = true }: LowerOptions = {}): Prog
   const root = new Map<string, string>()
   const made = new Set<string>(graph.inputs)
   const done = new Set<Node>()
+  const sizes = new Map<string, number>()
+  const forms = formsOf(model, dots, { push: (s) => steps.push(s), ready: made, same: root, bytes: sizes })
   const rootOf = (id: string): string => {
     const up = root.get(id)
     return up === undefined ? id : rootOf(up)
@@ -81,8 +90,9 @@ export function lower(given: Model, { compact = true }: LowerOptions = {}): Prog
       .filter((id) => id !== '')
       .map((id) => unfit(model, id))
       .find((w) => w !== undefined)
-    const result: Made | { readonly same: string } = why ? { reason: why } : stepOf(node)
-    if ('reason' in result)
+    const result: Taken = why ? { reason: why } : stepOf(node)
+    if ('done' in result) for (const n of result.done) done.add(n)
+    else if ('reason' in result)
       refused.push({ of: node.op, name: node.name || node.outputs[0] || node.op, reason: result.reason })
     else if ('same' in result) root.set(node.outputs[0] as string, result.same)
     else {
@@ -90,13 +100,14 @@ export function lower(given: Model, { compact = true }: LowerOptions = {}): Prog
       for (const n of result.with) done.add(n)
       for (const id of result.step.writes) made.add(id)
     }
-    for (const id of node.outputs) if (!('step' in result)) made.add(id)
+    for (const id of node.outputs) if (!('step' in result || 'done' in result)) made.add(id)
   }
+  for (const id of graph.outputs) forms.settle(id)
   for (const id of graph.outputs)
     if (!made.has(id) || graph.inputs.includes(id))
       refused.push({ of: 'values', name: id, reason: 'an output that no node computes' })
   if (refused.length > 0) throw refusal(refused)
-  return placed(model, steps, rootOf, compact)
+  return placed(model, steps, rootOf, sizes, compact)
 
   /** Floats that a node makes of constant codes are constants. */
   function isStored(node: Node): boolean {
@@ -109,7 +120,22 @@ export function lower(given: Model, { compact = true }: LowerOptions = {}): Prog
     return [...node.inputs, ...node.outputs].every((id) => !id || graph.values.get(id)?.dtype === 'float32')
   }
 
-  function stepOf(node: Node): Made | { readonly same: string } {
+  /** On whole numbers, where all that a node reads and gives are codes. */
+  function onCodes(node: Node): Taken | undefined {
+    if (codedOf(graph, node.outputs[0])) return { done: [] }
+    const coded = madeBy(graph, node)
+    const [from] = node.inputs
+    if (coded && from) {
+      forms.settle(from)
+      return { with: [], step: quantizeStep(forms, from, coded, node.name) }
+    }
+    return layerOnCodes(forms, node) ?? otherOnCodes(forms, node)
+  }
+
+  function stepOf(node: Node): Taken {
+    const coded = onCodes(node)
+    if (coded) return coded
+    for (const id of node.inputs) if (id) forms.settle(id)
     const op = opFor(node)
     const [from, to] = [node.inputs[0], node.outputs[0]]
     const isGiven = op?.elements === 'inOrder' || (op?.idle && node.inputs.slice(1).every((id) => id === null))
@@ -132,6 +158,9 @@ export function lower(given: Model, { compact = true }: LowerOptions = {}): Prog
   }
 }
 
+/** What becomes of a node: a step, the same bytes, nothing of its own, or why it cannot be. */
+type Taken = Made | { readonly same: string } | { readonly done: readonly Node[] }
+
 const sizesOf = (model: Model, id: string): readonly number[] | undefined => {
   const shape = model.graph.values.get(id)?.shape
   return shape?.every((d): d is number => typeof d === 'number') ? shape : undefined
@@ -147,7 +176,13 @@ function unfit(model: Model, id: string): string | undefined {
   return undefined
 }
 
-function placed(model: Model, steps: readonly Step[], rootOf: (id: string) => string, compact: boolean): Program {
+function placed(
+  model: Model,
+  steps: readonly Step[],
+  rootOf: (id: string) => string,
+  sizes: ReadonlyMap<string, number>,
+  compact: boolean
+): Program {
   const { graph } = model
   const known = new Map<string, Tensor | undefined>()
   const constantOf = (id: string): Tensor | undefined => {
@@ -155,6 +190,8 @@ function placed(model: Model, steps: readonly Step[], rootOf: (id: string) => st
     return known.get(id)
   }
   const bytesOf = (id: string): number => {
+    const known = sizes.get(id)
+    if (known !== undefined) return known
     const cell = cells[graph.values.get(id)?.dtype ?? 'float32'] ?? 'f32'
     return elementCount(sizesOf(model, id) ?? []) * (cell === 'f32' || cell === 'i32' ? 4 : 1) + 16
   }
@@ -186,6 +223,12 @@ function placed(model: Model, steps: readonly Step[], rootOf: (id: string) => st
   const pool = constantPool()
   const init: Routine[] = []
   let expanded = 0
+  /** Bytes that are filled at the start and stay. */
+  const room = (count: number): Place => {
+    const to: Place = { space: 'values', offset: plan.total + slack + expanded }
+    expanded += Math.ceil((count + slack) / 16) * 16
+    return to
+  }
   const places = (step: number): Places => ({
     of: (id) => {
       const r = rootOf(id)
@@ -199,8 +242,7 @@ function placed(model: Model, steps: readonly Step[], rootOf: (id: string) => st
     weights: (blocks, start, weights) => {
       const coded = compact ? compacted(blocks, start, weights) : undefined
       if (!coded) return pool.add(packed(blocks, start, weights))
-      const to: Place = { space: 'values', offset: plan.total + slack + expanded }
-      expanded += Math.ceil((coded.count * 4 + slack) / 16) * 16
+      const to = room(coded.count * 4)
       const [codes, floats] = [pool.bytesOf(coded.codes), pool.add(coded.floats)]
       init.push({
         name: `expand${init.length}`,
@@ -208,6 +250,14 @@ function placed(model: Model, steps: readonly Step[], rootOf: (id: string) => st
         params: [],
         body: expanding(coded, codes, floats, to)
       })
+      return to
+    },
+    quads: (quads, wanted) => {
+      if (wanted === 'bytes') return pool.bytesOf(quads)
+      if (!compact) return pool.bytesOf(pairsOf(quads))
+      const [from, to] = [pool.bytesOf(quads), room(quads.length * 2)]
+      const body = loop(0, quads.length, 16, (v) => expandQuad(at(from, v), at(to, mul(v, 2))))
+      init.push({ name: `expand${init.length}`, what: `factors of step ${step}`, params: [], body })
       return to
     }
   })

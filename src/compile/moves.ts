@@ -249,7 +249,7 @@ const withSlack = (data: Float32Array, f: (x: number) => number): Float32Array =
   return out
 }
 
-const filled = (to: Place, count: number, value: number, cell: Cell): Stmt[] =>
+export const filled = (to: Place, count: number, value: number, cell: Cell): Stmt[] =>
   cell === 'f32'
     ? fill(to, count, value)
     : loop(0, count, 1, (i) => [store(at(to, mul(i, bytes(cell))), i32(value), cell)])
@@ -283,7 +283,7 @@ function nested(
   return first === undefined ? body(index) : loop(0, first, 1, (i) => nested(rest, body, [...index, i]))
 }
 
-function copyOf(c: Copy, from: Place, to: Place, cell: Cell): Stmt[] {
+export function copyOf(c: Copy, from: Place, to: Place, cell: Cell): Stmt[] {
   const { sizes, strides } = collapsed(c.sizes, [c.from, c.to])
   const size = bytes(cell)
   return nested(sizes.slice(0, -1), (index) => {

@@ -13,6 +13,8 @@ export const operands = (e: Expr): readonly Expr[] => {
       return [e.a, e.b]
     case 'select':
       return [e.when, e.a, e.b]
+    case 'packed':
+      return e.of
     default:
       return [e.of]
   }

@@ -1,6 +1,7 @@
 /** What compiling a node comes to: a step that reads and writes values, with the code made once their places are known. */
 import type { Cell, Place, Stmt } from '../ir/loops.ts'
 import type { DType } from '../types.ts'
+import type { Dots } from './kernels/dots.ts'
 import type { Block, Weights } from './packing.ts'
 
 /** Where things lie once memory is planned. */
@@ -9,7 +10,9 @@ export interface Places {
   of(id: string): Place
   readonly scratch: Place
   /** Puts numbers among the constants. */
-  constant(data: Float32Array | Int32Array): Place
+  constant(data: Float32Array | Int32Array | Uint8Array): Place
+  /** Quads of signed factors as a kernel reads them. */
+  quads(quads: Int8Array, dots: Dots): Place
   /** Weights as a kernel reads them. */
   weights(blocks: readonly Block[], start: (channel: number) => number, weights: Weights): Place
 }

@@ -26,7 +26,7 @@ export const c99: Format<z.output<typeof options>> = {
   options,
   write: (model, { symbol }) => {
     const name = symbol ?? identifier(model.graph.name || 'model')
-    const bytes = new TextEncoder().encode(cOf(lower(bindInputs(model, {}), { compact: false }), name))
+    const bytes = new TextEncoder().encode(cOf(lower(bindInputs(model, {}), { compact: false, dots: 'all' }), name))
     return { parts: [bytes], bytes }
   }
 }

@@ -6,8 +6,8 @@
  * An expression object that stands at several places of one statement is computed once.
  */
 
-/** Scalars, and vectors of four. */
-export type Kind = 'i32' | 'f32' | 'f32x4'
+/** Scalars, and vectors of four. Four bytes of a model's codes may share one lane of an `i32x4`. */
+export type Kind = 'i32' | 'f32' | 'i32x4' | 'f32x4'
 export type Space = 'constants' | 'values'
 /** How an element lies in memory: i32 and f32 take 4 bytes, the others 1. */
 export type Cell = 'f32' | 'i32' | 'i8' | 'u8'
@@ -41,16 +41,49 @@ export type Expr =
   /** 1 or 0 of scalars; of vectors a mask for `select` alone. */
   | { readonly is: 'compare'; readonly kind: 'i32' | 'mask'; readonly op: Relation; readonly a: Expr; readonly b: Expr }
   | { readonly is: 'select'; readonly kind: Kind; readonly when: Expr; readonly a: Expr; readonly b: Expr }
-  | { readonly is: 'splat'; readonly kind: 'f32x4'; readonly of: Expr }
+  | { readonly is: 'splat'; readonly kind: 'i32x4' | 'f32x4'; readonly of: Expr }
   /** `float`: whole number to float; `whole`: towards 0, saturating; `asFloat`, `asWhole`: the same bits. */
   | {
       readonly is: 'convert'
-      readonly kind: Kind | 'i32x4'
+      readonly kind: Kind
       readonly op: 'float' | 'whole' | 'asFloat' | 'asWhole'
       readonly of: Expr
     }
   /** 2^n of a whole number n between −126 and 127, lane by lane; `of` is a float that holds a whole number. */
   | { readonly is: 'exp2'; readonly kind: Kind; readonly of: Expr }
+  /** What `Packed` names, of vectors whose lanes hold several small numbers. */
+  | { readonly is: 'packed'; readonly kind: 'i32x4'; readonly op: Packed; readonly of: readonly Expr[] }
+
+/**
+ * Operations on lanes of several small numbers, little end first.
+ *
+ * Lane by lane: `dotPairs` a·b of two signed 16-bit numbers each, summed; `dotBytes` c + a·b of four bytes each, those of a
+ * signed, of b unsigned, exact while no sum of two neighbouring products leaves 16 bits; `evens`, `odds` the bytes 0 and 2, or
+ * 1 and 3, as 16-bit numbers; `signedEvens`, `signedOdds` the same of signed bytes; `maxBytes` the greater unsigned byte;
+ * `bytes` the four operands, each held to 0 … 255, as bytes 0 to 3.
+ *
+ * Across lanes (the operands are locals): `zip0` … `zip3` of two vectors of bytes: lane l holds byte l of lane 0 … 3 of each,
+ * as 16-bit numbers; `bytesAcross` lane l holds the four lanes of operand l, each held to 0 … 255; `lane0` … `lane3` one lane
+ * of the operand in all.
+ */
+export type Packed =
+  | 'dotPairs'
+  | 'dotBytes'
+  | 'evens'
+  | 'odds'
+  | 'signedEvens'
+  | 'signedOdds'
+  | 'maxBytes'
+  | 'bytes'
+  | 'zip0'
+  | 'zip1'
+  | 'zip2'
+  | 'zip3'
+  | 'bytesAcross'
+  | 'lane0'
+  | 'lane1'
+  | 'lane2'
+  | 'lane3'
 
 export type Stmt =
   | { readonly is: 'set'; readonly local: Local; readonly value: Expr }
@@ -89,11 +122,12 @@ type Operand = Expr | number
 /** A number in the kind of what stands beside it. */
 const like = (x: Operand, kind: Kind): Expr => {
   if (typeof x === 'number') return { is: 'const', kind, value: x }
-  return kind === 'f32x4' && x.kind === 'f32' ? { is: 'splat', kind, of: x } : x
+  const isScalar = x.kind === 'f32' || x.kind === 'i32'
+  return isScalar && (kind === 'f32x4' || kind === 'i32x4') ? { is: 'splat', kind, of: x } : x
 }
 const kindOf = (a: Operand, b: Operand): Kind => {
   const kinds = [a, b].flatMap((x) => (typeof x === 'number' ? [] : [x.kind as Kind]))
-  return kinds.includes('f32x4') ? 'f32x4' : (kinds[0] ?? 'f32')
+  return kinds.find((k) => k === 'f32x4' || k === 'i32x4') ?? kinds[0] ?? 'f32'
 }
 
 export const i32 = (value: number): Expr => ({ is: 'const', kind: 'i32', value })
@@ -138,18 +172,35 @@ export const nearest = (x: Expr): Expr => unary('nearest', x)
 
 export const compare = (op: Relation, a: Operand, b: Operand): Expr => {
   const kind = kindOf(a, b)
-  return { is: 'compare', kind: kind === 'f32x4' ? 'mask' : 'i32', op, a: like(a, kind), b: like(b, kind) }
+  return {
+    is: 'compare',
+    kind: kind === 'f32x4' || kind === 'i32x4' ? 'mask' : 'i32',
+    op,
+    a: like(a, kind),
+    b: like(b, kind)
+  }
 }
 export const select = (when: Expr, a: Operand, b: Operand): Expr => {
   const kind = kindOf(a, b)
-  const wide = (when as { kind: string }).kind === 'mask' ? 'f32x4' : kind
+  const wide = (when as { kind: string }).kind === 'mask' && kind !== 'i32x4' ? 'f32x4' : kind
   return { is: 'select', kind: wide, when, a: like(a, wide), b: like(b, wide) }
 }
-export const splat = (of: Expr): Expr => ({ is: 'splat', kind: 'f32x4', of })
-export const float = (of: Expr): Expr => ({ is: 'convert', kind: 'f32', op: 'float', of })
+export const splat = (of: Expr): Expr => ({ is: 'splat', kind: of.kind === 'i32' ? 'i32x4' : 'f32x4', of })
+export const float = (of: Expr): Expr => ({
+  is: 'convert',
+  kind: of.kind === 'i32x4' ? 'f32x4' : 'f32',
+  op: 'float',
+  of
+})
 export const whole = (of: Expr): Expr => ({ is: 'convert', kind: 'i32', op: 'whole', of })
-export const asWhole = (of: Expr): Expr => ({ is: 'convert', kind: 'i32', op: 'asWhole', of })
+export const asWhole = (of: Expr): Expr => ({
+  is: 'convert',
+  kind: of.kind === 'f32x4' ? 'i32x4' : 'i32',
+  op: 'asWhole',
+  of
+})
 export const asFloat = (of: Expr): Expr => ({ is: 'convert', kind: 'f32', op: 'asFloat', of })
+export const pack = (op: Packed, ...of: readonly Expr[]): Expr => ({ is: 'packed', kind: 'i32x4', op, of })
 export const exp2 = (of: Expr): Expr => ({ is: 'exp2', kind: of.kind as Kind, of })
 
 /** Where an element lies: a run of memory, a fixed offset, and what is added to it when it runs. */
@@ -172,10 +223,16 @@ export const load = (p: Place, cell: Cell = 'f32'): Expr => ({
   address: p.address ?? i32(0),
   offset: p.offset
 })
-/** Four floats on end. */
-export const load4 = (p: Place): Expr => ({ ...(load(p) as Expr & { is: 'load' }), kind: 'f32x4' })
-/** One float in all lanes. */
-export const loadSplat = (p: Place): Expr => ({ ...(load4(p) as Expr & { is: 'load' }), splat: true })
+/** Four floats on end, or four lanes of whole numbers. */
+export const load4 = (p: Place, kind: 'f32x4' | 'i32x4' = 'f32x4'): Expr => ({
+  ...(load(p, kind === 'f32x4' ? 'f32' : 'i32') as Expr & { is: 'load' }),
+  kind
+})
+/** One float or lane in all lanes. */
+export const loadSplat = (p: Place, kind: 'f32x4' | 'i32x4' = 'f32x4'): Expr => ({
+  ...(load4(p, kind) as Expr & { is: 'load' }),
+  splat: true
+})
 export const store = (p: Place, value: Expr, cell: Cell = 'f32'): Stmt => ({
   is: 'store',
   cell,

@@ -93,6 +93,7 @@ interface Reduction {
   readonly start: number
   readonly join: (total: Expr, x: Expr) => Expr
   readonly end?: (total: Expr, count: number) => Expr
+  readonly isMean?: true
 }
 
 const plus = (f: (x: Expr) => Expr, end?: Reduction['end']): Reduction => ({
@@ -102,9 +103,10 @@ const plus = (f: (x: Expr) => Expr, end?: Reduction['end']): Reduction => ({
 })
 const same = (x: Expr): Expr => x
 const square = (x: Expr): Expr => mul(x, x)
+const mean: Reduction = { ...plus(same, (t, n) => div(t, n)), isMean: true }
 const reductions: Readonly<Record<string, Reduction>> = {
   ReduceSum: plus(same),
-  ReduceMean: plus(same, (t, n) => div(t, n)),
+  ReduceMean: mean,
   ReduceSumSquare: plus(square),
   ReduceL1: plus((x) => select(compare('lt', x, 0), sub(0, x), x)),
   ReduceL2: plus(square, (t) => sqrt(t)),
@@ -112,7 +114,7 @@ const reductions: Readonly<Record<string, Reduction>> = {
   ReduceMax: { start: Number.NEGATIVE_INFINITY, join: (t, x) => max(t, x) },
   ReduceMin: { start: Number.POSITIVE_INFINITY, join: (t, x) => min(t, x) },
   ReduceProd: { start: 1, join: (t, x) => mul(t, x) },
-  GlobalAveragePool: plus(same, (t, n) => div(t, n)),
+  GlobalAveragePool: mean,
   GlobalMaxPool: { start: Number.NEGATIVE_INFINITY, join: (t, x) => max(t, x) }
 }
 
@@ -121,6 +123,7 @@ function reduce(n: NodeView, r: Reduction, axes: readonly number[]): Loops | und
   if (!rows) return undefined
   return {
     is: 'body',
+    ...(r.isMean && rows.inner === 1 ? { means: rows } : {}),
     body: ({ inputs: [x], outputs: [y] }) =>
       forRows(rows, x as Place, (each, row) => {
         const total = local('f32', 'total')

@@ -260,7 +260,13 @@ export type Loops =
       readonly divisors?: number | Float32Array
     }
   | { readonly is: 'matrices' }
-  | { readonly is: 'body'; readonly scratch?: number; body(at: Ends, scratch: Place): Stmt[] }
+  | {
+      readonly is: 'body'
+      readonly scratch?: number
+      /** It gives means of `count` elements on end, `outer` times. */
+      readonly means?: { readonly outer: number; readonly count: number }
+      body(at: Ends, scratch: Place): Stmt[]
+    }
 
 /** A number for all elements, or the standard deviation of normal ones. */
 export type Start = number | { deviation(shape: readonly number[], node: Node): number }

@@ -9,5 +9,7 @@ export const pareC99: Target = {
   summary: 'C99 source that needs no runtime and allocates nothing (pare compile -o model.c)',
   format: 'c99',
   runtime: 'a C compiler',
+  // Its sums have 32 bits.
+  saturates: false,
   endings: []
 }

@@ -24,7 +24,7 @@ describe('targets', () => {
     )
   })
   it('says where pair sums saturate', () => {
-    expect(targets.filter((t) => t.saturates).map((t) => t.name)).toEqual(['ort-cpu-avx2'])
+    expect(targets.filter((t) => t.saturates).map((t) => t.name)).toEqual(['ort-cpu-avx2', 'pare-wasm'])
   })
 })
 

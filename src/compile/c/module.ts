@@ -3,6 +3,7 @@ import type { Routine } from '../../ir/loops.ts'
 import type { DType } from '../../types.ts'
 import type { Port, Program } from '../lower.ts'
 import { calledBy } from '../shared.ts'
+import { preludeOfCodes } from './codes.ts'
 import { prelude } from './prelude.ts'
 import { printC } from './print.ts'
 
@@ -34,6 +35,10 @@ export function cOf(program: Program, name: string): string {
   )
   const called = calledBy(program.routines)
   const nameOf = (r: Routine): string => `${r.name}${called.indexOf(r)}`
+  const functions = [
+    ...called.routines.map((r) => printC({ ...r, name: nameOf(r) }, nameOf)),
+    ...program.routines.map((r) => printC(r, nameOf))
+  ]
   const bytes = new Uint8Array(Math.ceil(program.constants.length / 8) * 8)
   bytes.set(program.constants)
   const words = new BigUint64Array(bytes.buffer)
@@ -42,12 +47,11 @@ export function cOf(program: Program, name: string): string {
     marks[0],
     header(ports, name) + marks[1],
     '',
-    prelude,
+    prelude + (functions.some((f) => f.includes('whole4_')) ? preludeOfCodes : ''),
     `static const uint64_t constants[] = {\n${hex(words)}};`,
     `static uint64_t values[${Math.ceil(program.arena / 8)}];`,
     '',
-    ...called.routines.map((r) => printC({ ...r, name: nameOf(r) }, nameOf)),
-    ...program.routines.map((r) => printC(r, nameOf)),
+    ...functions,
     ...ports.map(
       ({ symbol, type, port }) => `${type} *${symbol}(void) { return (${type} *)((byte *)values + ${port.offset}); }`
     ),

@@ -2,7 +2,6 @@
  * Loops as C99: one function a routine. Vectors are `float4` of prelude.ts: GCC's own vectors, which stay in registers, or four
  * floats in plain C99, with the same numbers.
  */
-import { PareError } from '../../base/errors.ts'
 import type { Binary, Cell, Expr, Local, Relation, Routine, Space, Stmt } from '../../ir/loops.ts'
 import { rootsOf, sharedIn } from '../shared.ts'
 
@@ -28,7 +27,15 @@ const floatUnary: Readonly<Record<string, string>> = {
 }
 /** Whole numbers are whole: rounding leaves them. */
 const wholeUnary: Readonly<Record<string, string>> = { neg: '-', abs: 'absolute' }
-const types: Readonly<Record<string, string>> = { f32x4: 'float4', mask: 'whole4', f32: 'float', i32: 'int32_t' }
+const types: Readonly<Record<string, string>> = {
+  f32x4: 'float4',
+  i32x4: 'whole4',
+  mask: 'whole4',
+  f32: 'float',
+  i32: 'int32_t'
+}
+const shifts: ReadonlySet<string> = new Set(['shl', 'shr'])
+const letters: Readonly<Record<string, string>> = { f32x4: 'v', i32x4: 'w', f32: 'f' }
 const memories: Readonly<Record<Space, string>> = { constants: '((const byte *)constants)', values: '((byte *)values)' }
 
 /** A float as C reads it back to the same bits. */
@@ -40,6 +47,9 @@ function floatText(value: number): string {
   const plain = /[.e]/.test(text) ? text : `${text}.0`
   return `${Object.is(x, -0) ? '-0.0' : plain}f`
 }
+
+/** The least 32-bit number has no text of its own in C. */
+const wholeText = (value: number): string => (value === -2147483648 ? 'INT32_MIN' : `${value}`)
 
 /** The function of a routine. `nameOfRoutine`: of functions that are called. */
 export function printC({ name, what, params, body }: Routine, nameOfRoutine: (r: Routine) => string): string {
@@ -56,12 +66,12 @@ export function printC({ name, what, params, body }: Routine, nameOfRoutine: (r:
     const known = names.get(l)
     if (known) return known
     const kind = l.kind as string
-    const made = `${kind === 'f32x4' ? 'v' : kind === 'f32' ? 'f' : 'i'}${count++}`
+    const made = `${letters[kind] ?? 'i'}${count++}`
     names.set(l, made)
     declared.push(`${types[kind] ?? 'int32_t'} ${made};`)
     return made
   }
-  const isVector = (e: Expr): boolean => e.kind === 'f32x4' || e.kind === 'mask'
+  const isVector = (e: Expr): boolean => e.kind === 'f32x4' || e.kind === 'i32x4' || e.kind === 'mask'
 
   const pointer = (space: Space, address: Expr, offset: number): string => {
     const parts = [
@@ -81,7 +91,7 @@ export function printC({ name, what, params, body }: Routine, nameOfRoutine: (r:
     if (isVector(e)) return vector(e)
     switch (e.is) {
       case 'const':
-        return e.kind === 'i32' ? `${e.value}` : floatText(e.value)
+        return e.kind === 'i32' ? wholeText(e.value) : floatText(e.value)
       case 'get':
         return nameOf(e.local)
       case 'load':
@@ -105,34 +115,41 @@ export function printC({ name, what, params, body }: Routine, nameOfRoutine: (r:
         }[e.op]
       case 'exp2':
         return `power_of_two(${expr(e.of)})`
+      case 'packed':
+        return vector(e)
     }
   }
 
   /** Of vectors and of masks: a call for each operation. */
   function vector(e: Expr): string {
-    const call = (name: string, ...all: readonly Expr[]): string => `float4_${name}(${all.map(expr).join(', ')})`
+    const type = types[e.kind === 'mask' && 'a' in e ? e.a.kind : e.kind] ?? 'float4'
+    const call = (name: string, ...all: readonly Expr[]): string => `${type}_${name}(${all.map(expr).join(', ')})`
     switch (e.is) {
       case 'const':
-        return `float4_all(${floatText(e.value)})`
+        return `${type}_all(${e.kind === 'i32x4' ? wholeText(e.value) : floatText(e.value)})`
       case 'get':
         return nameOf(e.local)
       case 'load': {
         const from = pointer(e.space, e.address, e.offset)
-        return e.splat ? `float4_all(load_f32(${from}))` : `float4_load(${from})`
+        return e.splat ? `${type}_all(${loadText(e.cell, from)})` : `${type}_load(${from})`
       }
       case 'unary':
         return call(e.op, e.of)
       case 'binary':
+        if (!shifts.has(e.op)) return call(e.op, e.a, e.b)
+        return `${type}_${e.op}(${expr(e.a)}, ${(e.b as Expr & { is: 'const' }).value})`
       case 'compare':
         return call(e.op, e.a, e.b)
       case 'select':
         return call('select', e.when, e.a, e.b)
       case 'splat':
         return call('all', e.of)
+      case 'convert':
+        return call(e.op, e.of)
+      case 'packed':
+        return call(e.op, ...e.of)
       case 'exp2':
         return call('exp2', e.of)
-      default:
-        throw new PareError('E_INTERNAL', `C has no ${e.is} of vectors`)
     }
   }
 
@@ -164,7 +181,7 @@ export function printC({ name, what, params, body }: Routine, nameOfRoutine: (r:
       case 'store': {
         const to = pointer(s.space, s.address, s.offset)
         const value = expr(s.value)
-        if (isVector(s.value)) line(`float4_store(${to}, ${value});`)
+        if (isVector(s.value)) line(`${types[s.value.kind] ?? 'float4'}_store(${to}, ${value});`)
         else if (s.cell === 'f32' || s.cell === 'i32') line(`store_${s.cell}(${to}, ${value});`)
         else line(`*(${to}) = (byte)${value};`)
         return

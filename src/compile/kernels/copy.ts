@@ -1,5 +1,5 @@
-/** Runs of floats: filled, copied, gathered by a step. Counts are fixed when the code is made. */
-import { at, type Expr, f32, load, load4, loop, mul, type Place, type Stmt, splat, store } from '../../ir/loops.ts'
+/** Runs of floats, or of lanes with four codes each: filled, copied, gathered by a step. Counts are fixed when the code is made. */
+import { at, type Expr, f32, i32, load, load4, loop, mul, type Place, type Stmt, splat, store } from '../../ir/loops.ts'
 
 /** For each vector of four below `count` and then for each float that is left: the byte offset. */
 export function along(count: number, four: (offset: Expr) => Stmt[], one: (offset: Expr) => Stmt[]): Stmt[] {
@@ -7,22 +7,33 @@ export function along(count: number, four: (offset: Expr) => Stmt[], one: (offse
   return [...loop(0, whole * 4, 16, four, 'v'), ...loop(whole * 4, count * 4, 4, one, 's')]
 }
 
-export const fill = (to: Place, count: number, value: number): Stmt[] =>
-  along(
+/** `value`: a float, or a lane of codes. */
+export const fill = (to: Place, count: number, value: number | Lane): Stmt[] => {
+  const one = typeof value === 'number' ? f32(value) : i32(value.lane)
+  const cell = typeof value === 'number' ? 'f32' : 'i32'
+  return along(
     count,
-    (o) => [store(at(to, o), splat(f32(value)))],
-    (o) => [store(at(to, o), f32(value))]
+    (o) => [store(at(to, o), splat(one), cell)],
+    (o) => [store(at(to, o), one, cell)]
   )
+}
 
-/** `count` floats, `step` floats apart at their source. */
+/** Four codes that lie in one lane, as a number of 32 bits. */
+export interface Lane {
+  readonly lane: number
+}
+/** The same code four times. */
+export const laneOf = (code: number): Lane => ({ lane: Math.imul(code & 255, 0x01010101) })
+
+/** `count` floats or lanes, `step` of them apart at their source. */
 export const copyRun = (from: Place, to: Place, count: number, step = 1): Stmt[] =>
   step === 1
     ? along(
         count,
-        (o) => [store(at(to, o), load4(at(from, o)))],
-        (o) => [store(at(to, o), load(at(from, o)))]
+        (o) => [store(at(to, o), load4(at(from, o), 'i32x4'), 'i32')],
+        (o) => [store(at(to, o), load(at(from, o), 'i32'), 'i32')]
       )
-    : loop(0, count, 1, (i) => [store(at(to, mul(i, 4)), load(at(from, mul(i, step * 4))))], 'i')
+    : loop(0, count, 1, (i) => [store(at(to, mul(i, 4)), load(at(from, mul(i, step * 4)), 'i32'), 'i32')], 'i')
 
 /** How a window slides along one axis of a map. */
 export interface Slide {
@@ -46,7 +57,7 @@ export interface Shifted {
   make(from: Place, to: Place): Stmt[]
 }
 
-export function shifted(y: Slide, x: Slide, outside: number): Shifted {
+export function shifted(y: Slide, x: Slide, outside: number | Lane): Shifted {
   const phases = [...new Set(Array.from({ length: y.kernel }, (_, k) => (k * y.dilation) % y.stride))].sort(
     (a, b) => a - b
   )

@@ -20,7 +20,7 @@ import {
   splat,
   store
 } from '../../ir/loops.ts'
-import { copyRun, fill, type Slide } from './copy.ts'
+import { copyRun, fill, type Lane, type Slide } from './copy.ts'
 import type { Finish } from './product.ts'
 
 /**
@@ -37,7 +37,7 @@ export interface Padded {
   make(from: Place, to: Place): Stmt[]
 }
 
-export function padded(y: Slide, x: Slide, outside: number): Padded {
+export function padded(y: Slide, x: Slide, outside: number | Lane): Padded {
   const rows = (y.out - 1) * y.stride + (y.kernel - 1) * y.dilation + 1
   const columns = x.out + Math.floor(((x.kernel - 1) * x.dilation) / x.stride)
   const phases = Math.min(x.stride, (x.kernel - 1) * x.dilation + 1)

@@ -1,5 +1,5 @@
 /** Loops as WebAssembly: one function a routine, vectors as v128. Opcodes: WebAssembly 2.0, appendix "Index of Instructions". */
-import type { Binary, Cell, Expr, Local, Relation, Routine, Space, Stmt, Unary } from '../../ir/loops.ts'
+import type { Binary, Cell, Expr, Local, Packed, Relation, Routine, Space, Stmt, Unary } from '../../ir/loops.ts'
 import { rootsOf, sharedIn } from '../shared.ts'
 import { leb, sleb, type WasmFunction, type WasmType } from './encoder.ts'
 
@@ -80,8 +80,54 @@ const stores: Readonly<Record<Cell, readonly number[]>> = {
   u8: [0x3a, 0x00]
 }
 
+/** Of lanes of whole numbers. */
+const laneBinary: Readonly<Record<string, number>> = {
+  add: 0xae,
+  sub: 0xb1,
+  mul: 0xb5,
+  min: 0xb6,
+  max: 0xb8,
+  and: 0x4e,
+  or: 0x50,
+  xor: 0x51
+}
+/** The others leave the bits as they are. */
+const laneConvert: Readonly<Record<string, readonly number[]>> = { float: simd(0xfa), whole: simd(0xf8) }
+const laneShifts: Readonly<Record<string, number>> = { shl: 0xab, shr: 0xac }
+
+const laneBytes = (l: number): number[] => [0, 1, 2, 3].flatMap(() => [0, 1, 2, 3].map((b) => 4 * l + b))
+const shuffle = (...from: readonly number[]): number[] => [...simd(0x0d), ...from]
+const shift16 = (by: number, op: number): number[] => [0x41, by, ...simd(op)]
+const narrowed = [...simd(0x85)]
+const [low, high] = [simd(0x89), simd(0x8a)]
+const zipLow = shuffle(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+const zipHigh = shuffle(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+/** What stands behind the operands; four of them stand two by two (`narrowing`). */
+const packed: Readonly<Record<Packed, readonly number[]>> = {
+  dotPairs: simd(0xba),
+  dotBytes: simd(0x113),
+  evens: [...simd(0x0c), ...[0, 1, 2, 3].flatMap(() => [0xff, 0x00, 0xff, 0x00]), ...simd(0x4e)],
+  odds: shift16(8, 0x8d),
+  signedEvens: [...shift16(8, 0x8b), ...shift16(8, 0x8c)],
+  signedOdds: shift16(8, 0x8c),
+  maxBytes: simd(0x79),
+  bytes: [...simd(0x66)],
+  zip0: [...zipLow, ...low],
+  zip1: [...zipLow, ...high],
+  zip2: [...zipHigh, ...low],
+  zip3: [...zipHigh, ...high],
+  bytesAcross: simd(0x66),
+  lane0: shuffle(...laneBytes(0)),
+  lane1: shuffle(...laneBytes(1)),
+  lane2: shuffle(...laneBytes(2)),
+  lane3: shuffle(...laneBytes(3))
+}
+
+const wholeBytes = (value: number): number[] => [...new Uint8Array(Int32Array.of(value).buffer)]
 const floatBytes = (value: number): number[] => [...new Uint8Array(Float32Array.of(value).buffer)]
 const wasmType = (kind: string): WasmType => (kind === 'i32' ? 'i32' : kind === 'f32' ? 'f32' : 'v128')
+
+const isVector = (kind: string): boolean => kind === 'f32x4' || kind === 'i32x4'
 
 /** The function of a routine. `bases`: where the runs of memory begin, in bytes; `indexOfRoutine`: of functions that are called. */
 export function printWasm(
@@ -92,6 +138,7 @@ export function printWasm(
   const code: number[] = []
   const locals: WasmType[] = []
   const indexes = new Map<Local | Expr, number>(params.map((p, i) => [p, i]))
+  const turned: Local = { name: 'turned', kind: 'i32x4' }
 
   const indexOf = (l: Local | Expr): number => {
     const known = indexes.get(l)
@@ -128,6 +175,7 @@ export function printWasm(
       case 'const':
         if (e.kind === 'i32') code.push(0x41, ...sleb(e.value))
         else if (e.kind === 'f32') code.push(0x43, ...floatBytes(e.value))
+        else if (e.kind === 'i32x4') code.push(...simd(0x0c), ...[0, 1, 2, 3].flatMap(() => wholeBytes(e.value)))
         else code.push(...simd(0x0c), ...[0, 1, 2, 3].flatMap(() => floatBytes(e.value)))
         return
       case 'get':
@@ -135,7 +183,7 @@ export function printWasm(
         return
       case 'load': {
         const offset = address(e.space, e.address, e.offset)
-        if (e.kind === 'f32x4') code.push(...simd(e.splat ? 0x09 : 0x00), 0x02, ...leb(offset))
+        if (isVector(e.kind)) code.push(...simd(e.splat ? 0x09 : 0x00), 0x02, ...leb(offset))
         else code.push(...(loads[e.cell] as number[]), ...leb(offset))
         return
       }
@@ -149,8 +197,13 @@ export function printWasm(
         return
       case 'binary':
         expr(e.a)
+        if (e.kind === 'i32x4' && laneShifts[e.op] !== undefined) {
+          code.push(0x41, ...sleb((e.b as Expr & { is: 'const' }).value), ...simd(laneShifts[e.op] as number))
+          return
+        }
         expr(e.b)
         if (e.kind === 'i32') code.push(wholeBinary[e.op] as number)
+        else if (e.kind === 'i32x4') code.push(...simd(laneBinary[e.op] as number))
         else code.push(...(e.kind === 'f32' ? [scalarBinary[e.op as Binary]] : simd(vectorBinary[e.op as Binary])))
         return
       case 'compare':
@@ -163,15 +216,19 @@ export function printWasm(
         expr(e.a)
         expr(e.b)
         expr(e.when)
-        code.push(...(e.kind === 'f32x4' ? simd(0x52) : [0x1b]))
+        code.push(...(isVector(e.kind) ? simd(0x52) : [0x1b]))
         return
       case 'splat':
         expr(e.of)
-        code.push(...simd(0x13))
+        code.push(...simd(e.kind === 'i32x4' ? 0x11 : 0x13))
+        return
+      case 'packed':
+        narrowing(e.op, e.of)
         return
       case 'convert':
         expr(e.of)
-        code.push(...{ float: [0xb2], whole: [0xfc, 0x00], asFloat: [0xbe], asWhole: [0xbc] }[e.op])
+        if (isVector(e.of.kind)) code.push(...(laneConvert[e.op] ?? []))
+        else code.push(...{ float: [0xb2], whole: [0xfc, 0x00], asFloat: [0xbe], asWhole: [0xbc] }[e.op])
         return
       case 'exp2':
         expr(e.of)
@@ -186,6 +243,27 @@ export function printWasm(
             ...sleb(23),
             ...simd(0xab)
           )
+    }
+  }
+
+  /** Operands of small numbers, and the operation; four become two, then one. */
+  function narrowing(op: Packed, of: readonly Expr[]): void {
+    if (op === 'dotBytes') {
+      // The engine takes the signed operand first and adds the third.
+      for (const x of of) expr(x)
+      code.push(...packed[op])
+      return
+    }
+    for (const [i, x] of of.entries()) {
+      expr(x)
+      if (of.length === 4 && i % 2 === 1) code.push(...narrowed)
+      if (op.startsWith('lane')) expr(x)
+    }
+    code.push(...packed[op])
+    // Bytes of operand a, then of b, c and d become those of lane 0, 1, 2 and 3.
+    if (op === 'bytes') {
+      const x = leb(indexOf(turned))
+      code.push(0x22, ...x, 0x20, ...x, ...shuffle(...[0, 1, 2, 3].flatMap((l) => [l, 4 + l, 8 + l, 12 + l])))
     }
   }
 
@@ -224,7 +302,7 @@ export function printWasm(
       case 'store': {
         const offset = address(s.space, s.address, s.offset)
         expr(s.value)
-        if ((s.value as { kind: string }).kind === 'f32x4') code.push(...simd(0x0b), 0x02, ...leb(offset))
+        if (isVector((s.value as { kind: string }).kind)) code.push(...simd(0x0b), 0x02, ...leb(offset))
         else code.push(...(stores[s.cell] as number[]), ...leb(offset))
         return
       }
