@@ -29,7 +29,6 @@ const allowed: Readonly<Record<string, Readonly<Record<string, string>> | string
   'compile/kernels/depth.ts': 'positions of four, and of a window of at most 64 steps',
   'compile/kernels/planes.ts': { phases: 'positions of a stride' },
   'compile/kernels/recode.ts': 'four operands of one expression',
-  'compile/kernels/product.ts': 'statements of one kernel',
   'compile/kernels/windows.ts': 'statements of one kernel',
   'compile/packing.ts': 'channels of one tile',
   'compile/wasm/print.ts': 'bytes of one instruction',
