@@ -2,7 +2,17 @@
 export { type Code, codes, type Details, PareError } from './base/errors.ts'
 export type { Optioned } from './base/options.ts'
 export { type Rng, rng } from './base/random.ts'
+export { type Adaptive, adaptiveOf } from './data/adaptive.ts'
 export * from './data/index.ts'
+export {
+  type Kept,
+  lowestKept,
+  type Promised,
+  type Routes,
+  type Routing,
+  routed,
+  thresholdsFor
+} from './data/thresholds.ts'
 export * from './federate/index.ts'
 export {
   formatFor,

@@ -2,6 +2,7 @@
 import { PareError } from '../base/errors.ts'
 import { nearest } from '../base/suggest.ts'
 import { cascade } from './adaptive/cascade.ts'
+import { earlyExit } from './adaptive/early-exit.ts'
 import { factorize } from './factorize/factorize.ts'
 import { fixSizes } from './fix-sizes.ts'
 import { fuseTransformer } from './fuse/fuse-transformer.ts'
@@ -54,7 +55,8 @@ export const passes: readonly AnyPass[] = [
   castFloat,
   toQoperator,
   fuseTransformer,
-  cascade
+  cascade,
+  earlyExit
 ]
 
 /** The pass of a name, of `own` before Pare's. Throws `E_USAGE` with suggestions. */
