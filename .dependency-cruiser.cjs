@@ -18,7 +18,7 @@ const rooms = {
   train: ['ir', 'ops', 'data', 'runtime/batches'],
   passes: ['ir', 'ops', 'data', 'observe', 'runtime/batches', 'train'],
   serve: ['ir', 'report'],
-  search: ['ir', 'ops', 'data', 'runtime/batches', 'train', 'passes', 'measure', 'targets'],
+  search: ['ir', 'ops', 'data', 'runtime/batches', 'observe', 'train', 'passes', 'measure', 'targets'],
   federate: ['ir', 'ops', 'data', 'formats', 'runtime/batches', 'train', 'passes', 'measure']
 }
 const core = Object.keys(rooms)

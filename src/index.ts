@@ -99,6 +99,21 @@ export {
   objectives
 } from './search/compress.ts'
 export type { CompressInput, Journal, Staged } from './search/input.ts'
+export type { AskedPoint, Explorer, ExplorerRecord, SeenPoint, Task } from './search/space/explorer.ts'
+export { hypervolume } from './search/space/front.ts'
+export { type Project, projection } from './search/space/project.ts'
+export { solvedWithin } from './search/space/solve.ts'
+export type {
+  Budgets,
+  CostName,
+  Factor,
+  Kind as UnitKind,
+  Load,
+  Point,
+  Space as SearchSpace,
+  Unit
+} from './search/space/space.ts'
+export { explorers } from './search/space/strategies/index.ts'
 export { strategies } from './search/strategies/index.ts'
 export type { Problem, Strategy, StrategyRecord } from './search/strategy.ts'
 export type { Asked, Failed, Identity, Measured, Proposal, Timing, Trial } from './search/trial.ts'

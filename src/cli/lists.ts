@@ -1,6 +1,7 @@
 /** What help tells of passes and strategies. The build puts the lists themselves in place of this module: help loads neither. */
 import { passes } from '../passes/index.ts'
 import type { AnyPass } from '../passes/pass.ts'
+import { explorers } from '../search/space/strategies/index.ts'
 import { strategies } from '../search/strategies/index.ts'
 import type { StrategyRecord } from '../search/strategy.ts'
 
@@ -15,3 +16,6 @@ const [first, ...others] = strategies
 
 /** Name and summary of every strategy; the first is the default. */
 export const strategyList: readonly [Told, ...Told[]] = [told(first), ...others.map(told)]
+
+/** The same of ways to explore a space. */
+export const explorerList: readonly Told[] = explorers.map(told)

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** The program `pare`. A worker thread starts with this module too, and then runs its job. */
+import { isTrialThread } from '../node/trial-pool.ts'
 import { isJobThread, serveJob } from '../node/worker.ts'
 import type { Catalog } from '../types.ts'
 import type { Command, Surroundings } from './command.ts'
@@ -22,6 +23,11 @@ const groups: readonly { readonly title: string; readonly commands: readonly Ent
     title: 'make a model smaller and faster',
     commands: [
       entry('compress', 'make a model smaller and faster, and prove what that cost', () => import('./compress.ts')),
+      entry(
+        'search',
+        'search channels and types of weights within budgets, by solving, evolution or learning',
+        () => import('./search.ts')
+      ),
       entry(
         'quantize-for',
         'make the files that a library loads by name, for every model of a folder',
@@ -206,7 +212,10 @@ function end(signal: NodeJS.Signals): void {
   process.kill(process.pid, signal)
 }
 
-if (isJobThread()) {
+if (isTrialThread()) {
+  const { serveTrials } = await import('../node/jobs/trial-thread.ts')
+  await serveTrials()
+} else if (isJobThread()) {
   const { runJob } = await import('../node/jobs.ts')
   await serveJob(runJob)
 } else {

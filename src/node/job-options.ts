@@ -3,11 +3,14 @@ import { z } from 'zod'
 import { PareError } from '../base/errors.ts'
 import { parseOptions } from '../base/options.ts'
 import { dataDescription } from '../data/description.ts'
+import { storedTypes } from '../passes/quantize/mix/types.ts'
 import { objectives } from '../search/choose.ts'
 import type { Metric } from '../types.ts'
 import { type DataSource, isDataset, type Job, jobCommands } from './job.ts'
 
 const path = z.string().min(1)
+/** A share of the original that may be left. */
+const left = z.number().gt(0).max(1)
 
 const source = z.custom<DataSource>().superRefine((given, ctx) => {
   if (isDataset(given)) return
@@ -59,6 +62,21 @@ const jobFields = {
     })
     .optional(),
   reference: path.optional(),
+  search: z
+    .strictObject({
+      strategies: z.array(path).min(1),
+      trials: z.int().min(1).max(100_000),
+      seeds: z.int().min(1).max(100),
+      budget: z.strictObject({ bytes: left.optional(), macs: left.optional(), latency: left.optional() }),
+      workers: z.int().min(1).max(256).optional(),
+      ahead: z.int().min(1).max(256),
+      types: z.array(z.enum(storedTypes)).optional(),
+      channels: z.boolean().optional(),
+      leastKept: z.number().gt(0).max(1).optional(),
+      exclude: z.array(z.string()).optional(),
+      only: z.boolean().optional()
+    })
+    .optional(),
   only: z.array(z.string()).optional(),
   reports: z.boolean().optional(),
   graph: z.boolean().optional(),

@@ -7,7 +7,16 @@ import type { Objective } from '../search/compress.ts'
 import type { Dataset, Metric, Progress, Recipe } from '../types.ts'
 
 /** Every job; `apply` is a recipe on its own. */
-export const jobCommands = ['compress', 'inspect', 'verify', 'bench', 'convert', 'apply', 'quantize-for'] as const
+export const jobCommands = [
+  'compress',
+  'search',
+  'inspect',
+  'verify',
+  'bench',
+  'convert',
+  'apply',
+  'quantize-for'
+] as const
 /** The name of a job. */
 export type JobCommand = (typeof jobCommands)[number]
 
@@ -24,6 +33,29 @@ export interface JobData {
   readonly evaluation?: DataSource
   readonly calibration?: DataSource
   readonly train?: DataSource
+}
+
+/** What `search` is asked for. */
+export interface SearchJob {
+  /** Names of strategies; each is run with the same number of trials. */
+  readonly strategies: readonly string[]
+  readonly trials: number
+  /** Every strategy is run under so many seeds. */
+  readonly seeds: number
+  /** Shares of the original's costs that may be left. */
+  readonly budget: { readonly bytes?: number; readonly macs?: number; readonly latency?: number }
+  /** Threads that measure trials; absent: this one. */
+  readonly workers?: number
+  /** Trials in the making that a proposal does not know of, at most. */
+  readonly ahead: number
+  /** Types of weights to choose from beside float; none: channels alone. */
+  readonly types?: readonly string[]
+  /** Do channels have a choice? */
+  readonly channels?: boolean
+  readonly leastKept?: number
+  readonly exclude?: readonly string[]
+  /** Only search: no model is made or written. */
+  readonly only?: boolean
 }
 
 /** One job. */
@@ -52,6 +84,8 @@ export interface Job {
   readonly reference?: string
   /** `compress`: how candidates are searched for, by name. */
   readonly strategy?: string
+  /** `search`: how, under which budgets, with how many trials. */
+  readonly search?: SearchJob
   /** `compress`, `verify` and `bench`: seconds that the whole may take. */
   readonly maxSeconds?: number
   /** `apply` and `compress`: go on from the checkpoints and the journal of a run that was stopped. */

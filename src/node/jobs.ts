@@ -9,6 +9,7 @@ type Run = (job: Job, hooks: JobHooks, catalog: Catalog) => Promise<JobResult>
 /** Each loads its own modules: what `inspect` needs is there long before the training passes are. */
 const jobs: Readonly<Record<JobCommand, () => Promise<Run>>> = {
   compress: async () => (await import('./jobs/compress.ts')).compressJob,
+  search: async () => (await import('./jobs/search.ts')).searchJob,
   inspect: async () => (await import('./jobs/inspect.ts')).inspectJob,
   verify: async () => (await import('./jobs/verify.ts')).verifyJob,
   bench: async () => (await import('./jobs/verify.ts')).benchJob,

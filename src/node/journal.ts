@@ -52,10 +52,11 @@ export function journalBeside(out: string, o: { readonly resume: boolean }): Jou
   }
 }
 
-const lineOf = (value: unknown): Uint8Array => new TextEncoder().encode(`${JSON.stringify(value)}\n`)
+/** A value as a line. */
+export const lineOf = (value: unknown): Uint8Array => new TextEncoder().encode(`${JSON.stringify(value)}\n`)
 
 /** In one piece, and on the disk before it returns. */
-function appendLine(path: string, line: Uint8Array): void {
+export function appendLine(path: string, line: Uint8Array): void {
   const file = openSync(path, 'a')
   try {
     for (let done = 0; done < line.length; ) done += writeSync(file, line, done)
@@ -71,26 +72,34 @@ function readJournal(path: string): {
   readonly trials: readonly Trial[]
   readonly length: number
 } {
-  const bytes = toArray(fileBytes(path))
-  const length = bytes.lastIndexOf(10) + 1
-  const lines = new TextDecoder().decode(bytes.subarray(0, length)).split('\n').slice(0, -1)
-  const [header, ...trials] = lines.map((line, i) => {
-    try {
-      return JSON.parse(line) as unknown
-    } catch (cause) {
-      throw broken(path, `line ${i + 1} is no JSON`, cause)
-    }
-  })
+  const { lines, length } = readLines(path)
+  const [header, ...trials] = lines
   if (!isHeader(header)) throw broken(path, 'its first line is none of a journal')
   const odd = trials.findIndex((t) => typeof t !== 'object' || t === null || !('key' in t) || !('proposal' in t))
   if (odd >= 0) throw broken(path, `line ${odd + 2} is no trial`)
   return { header, trials: trials as Trial[], length }
 }
 
+/** Lines of JSON, and the bytes that the whole ones take: a last line that was cut off is left out. Throws `E_FORMAT` for others. */
+export function readLines(path: string): { readonly lines: readonly unknown[]; readonly length: number } {
+  const bytes = toArray(fileBytes(path))
+  const length = bytes.lastIndexOf(10) + 1
+  const texts = new TextDecoder().decode(bytes.subarray(0, length)).split('\n').slice(0, -1)
+  const lines = texts.map((line, i) => {
+    try {
+      return JSON.parse(line) as unknown
+    } catch (cause) {
+      throw broken(path, `line ${i + 1} is no JSON`, cause)
+    }
+  })
+  return { lines, length }
+}
+
 const isHeader = (x: unknown): x is Header =>
   typeof x === 'object' && x !== null && 'pareJournal' in x && x.pareJournal === 1 && 'job' in x
 
-const broken = (path: string, why: string, cause?: unknown): PareError =>
+/** The error for what is no journal. */
+export const broken = (path: string, why: string, cause?: unknown): PareError =>
   new PareError('E_FORMAT', `this is no whole journal of a search: ${why}`, {
     where: path,
     hint: 'remove it, or name another output',
@@ -98,7 +107,7 @@ const broken = (path: string, why: string, cause?: unknown): PareError =>
   })
 
 /** What two jobs do not have in common, in words. */
-function differences(old: Identity, now: Identity): string[] {
+export function differences(old: Identity, now: Identity): string[] {
   const names = [...new Set([...Object.keys(old), ...Object.keys(now)])]
   return names.filter((n) => old[n] !== now[n]).map((n) => `${n}: ${old[n] ?? 'none'}, now ${now[n] ?? 'none'}`)
 }

@@ -11,6 +11,9 @@ import type {
   Refusal,
   Sourced
 } from '../types.ts'
+import type { SearchReport } from './search.ts'
+
+export type * from './search.ts'
 
 export interface Candidate {
   readonly name: string
@@ -319,6 +322,8 @@ export interface Report {
   readonly gate?: Gate
   readonly agreement?: { readonly value: number; readonly n: number }
   readonly constraint?: { readonly metric: string; readonly maxDrop: number; readonly met: boolean }
+  /** `search`: its runs, how they compare, and what was looked at. */
+  readonly search?: SearchReport
   readonly candidates: readonly Candidate[]
   readonly steps: readonly Step[]
   readonly refusals: readonly Refusal[]

@@ -23,7 +23,7 @@ export async function identityOf(input: CompressInput): Promise<Identity> {
 }
 
 /** By the files where their hash is known, and by the first samples as they come, prepared and ordered. */
-async function fingerprint(dataset: Dataset): Promise<string> {
+export async function fingerprint(dataset: Dataset): Promise<string> {
   const { inputs, labels } = (await firstRun(dataset, { size: 8, isFixed: false })).batch
   const hashes = Object.entries(inputs).map(([name, t]) => [name, t.dtype, t.shape, quickHash(toArray(t.bytes))])
   const first = quickHash(new TextEncoder().encode(JSON.stringify([hashes, labels])))

@@ -88,7 +88,7 @@ export async function compressJob(job: Job, hooks: JobHooks, catalog: Catalog): 
 }
 
 /** What trials depend on beside what the search is given: contents of files, versions, the machine. */
-async function identityOf(job: Job, o: Opened): Promise<Identity> {
+export async function identityOf(job: Job, o: Opened): Promise<Identity> {
   const { machine, model } = o.report
   return {
     pare: version,
@@ -107,7 +107,8 @@ async function metricIdentity(metric: Job['metric']): Promise<string> {
   return metric !== undefined && existsSync(metric) ? sha256File(metric) : 'known by name'
 }
 
-function inputOf(
+/** What `compress` is given of a job. */
+export function inputOf(
   job: Job,
   o: Opened,
   parts: JobParts,
@@ -153,7 +154,8 @@ function inputOf(
   }
 }
 
-async function write(
+/** Writes the choice, and gives the report with it. */
+export async function write(
   job: Job,
   o: Opened,
   allowed: Allowed,

@@ -49,6 +49,10 @@ const options = {
     .optional()
     .meta({ format: 'share' })
     .describe('instead: as many channels as the metric can do without, with this drop on the samples that choose'),
+  kept: z
+    .record(z.string(), z.int().min(1))
+    .optional()
+    .describe('instead: channels that each group keeps, by its name, as `search` finds them; others stay whole'),
   criterion: z
     .enum(['auto', ...criteria])
     .default('auto')
@@ -94,9 +98,9 @@ export const pruneChannels = definePass({
     const samples = await samplesFor(o, ctx)
     const criterion = criterionOf(wide, o, samples, ctx)
     const candidates = await candidatesOf(found, o, criterion, samples, ctx)
-    const steps = stepsFor(found, candidates, bound, o, criterion)
+    const steps = o.kept ? stepsTo(o.kept, candidates) : stepsFor(found, candidates, bound, o, criterion)
     const make = (n: number): Promise<Narrowing> => narrowed(found, candidates, steps.slice(0, n), o, samples, ctx)
-    const n = await stepsNeeded(found, candidates, steps, bound, make, ctx)
+    const n = o.kept ? steps.length : await stepsNeeded(found, candidates, steps, bound, make, ctx)
     if (n === 0) return given
     const { model, kept } = await make(n)
     tell(wide, model, { kept, candidates, criterion, bound, o }, ctx)
@@ -107,19 +111,21 @@ export const pruneChannels = definePass({
 // ---------------------------------------------------------------- what is asked
 
 interface Bound {
-  readonly kind: 'ratio' | 'macs' | 'parameters' | 'latency' | 'maxDrop'
+  readonly kind: 'ratio' | 'macs' | 'parameters' | 'latency' | 'maxDrop' | 'kept'
   readonly value: number
 }
 
 const kinds = ['ratio', 'macs', 'parameters', 'latency', 'maxDrop'] as const
 
 function boundOf(o: Options): Bound {
-  const given = kinds.flatMap((kind) => (o[kind] === undefined ? [] : [{ kind, value: o[kind] as number }]))
+  const named = o.kept ? [{ kind: 'kept' as const, value: Object.keys(o.kept).length }] : []
+  const shares = kinds.flatMap((kind) => (o[kind] === undefined ? [] : [{ kind, value: o[kind] as number }]))
+  const given: readonly Bound[] = [...named, ...shares]
   const [one] = given
   if (one && given.length === 1) return one
   throw new PareError('E_OPTION', `${pass} needs one bound, and was given ${given.length}`, {
     where: pass,
-    facts: { bounds: kinds.join(', ') },
+    facts: { bounds: [...kinds, 'kept'].join(', ') },
     hint: 'such as --ratio 0.3, or --macs 0.5'
   })
 }
@@ -234,6 +240,27 @@ function stepsFor(
         ? channelsSaved
         : macsSaved(inferShapes(model), groups, costOf(model))
   return ordered(candidates, byImportance(candidates, isLoss ? saving : channelsSaved))
+}
+
+/** One step for every group that is to keep fewer channels than it has. Throws `E_OPTION` for one that is not there or has fewer. */
+function stepsTo(kept: Readonly<Record<string, number>>, candidates: readonly Candidate[]): readonly Step[] {
+  const byName = new Map(candidates.map((c) => [c.group.name, c]))
+  return Object.entries(kept).flatMap(([name, n]): Step[] => {
+    const found = byName.get(name)
+    if (!found || n > found.group.channels)
+      throw new PareError(
+        'E_OPTION',
+        `kept names ${found ? `${n} of ${found.group.channels} channels of` : 'no group that could lose channels:'} ${name}`,
+        {
+          where: `${pass}, kept`,
+          hint: 'inspect --groups lists the groups; the numbers fit the model that they were found for'
+        }
+      )
+    const { group, scores } = found
+    const order = Array.from(scores.keys()).sort((a, b) => (scores[a] as number) - (scores[b] as number) || a - b)
+    const channels = order.slice(0, group.channels - n)
+    return channels.length > 0 ? [{ group, channels }] : []
+  })
 }
 
 /** Share of its group that is gone in the middle of a step. */

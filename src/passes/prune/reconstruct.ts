@@ -159,8 +159,8 @@ function columnsGone({ weight, k, perChannel }: LayerInput, silent: Silent): rea
   return Array.from({ length: k }, (_, i) => gone?.has(Math.floor(i / perChannel)) ?? false)
 }
 
-/** The weight that answers the changed inputs; the weight itself, without the columns that go, where moments are useless. */
-function answering(layer: LayerInput, own: Tensor, gram: Gram, isGone: readonly boolean[]): Tensor {
+/** The weight that answers the changed inputs, of moments around the mean where a bias takes up the rest; the weight itself, without the columns that go, where moments are useless. */
+export function answering(layer: LayerInput, own: Tensor, gram: Gram, isGone: readonly boolean[]): Tensor {
   const { groups, outputs, k, outStride, inStride } = layer
   const w = toFloats(own)
   const out = Float32Array.from(w)

@@ -8,7 +8,7 @@ import { greatest } from '../../base/extremes.ts'
 import { type Draft, edit } from '../../ir/edit.ts'
 import { constant, consumers } from '../../ir/graph.ts'
 import { elementCount, scalar, tensor, toFloats } from '../../ir/tensor.ts'
-import { sampleBytes, watch } from '../../observe/feed.ts'
+import { type Surroundings, sampleBytes, watch } from '../../observe/feed.ts'
 import { heldSamples } from '../../observe/held.ts'
 import { momentsOf } from '../../observe/reductions.ts'
 import { linearOf } from '../../ops/ask.ts'
@@ -39,25 +39,53 @@ interface Spread {
   readonly deviation: Float32Array
 }
 
+/** Means and deviations of a model's layers, and the samples that they are of. */
+export interface Spreads {
+  readonly wide: Model
+  readonly held: Dataset
+  readonly layers: ReadonlyMap<Layer, Spread>
+}
+
 /**
  * The model with the means and deviations of the one that it was made from, of the layers that it still has; the very same
  * model where samples are too few. `kept`: channels that stayed, of groups that lost some.
  */
 export async function repaired(narrow: Model, wide: Model, kept: Kept, data: Dataset, ctx: Context): Promise<Model> {
+  const before = await spreadsOf(wide, data, ctx)
+  return before ? repairedBy(before, narrow, kept, ctx) : narrow
+}
+
+/** What `repairedBy` needs of the wide model, for any number of narrow ones; `undefined` where samples are too few. */
+export async function spreadsOf(
+  wide: Model,
+  data: Dataset,
+  ctx: Surroundings,
+  most = mostSamples
+): Promise<Spreads | undefined> {
   const typed = inferShapes(wide)
-  const layers = layersOf(typed).filter(({ weight }) => narrow.graph.values.has(weight))
+  const layers = layersOf(typed)
   const made = typed.graph.nodes.flatMap((n) => n.outputs)
   const largest = greatest(
     made.map((id) => sampleBytes(typed, id)),
     1
   )
-  const samples = Math.min(mostSamples, data.size, Math.floor(mostBytes / largest))
-  if (layers.length === 0 || samples < leastSamples || prescribed(fedOf(wide)) !== undefined) return narrow
+  const samples = Math.min(most, data.size, Math.floor(mostBytes / largest))
+  if (layers.length === 0 || samples < leastSamples || prescribed(fedOf(wide)) !== undefined) return undefined
   const held = await heldSamples(data, samples)
-  const before = await spreads(wide, layers, (d, { output, ...at }) => momentsOf(d, output, at), held, ctx)
+  return {
+    wide,
+    held,
+    layers: await spreads(wide, layers, (d, { output, ...at }) => momentsOf(d, output, at), held, ctx)
+  }
+}
+
+/** The narrow model with the means and deviations that the wide one has. */
+export async function repairedBy(before: Spreads, narrow: Model, kept: Kept, ctx: Surroundings): Promise<Model> {
   const gone = goneOf(kept)
-  const wanted = new Map([...before].map(([layer, s]) => [layer, leftOf(s, layer, gone)]))
-  const found = await spreads(narrow, layers, (d, layer) => correct(d, layer, wanted.get(layer) as Spread), held, ctx)
+  const layers = [...before.layers.keys()].filter(({ weight }) => narrow.graph.values.has(weight))
+  const wanted = new Map(layers.map((layer) => [layer, leftOf(before.layers.get(layer) as Spread, layer, gone)]))
+  const add: Added = (d, layer) => correct(d, layer, wanted.get(layer) as Spread)
+  const found = await spreads(narrow, layers, add, before.held, ctx)
   return edit(narrow, (d) => {
     for (const [layer, s] of found) write(d, layer, s, wanted.get(layer) as Spread)
   })
@@ -90,7 +118,7 @@ async function spreads(
   layers: readonly Layer[],
   add: Added,
   dataset: Dataset,
-  ctx: Context
+  ctx: Surroundings
 ): Promise<ReadonlyMap<Layer, Spread>> {
   const ids = new Map<Layer, ReturnType<Added>>()
   const watched = edit(model, (d) => {

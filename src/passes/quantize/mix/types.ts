@@ -149,16 +149,27 @@ function groups(nodesOf: ReadonlyMap<string, readonly string[]>): { ids: string[
 }
 
 /** What a stored constant adds to a file beside its numbers: nodes and their names, more of them to unpack bits. */
-const nodeBytes = (bits: number): number => (bits >= 8 ? 150 : bits === 4 || bits === 2 ? 320 : 630)
+export const nodeBytes = (bits: number): number => (bits >= 8 ? 150 : bits === 4 || bits === 2 ? 320 : 630)
 
 /** Bytes of a planned weight in a file, about. */
 function plannedBytes(w: WeightPlan, data: Tensor): number {
+  const { elements, channels, rest } = storedSize(w, data)
+  return elements + channels + rest
+}
+
+/** Bytes of a planned weight in a file, about: of its elements, of scales or codebooks, and of what spells it. */
+export function storedSize(
+  w: WeightPlan,
+  data: Tensor
+): { readonly elements: number; readonly channels: number; readonly rest: number } {
+  const elements = (w.elements * w.bits) / 8
+  const rest = nodeBytes(w.bits)
   if (w.codes) {
-    const whole = encodedBytes(data.shape, w, w.codes, scaleTypeOf(data)) + nodeBytes(w.bits)
-    return whole - (w.elements * (bitsOf(w.codes.dtype) - w.bits)) / 8
+    const codes = (w.elements * bitsOf(w.codes.dtype)) / 8
+    return { elements, channels: encodedBytes(data.shape, w, w.codes, scaleTypeOf(data)) - codes, rest }
   }
   const channels = w.axis === undefined ? 1 : (data.shape[w.axis] as number)
-  return (w.elements * w.bits) / 8 + 2 ** w.bits * (w.axis === undefined ? 4 : 2 * channels) + nodeBytes(w.bits)
+  return { elements, channels: 2 ** w.bits * (w.axis === undefined ? 4 : 2 * channels), rest }
 }
 
 /** Has a float32 weight a float16 for each of its values? */

@@ -32,10 +32,9 @@ export function gptq(
   h: Float64Array,
   round: Rounder,
   o: GptqOptions = gptqDefaults,
-  shift?: Float64Array
+  shift?: Float64Array,
+  { order, u } = rootOf(h, k, o)
 ): Float64Array {
-  const order = columnOrder(h, k, o.actOrder)
-  const u = inverseRoot(h, k, order, o.damp)
   const rows = w.length / k
   const turned = new Float64Array(w.length)
   for (let r = 0; r < rows; r++)
@@ -50,6 +49,18 @@ export function gptq(
   roundColumns(turned, k, u, order, round)
   back(w)
   return wanted
+}
+
+/** U and the order of its columns: all that is taken of H. */
+export interface Root {
+  readonly order: Int32Array
+  readonly u: Float64Array
+}
+
+/** What `gptq` takes of H; the same for all weights under it. */
+export function rootOf(h: Float64Array, k: number, o: GptqOptions = gptqDefaults): Root {
+  const order = columnOrder(h, k, o.actOrder)
+  return { order, u: inverseRoot(h, k, order, o.damp) }
 }
 
 function columnOrder(h: Float64Array, k: number, byUse: boolean): Int32Array {

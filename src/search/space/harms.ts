@@ -1,0 +1,34 @@
+/** The change of the output, e², of every choice alone, which adds up over units while it is small. */
+import { PareError, stopIfAborted } from '../../base/errors.ts'
+import type { Context } from '../../types.ts'
+import { masked } from './build.ts'
+import type { Material } from './material.ts'
+import type { Maker } from './weights.ts'
+
+/** e² by unit and choice, on so many samples; 0 for the last choice of each. Throws `E_DATA` where nothing can be measured. */
+export async function harmsOf(
+  m: Material,
+  maker: Maker,
+  samples: number,
+  ctx: Pick<Context, 'measure' | 'signal' | 'progress'>
+): Promise<readonly (readonly number[])[]> {
+  const { measure } = ctx
+  if (!measure) throw new PareError('E_DATA', 'a search measures models: it needs samples', { hint: '--data PATH' })
+  const sizes = [...m.groups.map((g) => g.kept.length), ...m.weights.map((w) => w.types.length)]
+  const all = sizes.map((n) => n - 1)
+  const total = all.reduce((a, b) => a + b, 0)
+  let done = 0
+  const out: number[][] = []
+  for (const [unit, size] of sizes.entries()) {
+    const own: number[] = []
+    for (let choice = 0; choice < size - 1; choice++) {
+      stopIfAborted(ctx.signal)
+      ctx.progress('measuring choices alone', done++, total)
+      const point = all.with(unit, choice)
+      const changed = maker.changed(point)
+      own.push((await measure(masked(m, maker, point), { beside: m.model, samples, changed })).error)
+    }
+    out.push([...own, 0])
+  }
+  return out
+}
