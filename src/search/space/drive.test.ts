@@ -112,7 +112,7 @@ describe('a run', () => {
 describe('strategies', () => {
   it.each(['local', 'evolution', 'ddpg'])(
     '%s comes nearer to the optimum than random at equal trials',
-    async (name) => {
+    async (name, trials) => {
       const least = (tried: readonly Tried[]): number => Math.min(...tried.map((t) => harmOf(space, t.point)))
       const [own, random] = await Promise.all([
         searched(name, { starts: false, trials }),

@@ -4,6 +4,8 @@
  * p below 0.1 / rungs.
  */
 
+import { least } from '../../base/extremes.ts'
+
 /** Losses of a trial on the samples so far. */
 export interface Raced {
   readonly losses: Float32Array
@@ -21,7 +23,7 @@ export function isOut(losses: Float32Array, others: readonly Raced[], rungs: num
   const means = rivals.map((r) => meanOf(r.losses, n))
   const better = means.filter((m) => m < own).length
   if (better < Math.ceil((rivals.length + 1) * share)) return false
-  const best = rivals[means.indexOf(Math.min(...means))] as Raced
+  const best = rivals[means.indexOf(least(means))] as Raced
   return differenceOverError(losses, best.losses) > quantile(p / rungs)
 }
 

@@ -33,7 +33,7 @@ export interface Trials {
 export function packed(losses: Float32Array): string {
   const bytes = new Uint8Array(losses.buffer, losses.byteOffset, losses.byteLength)
   let text = ''
-  for (let i = 0; i < bytes.length; i += 4096) text += String.fromCharCode(...bytes.subarray(i, i + 4096))
+  for (const byte of bytes) text += String.fromCharCode(byte)
   return btoa(text)
 }
 

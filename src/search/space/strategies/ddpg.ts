@@ -8,6 +8,7 @@
  *
  * It learns in the order of the trials, from finished ones alone, so that a replay gives the same networks.
  */
+import { greatest, least } from '../../../base/extremes.ts'
 import { type Rng, rng as seeded } from '../../../base/random.ts'
 import { type Explorer, type ExplorerRecord, type SeenPoint, startAt, type Task } from '../explorer.ts'
 import { type Network, openNetwork, towards, type Weights } from '../networks.ts'
@@ -118,7 +119,7 @@ function viewOf({ space }: Task): View {
   const { of } = costing(space, names)
   const top = space.units.map((u) => u.choices.length - 1)
   const full = Array.from(of(top))
-  const least = Array.from(of(top.map(() => 0)))
+  const lowest = Array.from(of(top.map(() => 0)))
   const spans = space.units.map((_, i) => {
     const low = of(top.with(i, 0))
     return names.map((_, c) => (full[c] as number) - (low[c] as number))
@@ -134,8 +135,8 @@ function viewOf({ space }: Task): View {
   ])
   const columns = (rows[0] ?? []).map((_, c) => {
     const all = rows.map((r) => r[c] as number)
-    const low = Math.min(...all)
-    return { low, width: Math.max(...all) - low || 1 }
+    const low = least(all)
+    return { low, width: greatest(all) - low || 1 }
   })
   const scaled = rows.map((r) => r.map((x, c) => (x - (columns[c]?.low as number)) / (columns[c]?.width as number)))
   return {
@@ -147,7 +148,7 @@ function viewOf({ space }: Task): View {
       const now = of(point)
       const taken = names.map(
         (_, c) =>
-          ((now[c] as number) - (least[c] as number)) / Math.max(1e-9, (full[c] as number) - (least[c] as number))
+          ((now[c] as number) - (lowest[c] as number)) / Math.max(1e-9, (full[c] as number) - (lowest[c] as number))
       )
       return Float32Array.from([...(scaled[step] as number[]), ...taken, actions[step - 1] ?? 0])
     },

@@ -77,11 +77,11 @@ function survivors(history: readonly SeenPoint[]): readonly SeenPoint[] {
   for (const front of fronts(history, (s) => s.values)) {
     const room = population - out.length
     if (room <= 0) break
-    if (front.length <= room) out.push(...front)
+    if (front.length <= room) for (const s of front) out.push(s)
     else {
       const distance = crowding(front.map((s) => s.values))
       const order = [...front.keys()].sort((a, b) => (distance[b] as number) - (distance[a] as number) || a - b)
-      out.push(...order.slice(0, room).map((i) => front[i] as SeenPoint))
+      for (const i of order.slice(0, room)) out.push(front[i] as SeenPoint)
     }
   }
   return out

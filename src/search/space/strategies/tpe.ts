@@ -5,6 +5,7 @@
  * Choices in order are numbers a step of 1 apart: a kernel's mass on a choice is that of its cell. The prior's kernel lies
  * at the uniform ratio. Models are of projected points.
  */
+import { greatest } from '../../../base/extremes.ts'
 import type { Rng } from '../../../base/random.ts'
 import { type ExplorerRecord, keysOf, type SeenPoint, startAt, type Task } from '../explorer.ts'
 import { encoded } from '../space.ts'
@@ -126,7 +127,7 @@ function logDensity({ sizes, weights, logs }: Mixture, p: readonly number[]): nu
   const all = weights.map((w, k) =>
     sizes.reduce((sum, _, d) => sum + (logs[k]?.[d]?.[p[d] as number] as number), Math.log(w))
   )
-  const most = Math.max(...all)
+  const most = greatest(all)
   return most + Math.log(all.reduce((sum, l) => sum + Math.exp(l - most), 0))
 }
 
