@@ -115,8 +115,8 @@ describe('strategies', () => {
     async (name, trials) => {
       const least = (tried: readonly Tried[]): number => Math.min(...tried.map((t) => harmOf(space, t.point)))
       const [own, random] = await Promise.all([
-        searched(name, { starts: false, trials }),
-        searched('random', { starts: false, trials })
+        searched(name, { starts: false, trials: Number(trials) }),
+        searched('random', { starts: false, trials: Number(trials) })
       ])
       const optimum = harmOf(space, solved())
       expect(least(own.tried) - optimum).toBeLessThan(0.8 * (least(random.tried) - optimum))
