@@ -33,7 +33,9 @@ const files = {
   mnist: 'mnist/mnist-8.onnx',
   mobilenet: 'imagenet/mobilenet_v1_025_224.onnx',
   resnet20: 'cifar10-jpeg/resnet20.onnx',
-  resnet56: 'cifar10-jpeg/resnet56.onnx'
+  resnet56: 'cifar10-jpeg/resnet56.onnx',
+  // Two blocks of an encoder, 128 wide, over 64 tokens; its weights are drawn.
+  transformer: undefined
 }
 const only = given.only?.split(',') ?? Object.keys(files)
 const folder = mkdtempSync(join(os.tmpdir(), 'pare-compiled-'))
@@ -49,6 +51,45 @@ const done = new Set(
         .map((line) => JSON.parse(line).name)
     : []
 )
+
+/** A text encoder in words, as ONNX. */
+function transformer(path) {
+  const [tokens, width, heads, inner] = [64, 128, 2, 512]
+  const each = width / heads
+  const block = (n) => {
+    const linear = (to, from, i, o) => [
+      `${to}m${n} = MatMul(${from}, W${to}${n}: f32[${i},${o}])`,
+      `${to}${n} = Add(${to}m${n}, B${to}${n}: f32[${o}])`
+    ]
+    const head = (k) => [
+      ...linear(`${k}l`, `x${n}`, width, width),
+      `${k}r${n} = Reshape(${k}l${n}, s${k}${n}: i64[4] {1,${tokens},${heads},${each}})`,
+      `${k}${n} = Transpose(${k}r${n}, perm=[${k === 'k' ? '0,2,3,1' : '0,2,1,3'}])`
+    ]
+    const normal = (to, from) => `${to} = LayerNormalization(${from}, G${to}: f32[${width}], H${to}: f32[${width}])`
+    return [
+      ...['q', 'k', 'v'].flatMap(head),
+      `p${n} = MatMul(q${n}, k${n})`,
+      `z${n} = Mul(p${n}, c${n}: f32[] {${each ** -0.5}})`,
+      `t${n} = Softmax(z${n})`,
+      `a${n} = MatMul(t${n}, v${n})`,
+      `b${n} = Transpose(a${n}, perm=[0,2,1,3])`,
+      `d${n} = Reshape(b${n}, e${n}: i64[3] {1,${tokens},${width}})`,
+      ...linear('o', `d${n}`, width, width),
+      `r${n} = Add(o${n}, x${n})`,
+      normal(`l${n}`, `r${n}`),
+      ...linear('f', `l${n}`, width, inner),
+      `g${n} = Gelu(f${n})`,
+      ...linear('u', `g${n}`, inner, width),
+      `w${n} = Add(u${n}, l${n})`,
+      normal(`x${n + 1}`, `w${n}`)
+    ]
+  }
+  const lines = ['opset 21', `input x0: f32[1,${tokens},${width}]`, ...block(0), ...block(1), 'output x2']
+  writeFileSync(path.replace('.onnx', '.txt'), lines.join('\n'))
+  execFileSync(process.execPath, [pare, 'convert', path.replace('.onnx', '.txt'), '-o', path, '--force', '--quiet'])
+  return path
+}
 
 /** Milliseconds of every function, by turns; each turn runs each as often as takes about 20 ms. */
 async function interleaved(runs, seconds) {
@@ -71,7 +112,7 @@ async function interleaved(runs, seconds) {
 }
 
 async function measure(name) {
-  const file = join(data, files[name])
+  const file = files[name] ? join(data, files[name]) : transformer(join(folder, `${name}.onnx`))
   const made = join(folder, `${name}.wasm`)
   const began = performance.now()
   execFileSync(process.execPath, [pare, 'compile', file, '-o', made, '--force', '--quiet', '--no-check'])
@@ -200,7 +241,7 @@ console.log(
   'model      compiled ms  web/compiled [quartiles]  node/compiled  first ms (web)   onnx B    wasm B   brotli with loader  compile ms  C -O3 ms, native'
 )
 for (const name of only) {
-  if (!files[name] || done.has(name)) continue
+  if (!(name in files) || done.has(name)) continue
   const r = await measure(name)
   if (given.results) appendFileSync(given.results, `${JSON.stringify(r)}\n`)
   const f = (x, n = 2) => (x === undefined ? '-' : x.toFixed(n))
