@@ -90,6 +90,12 @@ describe('replies', () => {
   it('answer what is no request', async () => {
     const { port } = await serve()
     expect(await raw(port, 'nonsense\r\n\r\n')).toMatch(/^HTTP\/1.1 400 [\s\S]*{"error":"this is not HTTP"}$/)
+    expect(await raw(port, 'GET /long HTTP/1.1\r\nconnection: close\r\n\r\n')).toMatch(
+      /^HTTP\/1.1 400 [\s\S]*{"error":"the header Host is missing"}$/
+    )
+    expect(await raw(port, 'GET /long HTTP/1.1\r\nhost: a\r\nexpect: more\r\n\r\n')).toMatch(
+      /^HTTP\/1.1 417 [\s\S]*{"error":/
+    )
     const long = `GET /long HTTP/1.1\r\nhost: a\r\nx: ${'y'.repeat(20_000)}\r\n\r\n`
     expect(await raw(port, long)).toMatch(/^HTTP\/1.1 431 [\s\S]*{"error":"the headers are too large"}$/)
   })

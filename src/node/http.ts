@@ -103,8 +103,8 @@ const keepAliveMs = 75_000
 /** Replies are compressed from here on. */
 const worthCompressing = 1024
 
-/** How long connections that are asked to close are given to send what is on its way. */
-const lingerMs = 150
+/** Connections are ended once no request has come for so long, or after so long in all: what is on its way is answered. */
+const [quietMs, lingerMs] = [300, 3000]
 
 /** A server with nothing on it but its rules. */
 export function httpServer(o: HttpOptions): HttpServer {
@@ -119,7 +119,9 @@ export function httpServer(o: HttpOptions): HttpServer {
     http: {
       maxHeaderSize: o.maxHeaderBytes ?? defaults.headers,
       headersTimeout: o.requestTimeoutMs ?? defaults.request,
-      connectionsCheckingInterval: 1000
+      connectionsCheckingInterval: 1000,
+      // Node itself would answer without a word.
+      requireHostHeader: false
     },
     return503OnClosing: false,
     forceCloseConnections: true,
@@ -127,6 +129,10 @@ export function httpServer(o: HttpOptions): HttpServer {
     requestIdHeader: 'x-request-id',
     frameworkErrors: (error, _request, reply) => void sendError(reply, 400, error.message),
     clientErrorHandler
+  })
+  app.server.on('checkExpectation', (_request, response) => {
+    response.writeHead(417, { 'content-type': 'application/json', connection: 'close' })
+    response.end(JSON.stringify({ error: 'nothing but 100-continue can be expected' }))
   })
   app.server.maxConnections = o.maxConnections ?? defaults.connections
   takeBytes(app, o.maxBodyBytes)
@@ -230,6 +236,8 @@ function guard(app: FastifyInstance, { token, open = [], origins = [] }: HttpOpt
   const wanted = token === undefined ? undefined : digest(`Bearer ${token}`)
   app.addHook('onRequest', async (request, reply) => {
     const { origin, host, authorization } = request.headers
+    if (host === undefined && request.raw.httpVersion === '1.1')
+      return sendError(reply, 400, 'the header Host is missing')
     if (origin !== undefined && !isOwn(origin, host)) {
       if (!origins.includes(origin)) return sendError(reply, 403, 'pages of this origin may not call this server')
       reply.header('access-control-allow-origin', origin).header('vary', 'origin')
@@ -269,10 +277,11 @@ const accepts = (header: string | string[] | undefined, encoding: string): boole
 
 /** Counts requests, starts and ends. */
 function life(app: FastifyInstance): Omit<HttpServer, 'app'> {
-  let [running, isClosing] = [0, false]
+  let [running, isClosing, last] = [0, false, 0]
   const changed = new Set<() => void>()
   app.addHook('onRequest', async (_request, reply) => {
     running++
+    last = performance.now()
     reply.raw.once('close', () => {
       running--
       for (const tell of changed) tell()
@@ -314,7 +323,10 @@ function life(app: FastifyInstance): Omit<HttpServer, 'app'> {
       isClosing = true
       // The listener alone: fastify would also end connections whose next request is on its way.
       Server.prototype.close.call(app.server)
-      await new Promise((resolve) => setTimeout(resolve, lingerMs))
+      const began = performance.now()
+      last = began
+      while (performance.now() - last < quietMs && performance.now() - began < Math.min(lingerMs, patienceMs))
+        await new Promise((resolve) => setTimeout(resolve, quietMs / 3))
       const all = await idle(patienceMs)
       await app.close().catch((e: NodeJS.ErrnoException) => {
         if (e.code !== 'ERR_SERVER_NOT_RUNNING') throw e

@@ -6,6 +6,7 @@
  * A free worker takes what is queued at once; waiting for more costs every waiting sample more than a run's fixed part.
  */
 import { assert, PareError } from '../base/errors.ts'
+import { greatest } from '../base/extremes.ts'
 import { byteLength, elementCount, isFloat, tensor, toNumbers } from '../ir/tensor.ts'
 import type { Tensor } from '../types.ts'
 
@@ -29,7 +30,7 @@ export function chooseBatch(times: Times, mostMs = Number.POSITIVE_INFINITY): Ba
     .filter(([b, ms]) => b === 1 || ms <= mostMs)
     .map(([b, ms]) => ({ b, gain: (b * one) / ms }))
     .toSorted((x, y) => x.b - y.b)
-  const best = Math.max(...gains.map((g) => g.gain))
+  const best = greatest(gains.map((g) => g.gain))
   if (best < leastGain) return { size: 1, gain: 1, why: `together, samples are at most ${best.toFixed(2)} × as fast` }
   const { b, gain } = gains.find((g) => g.gain >= near * best) as (typeof gains)[number]
   return { size: b, gain, why: `${b} samples together are ${gain.toFixed(2)} × as fast as alone` }
@@ -51,7 +52,7 @@ export function expectedMs(times: Times, n: number): number {
 /** A request of more samples is cut where a run of so many takes about `pieceMs`, so that others come between and workers share it. */
 export function pieceSize(times: Times, size: number): number {
   const long = [...times].toSorted(([a], [b]) => a - b).find(([b, ms]) => b >= size && ms >= pieceMs)
-  return Math.max(size, long?.[0] ?? Math.max(...times.keys()))
+  return Math.max(size, long?.[0] ?? greatest(times.keys()))
 }
 
 const pieceMs = 5

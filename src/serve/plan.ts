@@ -1,5 +1,7 @@
 /** How many workers a machine has room for, by what models were measured to take. */
 
+import { greatest } from '../base/extremes.ts'
+
 /** ms of the main thread's time that a request costs beside the model: HTTP, reading, joining, printing. Measured: 0.06 to 0.12. */
 export const aroundMs = 0.1
 
@@ -27,7 +29,10 @@ export interface Workers {
  * of all models must fit in half of what is free.
  */
 export function chooseWorkers({ cores, freeBytes }: Room, models: readonly Demand[]): Workers {
-  const slowest = Math.max(0, ...models.map((m) => m.sampleMs))
+  const slowest = greatest(
+    models.map((m) => m.sampleMs),
+    0
+  )
   const useful = Math.min(Math.ceil(cores), Math.max(1, Math.ceil((cores * slowest) / (slowest + aroundMs) - 0.05)))
   const each = models.reduce((n, m) => n + m.bytes, 0)
   const fitting = each === 0 ? useful : Math.max(1, Math.floor(freeBytes / 2 / each))

@@ -5,6 +5,7 @@
 import { existsSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { PareError } from '../../base/errors.ts'
+import { least } from '../../base/extremes.ts'
 import { rng } from '../../base/random.ts'
 import { readNpz } from '../../data/npz.ts'
 import { type Fed, prescribed, wholeInputs } from '../../runtime/batches.ts'
@@ -199,7 +200,7 @@ async function timed(made: readonly Inputs[], runs: Runs, o: LoadOptions): Promi
   const began = performance.now()
   // The first round tells how far the budget goes.
   for (const size of sizes) {
-    const last = Math.min(...(all.get(size / 2) ?? [0]))
+    const last = least(all.get(size / 2) ?? [0])
     if (all.size > 0 && (size > o.mostBatch || (performance.now() - began + 4 * last) * leastRounds > o.budgetMs)) break
     await runs(many(made, size))
     all.set(size, [(await runs(many(made, size))).ms])
@@ -243,7 +244,7 @@ function storedSamples(path: string, { inputs, outputs }: Signature): Stored | u
       })
     )
   const [given, expected] = [all(inputs), all(outputs)]
-  const n = Math.min(...[...given.values(), ...expected.values()].map((t) => t.shape[0] ?? 0), proofSamples)
+  const n = least([proofSamples, ...[...given.values(), ...expected.values()].map((t) => t.shape[0] ?? 0)])
   if (!(n >= 1)) throw new PareError('E_DATA', 'there are no samples in it', { where: samplesFile })
   const rows = (from: Inputs): Inputs[] =>
     Array.from({ length: n }, (_, i) => new Map([...from].map(([name, t]) => [name, rowsOf(t, i, i + 1)])))

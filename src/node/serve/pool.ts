@@ -85,7 +85,7 @@ export function pool(o: PoolOptions): Pool {
     const at = slots.indexOf(slot)
     if (at < 0 || isEnding) return
     const fresh = start()
-    fresh.tasks.push(...slot.tasks.splice(0))
+    for (const task of slot.tasks.splice(0)) fresh.tasks.push(task)
     slots[at] = fresh
     for (const model of models) fresh.tasks.unshift((worker) => prepare(fresh, worker, model))
     // A worker that dies as it opens a model must not be begun again without end.
@@ -208,7 +208,7 @@ export function pool(o: PoolOptions): Pool {
     },
     grow: async (count) => {
       const fresh = Array.from({ length: Math.max(0, count - slots.length) }, start)
-      slots.push(...fresh)
+      for (const slot of fresh) slots.push(slot)
       for (const slot of fresh)
         for (const model of models) await withSlot(slot, (worker) => prepare(slot, worker, model))
     },

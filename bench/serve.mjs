@@ -1,0 +1,181 @@
+/**
+ * What `pare serve` does under load: client and server on the same machine, loopback only, bounded in count and time.
+ *
+ *   node bench/serve.mjs throughput|batching|overload|stop|reload --models FOLDER [--runs 5] [--seconds 4]
+ *
+ * The folder has resnet20.onnx, resnet20-int8.onnx and resnet56.onnx (inputs `image` [N,3,32,32]) and mlp.onnx (`x` [N,1024]).
+ * `node bench/serve/hostile.mjs` and `bench/serve/equal.mjs` have requests that are no good, and results that are compared.
+ */
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { binaryRequest, closedLoop, floats, median, openLoop, rss, startServer } from './serve/load.mjs'
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    models: { type: 'string' },
+    runs: { type: 'string', default: '5' },
+    seconds: { type: 'string', default: '4' },
+    clients: { type: 'string', default: '8' }
+  }
+})
+const [models, runs, seconds, clients] = [
+  values.models,
+  Number(values.runs),
+  Number(values.seconds),
+  Number(values.clients)
+]
+const file = (name) => join(models, `${name}.onnx`)
+
+const pictures = Array.from({ length: 16 }, (_, i) =>
+  binaryRequest([{ name: 'image', datatype: 'FP32', shape: [1, 3, 32, 32], data: floats(3072, i) }])
+)
+const rows = Array.from({ length: 16 }, (_, i) =>
+  binaryRequest([{ name: 'x', datatype: 'FP32', shape: [1, 1024], data: floats(1024, i) }])
+)
+const inferOf = (url, name) => `${url}/v2/models/${name}/infer`
+const print = (cells) => process.stdout.write(`| ${cells.join(' | ')} |\n`)
+const fixed = (n, digits = 1) => (n === undefined ? '' : n.toFixed(digits))
+
+/** Two settings of a server by turns, under the same load; medians over the runs, and the median of the ratios. */
+async function paired(name, requests, settings, load) {
+  const servers = []
+  for (const [label, args] of settings)
+    servers.push([label, await startServer([file(name), ...args, '--log-level', 'info'])])
+  const results = settings.map(() => [])
+  for (let run = 0; run < runs; run++)
+    for (const [i, [, { url }]] of servers.entries())
+      results[i].push(await closedLoop(inferOf(url, name), requests, load))
+  for (const [, server] of servers) await server.end()
+  const ratios = results[1].map((r, k) => r.rate / results[0][k].rate)
+  for (const [i, [label]] of settings.entries()) {
+    const all = results[i]
+    const rates = all.map((r) => r.rate)
+    print([
+      name,
+      label,
+      load.clients,
+      fixed(median(rates)),
+      `${fixed(Math.min(...rates))}–${fixed(Math.max(...rates))}`,
+      fixed(median(all.map((r) => r.p50)), 2),
+      fixed(median(all.map((r) => r.p99)), 2),
+      i ? `${median(ratios).toFixed(2)} (${Math.min(...ratios).toFixed(2)}–${Math.max(...ratios).toFixed(2)})` : '',
+      JSON.stringify(all[0].codes)
+    ])
+  }
+}
+
+const head = () => {
+  print(['model', 'server', 'clients', 'requests/s', 'spread', 'p50 ms', 'p99 ms', 'ratio', 'statuses'])
+  print(Array(9).fill('---'))
+}
+
+const jobs = {
+  async throughput() {
+    head()
+    const workers = [
+      ['1 worker', ['--workers', '1']],
+      ['2 workers', ['--workers', '2']]
+    ]
+    for (const name of ['resnet56', 'resnet20-int8']) await paired(name, pictures, workers, { clients, seconds })
+  },
+  async batching() {
+    head()
+    const batch = [
+      ['alone', ['--workers', '1', '--batch', '1']],
+      ['as measured', ['--workers', '1']]
+    ]
+    await paired('mlp', rows, batch, { clients: 32, seconds })
+    await paired('resnet20', pictures, batch, { clients: 32, seconds })
+  },
+  /** Capacity first, then three times as many requests as that. */
+  async overload() {
+    const timeoutMs = 500
+    const server = await startServer([
+      file('resnet56'),
+      '--workers',
+      '1',
+      '--timeout',
+      String(timeoutMs / 1000),
+      '--max-connections',
+      '4000'
+    ])
+    const url = inferOf(server.url, 'resnet56')
+    await closedLoop(url, pictures, { clients: 8, seconds: 2 })
+    const before = await closedLoop(url, pictures, { clients: 8, seconds: 5 })
+    const warm = await rss(server.pid)
+    const over = await openLoop(url, pictures, { rate: 3 * before.rate, seconds: 30 })
+    const after = await rss(server.pid)
+    await new Promise((resolve) => setTimeout(resolve, 1000))
+    const then = await closedLoop(url, pictures, { clients: 8, seconds: 3 })
+    print(['', 'requests/s', 'p50 ms', 'p99 ms', '503 p50 ms', '503 p99 ms', 'memory MB', 'statuses'])
+    print(Array(8).fill('---'))
+    for (const [label, r, memory] of [
+      ['capacity', before, warm],
+      [`3 × for ${fixed(over.seconds)} s, deadline ${timeoutMs} ms`, over, after],
+      ['1 s later', then, await rss(server.pid)]
+    ])
+      print([
+        label,
+        fixed(r.rate),
+        fixed(r.p50),
+        fixed(r.p99),
+        fixed(r.refusedP50),
+        fixed(r.refusedP99),
+        fixed(memory / 1e6),
+        JSON.stringify(r.codes)
+      ])
+    print(['goodput', `${((100 * over.rate) / before.rate).toFixed(0)} % of capacity`, ...Array(6).fill('')])
+    await server.end()
+  },
+  /** SIGTERM in the midst of requests: what was accepted is answered, what was not is refused at the door. */
+  async stop() {
+    const count = runs
+    const [codes, ends] = [{}, {}]
+    for (let i = 0; i < count; i++) {
+      const server = await startServer([file('resnet20'), '--workers', '2'])
+      const load = closedLoop(inferOf(server.url, 'resnet20'), pictures, { clients: 16, seconds: 0.6 })
+      await new Promise((resolve) => setTimeout(resolve, 200 + 10 * (i % 10)))
+      const { status, signal } = await server.end('SIGTERM')
+      ends[signal ?? status] = (ends[signal ?? status] ?? 0) + 1
+      for (const [code, n] of Object.entries((await load).codes)) codes[code] = (codes[code] ?? 0) + n
+    }
+    print(['SIGTERM', 'ends by status', 'replies'])
+    print(Array(3).fill('---'))
+    print([count, JSON.stringify(ends), JSON.stringify(codes)])
+  },
+  async reload() {
+    const folder = mkdtempSync(join(tmpdir(), 'pare-bench-'))
+    mkdirSync(join(folder, 'net'))
+    copyFileSync(file('resnet20'), join(folder, 'net', 'model.onnx'))
+    const server = await startServer([folder, '--workers', '2', '--allow-model-control'])
+    let isDone = false
+    const load = closedLoop(inferOf(server.url, 'net'), pictures, { clients: 8, seconds: 300, stopped: () => isDone })
+    const memory = []
+    let loaded = 0
+    for (let i = 0; i < 4 * runs; i++) {
+      const reply = await fetch(`${server.url}/v2/repository/models/net/load`, { method: 'POST' })
+      loaded += Number(reply.status === 200)
+      memory.push(await rss(server.pid))
+    }
+    isDone = true
+    const { codes, p50, p99 } = await load
+    await server.end()
+    rmSync(folder, { recursive: true })
+    print(['loads', 'replies', 'p50 ms', 'p99 ms', 'memory MB after each'])
+    print(Array(5).fill('---'))
+    print([
+      `${loaded} of ${4 * runs}`,
+      JSON.stringify(codes),
+      fixed(p50),
+      fixed(p99),
+      memory.map((m) => fixed(m / 1e6, 0)).join(' ')
+    ])
+  }
+}
+
+const job = jobs[positionals[0]]
+if (!job || !models) throw new Error(`one of ${Object.keys(jobs).join(', ')}, and --models FOLDER`)
+await job()
