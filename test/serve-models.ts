@@ -65,6 +65,24 @@ out_flag: bool[N,2] = Identity(flag)
 out_text: string[N,2] = Identity(text)
 out_fp16: f16[N,2] = Identity(fp16)
 output out_fp32, out_int64, out_flag, out_text, out_fp16`,
+  /** The mean over positions that a mask lets count, and the positions. */
+  masked: `opset 21
+input x: f32[N,T,4]
+input mask: f32[N,T]
+w = Unsqueeze(mask, at: i64[1]{2})
+m: f32[N,T,4] = Mul(x, w)
+s = ReduceSum(m, over: i64[1]{1}, keepdims=0)
+c = ReduceSum(w, along: i64[1]{1}, keepdims=0)
+y: f32[N,4] = Div(s, c)
+output y, m`,
+  /** The same without what the mask says: the mean counts every position. */
+  unmasked: `opset 21
+input x: f32[N,T,4]
+input mask: f32[N,T]
+w = Unsqueeze(mask, at: i64[1]{2})
+m: f32[N,T,4] = Mul(x, w)
+y: f32[N,4] = ReduceMean(m, over: i64[1]{1}, keepdims=0)
+output y`,
   double: `opset 21
 input x: f32[N,4]
 y: f32[N,4] = Mul(x, two: f32[]{2})

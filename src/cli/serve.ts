@@ -48,6 +48,13 @@ const flags: readonly Flag[] = [
   }),
   flag(
     'work',
+    'mask',
+    'text',
+    'mask input [samples, length]: requests of different lengths are filled up and run together',
+    { hint: 'NAME' }
+  ),
+  flag(
+    'work',
     'isolate',
     'boolean',
     'run models in processes of their own, for files that are not trusted; data is copied'
@@ -120,6 +127,7 @@ function optionsOf(given: Parsed): ServeOptions {
     ...(token === undefined ? {} : { token }),
     ...(workers === undefined ? {} : { workers }),
     ...(batch === undefined ? {} : { batch }),
+    ...(given.values.has('mask') ? { mask: text(given, 'mask') ?? '' } : {}),
     isIsolated: isOn(given, 'isolate'),
     delayMs: positive('batch-delay', 0),
     timeoutMs: positive('timeout', 30, 0.001) * 1000,

@@ -1,6 +1,7 @@
 /** A request on its way through the queue: admitted, cut where it is long, and put together again. */
 import { PareError } from '../../base/errors.ts'
 import { type Inputs, joined, rowsOfAll, samplesOf, shapeKey } from '../../serve/batching.ts'
+import { cut, padded } from '../../serve/padding.ts'
 import { admit, type Limits } from '../../serve/queue.ts'
 import { countRequest } from '../../serve/statistics.ts'
 import type { InferReply } from '../../serve/types.ts'
@@ -15,7 +16,9 @@ export async function answer(model: Served, call: Call, pool: Pool, limits: Limi
   model.active++
   let began = arrived
   try {
-    const parts = partsOf(model, call)
+    const { padded: symbol } = model.tuning
+    const whole = symbol === undefined ? undefined : padded(request.inputs, model.signature, symbol)
+    const parts = partsOf(model, call, whole?.inputs ?? request.inputs)
     const samples = parts.reduce((n, p) => n + p.samples, 0)
     const bytes = parts.reduce((n, p) => n + p.bytes, 0)
     const runMs = rateOf(model, parts[0]?.key ?? '') * Math.min(samples, Math.max(model.tuning.piece, 1))
@@ -38,8 +41,9 @@ export async function answer(model: Served, call: Call, pool: Pool, limits: Limi
       )
     )
     const all = outputs.length === 1 ? (outputs[0] as Inputs) : joined(outputs, (n) => new Uint8Array(n))
+    const given = symbol !== undefined && whole ? cut(all, model.signature, symbol, whole.length) : all
     countRequest(model.statistics, true, now() - arrived, began - arrived)
-    return replyOf(model, call, all)
+    return replyOf(model, call, given)
   } catch (error) {
     countRequest(model.statistics, false, now() - arrived, 0)
     throw error
@@ -50,8 +54,7 @@ export async function answer(model: Served, call: Call, pool: Pool, limits: Limi
 
 type Unsent = Omit<Part, 'done' | 'fail'>
 
-function partsOf(model: Served, { request, arrived, timeoutMs, isGone }: Call): readonly Unsent[] {
-  const { inputs } = request
+function partsOf(model: Served, { request, arrived, timeoutMs, isGone }: Call, inputs: Inputs): readonly Unsent[] {
   const due = arrived + Math.min(timeoutMs, request.timeoutMs ?? timeoutMs)
   const part = (of: Inputs, samples: number): Unsent => ({
     ...{ model, inputs: of, samples, arrived, due, isGone },

@@ -22,6 +22,8 @@ export interface ServeOptions {
   readonly isIsolated: boolean
   /** Samples that requests are joined up to; absent: by what was measured. */
   readonly batch?: number
+  /** An input that says which positions of a sample count; models that have it run requests of different lengths together. */
+  readonly mask?: string
   /** How long a request may wait for others to join it, ms. */
   readonly delayMs: number
   /** A request is answered within this or refused, ms. */
@@ -89,7 +91,10 @@ function build(o: ServeOptions) {
   const models: Repository = repository(workers, {
     path: o.path,
     ...(o.batch === undefined ? {} : { batch: o.batch }),
-    load: { budgetMs: budget.start, mostBatch: 64, mostMs: o.timeoutMs / 3 },
+    load: {
+      ...{ budgetMs: budget.start, mostBatch: 64, mostMs: o.timeoutMs / 3 },
+      ...(o.mask === undefined ? {} : { mask: o.mask })
+    },
     reloadBudgetMs: budget.reload,
     told: (event, facts) => log.info(facts, `model ${event}`)
   })

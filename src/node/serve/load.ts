@@ -21,6 +21,7 @@ import {
   sameWithin
 } from '../../serve/batching.ts'
 import { datatypeOf } from '../../serve/datatypes.ts'
+import { cut, lengthSymbol, padded } from '../../serve/padding.ts'
 import type { Port, Signature } from '../../serve/types.ts'
 import type { Dim, DType, Model, Tensor } from '../../types.ts'
 import { fileBytes, load } from '../files.ts'
@@ -36,6 +37,8 @@ export interface LoadOptions {
   readonly mostBatch: number
   /** A run may take no longer, ms. */
   readonly mostMs: number
+  /** An input that says which positions count: requests of different lengths are filled up and run together. */
+  readonly mask?: string
 }
 
 export interface Loaded {
@@ -90,7 +93,12 @@ export async function loadModel(path: string, key: string, using: Using, o: Load
     return { signature, checked, warm: made.slice(0, 1), tuning: await timedAlone(alone(proof), made, runs, o) }
   const times = await timed(made, runs, o)
   const { size, why } = chooseBatch(times, o.mostMs)
-  const tuning = { isBatched: true, size, piece: pieceSize(times, size), times, why, ...facts }
+  const filled = o.mask === undefined ? undefined : await paddable(made[0] as Inputs, runs, signature, o.mask)
+  const tuning = {
+    ...{ isBatched: true, size, piece: pieceSize(times, size), times, ...facts },
+    why: filled ? `${why}; ${filled.why}` : why,
+    ...(filled?.symbol === undefined ? {} : { padded: filled.symbol })
+  }
   return { signature, checked, tuning, warm: [made[0] as Inputs, ...(size > 1 ? [many(made, size)] : [])] }
 }
 
@@ -176,11 +184,34 @@ async function independent(made: readonly Inputs[], runs: Runs, { outputs }: Sig
     for (let i = 1; i < company.length; i++) {
       const d = difference(alone[i] as Inputs, rowsOfAll(together, i, i + 1))
       if (d > sameWithin)
-        return `requests are run alone: a sample’s results depend on its company (they differ by ${d === Number.POSITIVE_INFINITY ? 'whole values' : d.toExponential(1)})`
+        return `requests are run alone: a sample’s results depend on its company (they differ by ${words(d)})`
     }
   }
   return undefined
 }
+
+/** Filled up by the mask, results may differ by so much: softmax over more positions adds up in another order. */
+const filledWithin = 1e-4
+
+/** Does what is filled up by the mask leave the results as they are? Models without that input are run as they are. */
+async function paddable(
+  sample: Inputs,
+  runs: Runs,
+  signature: Signature,
+  mask: string
+): Promise<{ readonly symbol?: string; readonly why: string } | undefined> {
+  if (!signature.inputs.some((p) => p.name === mask)) return undefined
+  const symbol = lengthSymbol(signature, mask)
+  const shorter = cut(sample, { ...signature, outputs: signature.inputs }, symbol, 5)
+  const { inputs, length } = padded(shorter, signature, symbol)
+  const d = difference((await runs(shorter)).outputs, cut((await runs(inputs)).outputs, signature, symbol, length))
+  if (d <= filledWithin) return { symbol, why: `requests are filled up to 8, 12, 16, 24 … ${symbol} by ${mask}` }
+  return {
+    why: `requests are not filled up: ${mask} does not keep what is added out of the results (they differ by ${words(d)})`
+  }
+}
+
+const words = (d: number): string => (d === Number.POSITIVE_INFINITY ? 'shapes or whole values' : d.toExponential(1))
 
 /** Numbers that are not indices, made larger. */
 function amplified(t: Tensor): Tensor {
@@ -270,7 +301,7 @@ async function checkStored({ inputs, outputs }: Stored, runs: Runs): Promise<str
     if (d > storedWithin)
       throw new PareError('E_DATA', `sample ${i} gives other results than ${samplesFile} says`, {
         facts: {
-          difference: d === Number.POSITIVE_INFINITY ? 'shapes or whole values' : d.toExponential(1),
+          difference: words(d),
           allowed: String(storedWithin)
         }
       })

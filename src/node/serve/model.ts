@@ -17,6 +17,8 @@ export interface Tuning {
   readonly why: string
   /** Bytes of the inputs of one sample as it was measured. */
   readonly sampleBytes: number
+  /** The length that inputs are filled up in, by the symbol of its axes. */
+  readonly padded?: string
   /** What a copy in one more worker takes, bytes. */
   readonly bytes: number
   readonly loadMs: number

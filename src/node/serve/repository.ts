@@ -2,7 +2,6 @@
 import { readdirSync, statSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { PareError } from '../../base/errors.ts'
-import { chooseBatch } from '../../serve/batching.ts'
 import { queues } from '../../serve/queue.ts'
 import { statistics } from '../../serve/statistics.ts'
 import type { Signature } from '../../serve/types.ts'
@@ -201,8 +200,7 @@ const servedOf = (place: Place, key: string, { signature, tuning, warm }: Loaded
 function withBatch(loaded: Loaded, size: number | undefined): Loaded {
   const { tuning } = loaded
   if (size === undefined || !tuning.isBatched) return loaded
-  const { size: own, gain } = chooseBatch(tuning.times)
-  const why = `${size} was asked for; measured best: ${own} (${gain.toFixed(2)} ×)`
+  const why = `${size} was asked for; measured: ${tuning.why}`
   return { ...loaded, tuning: { ...tuning, size, piece: Math.max(size, tuning.piece), why } }
 }
 

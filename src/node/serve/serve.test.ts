@@ -335,6 +335,31 @@ it('goes on with a fresh process where one was killed', async () => {
   expect((await json(`${url}/v2/health/ready`))[0]).toBe(200)
 }, 30_000)
 
+it('fills requests up by a mask, where that changes nothing', async () => {
+  const path = writeKinds(join(folder, 'masks'), ['masked', 'unmasked'])
+  const url = await start(path, { mask: 'mask', batch: 8, workers: 1 })
+  const inputs = (i: number): Record<string, Tensor> => {
+    const n = 3 + (i % 6)
+    const mask = { dtype: 'float32' as const, shape: [1, n], bytes: bytesOf(new Float32Array(n).fill(1)) }
+    return { x: floats([1, n, 4], i), mask }
+  }
+  const replies = await Promise.all(
+    Array.from({ length: 24 }, (_, i) => binary(`${url}/v2/models/masked/infer`, inputs(i)))
+  )
+  const session = await nodeRunner().open({ path: join(path, 'masked.onnx') })
+  for (const [i, { outputs }] of replies.entries())
+    expect(difference(new Map(Object.entries(await session.run(inputs(i)))), outputs)).toBeLessThan(1e-6)
+  await session.close()
+  const [, { models }] = (await json(`${url}/stats`)) as unknown as [
+    number,
+    { models: { name: string; samples: number; runs: number; batch: { why: string } }[] }
+  ]
+  const of = (name: string) => models.find((m) => m.name === name)
+  expect(of('masked')?.batch.why).toContain('are filled up to 8, 12, 16')
+  expect(of('masked')?.runs).toBeLessThan(of('masked')?.samples as number)
+  expect(of('unmasked')?.batch.why).toContain('requests are not filled up: mask does not keep')
+}, 30_000)
+
 it('compresses replies where it is to', async () => {
   const path = join(folder, 'packed')
   writeKind('conv', join(path, 'conv.onnx'))
