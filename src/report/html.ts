@@ -7,6 +7,7 @@ import { engineSection, rangeSection } from './html.ranges.ts'
 import { stageSection as stagesSection } from './html.stages.ts'
 import { script, scriptSha256, style } from './html.style.ts'
 import { escapeText, html, type Markup, percent, scriptJson, section } from './markup.ts'
+import { searchSection } from './search-page.ts'
 import { groupRefusals } from './text.ts'
 import type { Report } from './types.ts'
 import { hasNoWinner, unmet } from './unmet.ts'
@@ -41,6 +42,7 @@ export function printPage(report: Report, replay?: string): string {
     cards(report),
     accuracy(report),
     stagesSection(report),
+    searchSection(report.search),
     tried(report),
     layerSection(report),
     places(report),

@@ -3,6 +3,7 @@ import { listed } from '../base/listed.ts'
 import type { Interval } from '../types.ts'
 import { costLines } from './costs.ts'
 import { engineLines, layerLines } from './layers-text.ts'
+import { searchLines } from './search-page.ts'
 import { stageLines } from './stages.ts'
 import { type Cell, cell, columns, right, type Style } from './table.ts'
 import type { Candidate, Report } from './types.ts'
@@ -58,6 +59,7 @@ export function printOpening(report: Report, style: Style, facts?: string): stri
 /** All tables of the Report, then what became of it. */
 export function printReport(report: Report, style: Style, ending: Ending = {}): string {
   const blocks = [
+    report.search ? [...searchLines(report.search)] : [],
     candidates(report, style),
     beforeAfter(report, style),
     stageLines(report, style),

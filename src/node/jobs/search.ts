@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PareError } from '../../base/errors.ts'
+import { comparisonText } from '../../report/search-page.ts'
 import type { Report, SearchFinalist, SearchReport } from '../../report/types.ts'
 import { compress } from '../../search/compress.ts'
 import { fingerprint } from '../../search/identity.ts'
@@ -77,7 +78,7 @@ export async function searchJob(job: Job, hooks: JobHooks, catalog: Catalog): Pr
       ...opened.notes,
       ...runNotes(o),
       ...runtimeNotes(o, o.target),
-      ...verdicts(report)
+      ...report.comparisons.map(comparisonText)
     ]
     const all = { ...known, notes, search: report }
     return asked.only ? { unmet: false, report: all } : await proven(job, hooks, opened, searched, { known: all, out })
@@ -186,19 +187,6 @@ function bestRun(
     if (best && (!found || harm < (found.run.fresh?.harm ?? Number.POSITIVE_INFINITY))) found = { run, best }
   }
   return found
-}
-
-/** Who won, in words. */
-function verdicts({ comparisons: all }: SearchReport): string[] {
-  return all.flatMap(({ strategy, seeds, ratio, low, high, verdict }) => {
-    if (ratio === undefined) return []
-    const times = `${strategy}: ${ratio.toPrecision(3)} × the harm of random at equal trials`
-    if (verdict === 'unknown') return [`${times}, under one seed: what of it is luck cannot be told`]
-    const interval = `${times} (95 % of ${seeds} seeds: ${low?.toPrecision(3)} to ${high?.toPrecision(3)})`
-    return [
-      verdict === 'same' ? `${interval}: no better than random can be shown` : `${interval}: ${verdict} than random`
-    ]
-  })
 }
 
 /** Makes the best by its recipe, proves it on the test part and writes it. */
