@@ -30,7 +30,7 @@ output b`)
   const note = noteOf(bytes)
   const renamed = { ...note, outputs: note.outputs.map((o, i) => (i === 1 ? { ...o, name: hostile } : o)) }
   const path = join(folder, 'page.html')
-  writeFileSync(path, pageOf(renamed, `a ${hostile}`, Buffer.from(bytes).toString('base64')))
+  writeFileSync(path, pageOf(renamed, `a ${hostile}`, { inline: Buffer.from(bytes).toString('base64') }))
   // 255 of red, 51 of green, nothing of blue.
   const image = await sharp({ create: { width: 20, height: 20, channels: 3, background: { r: 255, g: 51, b: 0 } } })
     .png()

@@ -2,5 +2,7 @@
 export { cOf, headerOf, identifier } from './c/module.ts'
 export { loaderOf, loaderTypes } from './loader.ts'
 export { lower, type Port } from './lower.ts'
+export { moduleOf } from './module.ts'
 export { pageOf } from './page.ts'
 export { isWasm, type ModuleNote, noteOf, wasmOf } from './wasm/module.ts'
+export { cutOf, fastestOf, multipliesBytes, relaxedOf } from './wasm/variants.ts'

@@ -2,6 +2,7 @@
 import type { DType } from '../types.ts'
 import type { Port } from './lower.ts'
 import type { ModuleNote } from './wasm/module.ts'
+import { type Cut, probe } from './wasm/variants.ts'
 
 /** The array that programs see, and the one that lies in memory: 64-bit whole numbers are kept in 32 bits. */
 const arrays: Readonly<Partial<Record<DType, readonly [outside: string, inside: string]>>> = {
@@ -21,14 +22,35 @@ const sizes = ({ shape }: Port): string => `[${shape.join(', ')}]`
 const quoted = (name: string): string =>
   JSON.stringify(name).replace(/[<\u2028\u2029]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)
 
+/** Where the module is, and where it is cut if it has a variant with relaxed SIMD. */
+export type Source = ({ readonly file: string } | { readonly inline: string }) & {
+  readonly variants?: { readonly cut: Cut; readonly length: number }
+}
+
+/** Code that takes the variant that the engine is fastest with. */
+const choosing = ({ cut: [note, data, end, relaxed], length }: NonNullable<Source['variants']>): string => `
+/** The module with relaxed SIMD, where a probe says that this engine multiplies bytes exactly. */
+const probe = Uint8Array.of(${probe.join(',')})
+function fastest(given) {
+  const bytes = new Uint8Array(given.buffer ?? given, given.byteOffset ?? 0, given.byteLength)
+  if (bytes.length !== ${length} || !WebAssembly.validate(probe)) return bytes
+  if (new WebAssembly.Instance(new WebAssembly.Module(probe)).exports.f(-1) !== 1) return bytes
+  const parts = [bytes.subarray(0, ${note}), bytes.subarray(${relaxed}), bytes.subarray(${data}, ${end})]
+  const out = new Uint8Array(${note + (length - relaxed) + (end - data)})
+  let at = 0
+  for (const p of parts) {
+    out.set(p, at)
+    at += p.length
+  }
+  return out
+}
+`
+
 /**
  * The loader. `file`: the module's name beside it; `inline`: the module itself as base64, and then no file is read.
  * It runs in browsers, workers, Node from 20 on, Deno and Bun, and needs nothing else.
  */
-export function loaderOf(
-  { inputs, outputs }: ModuleNote,
-  from: { readonly file: string } | { readonly inline: string }
-): string {
+export function loaderOf({ inputs, outputs }: ModuleNote, from: Source): string {
   const port = (p: Port): string =>
     `  { name: ${quoted(p.name)}, at: ${p.offset}, count: ${count(p)}, Outside: ${outside(p)}, Inside: ${inside(p)} }`
   const bytes =
@@ -50,11 +72,11 @@ ${inputs.map(port).join(',\n')}
 const outputs = [
 ${outputs.map(port).join(',\n')}
 ]
-
+${from.variants ? choosing(from.variants) : ''}
 export async function load(source) {
   const given = await (source ?? own())
   const bytes = typeof Response !== 'undefined' && given instanceof Response ? await given.arrayBuffer() : given
-  const wasm = bytes instanceof WebAssembly.Module ? bytes : await WebAssembly.compile(bytes)
+  const wasm = bytes instanceof WebAssembly.Module ? bytes : await WebAssembly.compile(${from.variants ? 'fastest(bytes)' : 'bytes'})
   const { memory, run: compute } = (await WebAssembly.instantiate(wasm)).exports
   const view = (p) => ({ ...p, memory: new p.Inside(memory.buffer, p.at, p.count) })
   const [taken, made] = [inputs.map(view), outputs.map(view)]

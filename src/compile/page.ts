@@ -1,5 +1,5 @@
 /** A page that holds a compiled model and runs it: one file, which needs no server and loads nothing. */
-import { loaderOf } from './loader.ts'
+import { loaderOf, type Source } from './loader.ts'
 import type { Port } from './lower.ts'
 import type { ModuleNote } from './wasm/module.ts'
 
@@ -120,10 +120,10 @@ byId('run').disabled = false
 
 const policy = `default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'wasm-unsafe-eval'; img-src blob:; base-uri 'none'; form-action 'none'`
 
-/** `name`: of the model, as a title. `base64`: the module. */
-export function pageOf(note: ModuleNote, name: string, base64: string): string {
+/** `name`: of the model, as a title. */
+export function pageOf(note: ModuleNote, name: string, from: Source & { readonly inline: string }): string {
   const shapes = (ports: readonly Port[]): string => JSON.stringify(ports.map((p) => p.shape))
-  const kilobytes = (base64.length * 0.75) / 1000
+  const kilobytes = (from.inline.length * 0.75) / 1000
   return `<!doctype html>
 <html lang="en">
 <head>
@@ -144,7 +144,7 @@ ${note.inputs.map(field).join('\n')}
 <div id="results"></div>
 </main>
 <script type="module">
-${loaderOf(note, { inline: base64 })}
+${loaderOf(note, from)}
 const shapes = ${shapes(note.inputs)}
 const outputShapes = ${shapes(note.outputs)}
 ${program}</script>

@@ -4,7 +4,7 @@
  */
 import { z } from 'zod'
 import { PareError } from '../base/errors.ts'
-import { isWasm, lower, noteOf, type Port, wasmOf } from '../compile/index.ts'
+import { isWasm, moduleOf, noteOf, type Port } from '../compile/index.ts'
 import { bindInputs } from '../ir/bind.ts'
 import type { Format, Model, Reader, Value } from '../types.ts'
 import { workingOpset } from './onnx/opsets.ts'
@@ -46,7 +46,7 @@ export const wasm: Format<z.output<typeof options>> = {
       throw new PareError('E_UNSUPPORTED', 'a compiled model cannot be compiled again', {
         hint: 'compile the model that it was made from'
       })
-    const bytes = wasmOf(lower(bindInputs(model, {})))
+    const bytes = moduleOf(bindInputs(model, {}))
     return { parts: [bytes], bytes }
   }
 }

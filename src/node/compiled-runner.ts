@@ -4,7 +4,7 @@
  */
 import { toArray } from '../base/bytes.ts'
 import { PareError } from '../base/errors.ts'
-import { type ModuleNote, noteOf } from '../compile/index.ts'
+import { fastestOf, type ModuleNote, noteOf } from '../compile/index.ts'
 import { bytesOf, tensorOf, typedValues } from '../ir/tensor.ts'
 import { compiledRunner, compiledRuntime } from '../runtime/compiled.ts'
 import type { Runner, Session, Tensor } from '../types.ts'
@@ -48,7 +48,7 @@ export function compiledFiles({ patienceMs }: { readonly patienceMs?: number } =
       const bytes = Uint8Array.from('path' in source ? fileBytes(source.path).slice() : toArray(source))
       const note = noteOf(bytes)
       if (!process?.isAlive) process = service(compiledRuntime, program, patienceMs)
-      return sessionIn(process, bytes, note)
+      return sessionIn(process, fastestOf(bytes), note)
     }
   }
 }

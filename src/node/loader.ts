@@ -1,7 +1,7 @@
 /** What is written beside compiled code: the loader of a module and its types, the header of C source. */
 import { basename, extname } from 'node:path'
 import { toArray } from '../base/bytes.ts'
-import { headerOf, loaderOf, loaderTypes, noteOf, pageOf } from '../compile/index.ts'
+import { cutOf, headerOf, loaderOf, loaderTypes, noteOf, pageOf } from '../compile/index.ts'
 import { fileBytes, readText, writeAtomic } from './files.ts'
 
 const stem = (path: string): string => path.slice(0, path.length - extname(path).length)
@@ -29,10 +29,12 @@ export async function writeBeside(path: string, o: Beside & { readonly force: bo
 function loader(path: string, { inline = false }: Beside): readonly string[] {
   const bytes = toArray(fileBytes(path))
   const note = noteOf(bytes)
+  const cut = cutOf(bytes)
+  const variants = cut ? { variants: { cut, length: bytes.length } } : {}
   const base64 = Buffer.from(bytes).toString('base64')
   return [
-    loaderOf(note, inline ? { inline: base64 } : { file: basename(path) }),
+    loaderOf(note, { ...(inline ? { inline: base64 } : { file: basename(path) }), ...variants }),
     loaderTypes(note),
-    pageOf(note, basename(stem(path)), base64)
+    pageOf(note, basename(stem(path)), { inline: base64, ...variants })
   ]
 }

@@ -1,7 +1,7 @@
 /** The Runner of compiled models: each is a WebAssembly module of its own, which needs no package. */
 import { toArray } from '../base/bytes.ts'
 import { PareError } from '../base/errors.ts'
-import { lower, type ModuleNote, noteOf, wasmOf } from '../compile/index.ts'
+import { fastestOf, type ModuleNote, moduleOf, noteOf } from '../compile/index.ts'
 import { bind } from '../ir/bind.ts'
 import { bytesOf, elementCount, tensor, tensorOf, toNumbers } from '../ir/tensor.ts'
 import type { Dim, DType, Model, Runner, Session, Tensor } from '../types.ts'
@@ -38,7 +38,7 @@ async function instantiate(bytes: Uint8Array<ArrayBuffer>): Promise<Instance> {
   const note = noteOf(bytes)
   let exports: WebAssembly.Exports
   try {
-    exports = (await WebAssembly.instantiate(bytes)).instance.exports
+    exports = (await WebAssembly.instantiate(fastestOf(bytes))).instance.exports
   } catch (cause) {
     throw new PareError('E_FORMAT', 'a WebAssembly module that does not load', {
       facts: { why: cause instanceof Error ? cause.message : String(cause) },
@@ -74,7 +74,7 @@ async function ofModel(model: Model): Promise<Session> {
   const known = new Map<string, Promise<Instance>>()
   const instanceFor = (sizes: Readonly<Record<string, number>>): Promise<Instance> => {
     const key = JSON.stringify(Object.entries(sizes).sort())
-    const made = known.get(key) ?? instantiate(wasmOf(lower(bind(model, sizes))))
+    const made = known.get(key) ?? instantiate(moduleOf(bind(model, sizes)))
     known.set(key, made)
     return made
   }

@@ -41,27 +41,49 @@ export interface WasmFunction {
   readonly code: readonly number[]
 }
 
-export interface WasmModule {
+/** The functions of a module. */
+export interface WasmCode {
   readonly functions: readonly WasmFunction[]
   /** Names of exported functions, by index. */
   readonly exports: Readonly<Record<string, number>>
   /** The function that runs when the module is instantiated, by index. */
   readonly start?: number
+}
+
+export interface WasmModule extends WasmCode {
   /** Bytes of memory. */
   readonly memory: number
   /** Placed at address 0. */
   readonly data: Uint8Array
   /** A custom section in front of all others. */
   readonly note: { readonly name: string; readonly text: string }
+  /** The same with other functions, kept as a custom section behind all others. */
+  readonly variant?: WasmCode & { readonly name: string }
 }
 
 /** Bytes of a page of memory. */
 export const page = 65_536
 
+const section = (id: number, body: readonly number[]): Uint8Array => Uint8Array.from([id, ...leb(body.length), ...body])
+
 /** The bytes of a module: the memory is exported as `memory`. */
-export function encodeModule({ functions, exports, memory, data, note, start }: WasmModule): Uint8Array<ArrayBuffer> {
-  const section = (id: number, body: readonly number[]): Uint8Array =>
-    Uint8Array.from([id, ...leb(body.length), ...body])
+export function encodeModule({ memory, data, note, variant, ...own }: WasmModule): Uint8Array<ArrayBuffer> {
+  const dataHead = Uint8Array.from([...leb(1), 0x00, 0x41, ...sleb(0), 0x0b, ...leb(data.length)])
+  const other = variant ? codeSections(variant, memory) : undefined
+  const name = variant ? text(variant.name) : []
+  return concat([
+    Uint8Array.of(0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00),
+    section(0, [...text(note.name), ...new TextEncoder().encode(note.text)]),
+    codeSections(own, memory),
+    Uint8Array.from([11, ...leb(dataHead.length + data.length)]),
+    dataHead,
+    data,
+    ...(other ? [Uint8Array.from([0, ...leb(name.length + other.length), ...name]), other] : [])
+  ])
+}
+
+/** All sections between the description and the data. */
+function codeSections({ functions, exports, start }: WasmCode, memory: number): Uint8Array {
   const pages = Math.max(1, Math.ceil(memory / page))
   const bodies = functions.map(({ locals, code }) => {
     const runs: [number, WasmType][] = []
@@ -79,11 +101,8 @@ export function encodeModule({ functions, exports, memory, data, note, start }: 
     ])
   })
   const code = concat([Uint8Array.from(leb(functions.length)), ...bodies])
-  const dataHead = Uint8Array.from([...leb(1), 0x00, 0x41, ...sleb(0), 0x0b, ...leb(data.length)])
   const arities = [...new Set(functions.map((f) => f.params))]
   return concat([
-    Uint8Array.of(0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00),
-    section(0, [...text(note.name), ...new TextEncoder().encode(note.text)]),
     section(1, vector(arities.map((n) => [0x60, ...leb(n), ...Array<number>(n).fill(types.i32), 0x00]))),
     section(3, vector(functions.map((f) => leb(arities.indexOf(f.params))))),
     section(5, vector([[0x01, ...leb(pages), ...leb(pages)]])),
@@ -96,10 +115,7 @@ export function encodeModule({ functions, exports, memory, data, note, start }: 
     ),
     ...(start === undefined ? [] : [section(8, leb(start))]),
     Uint8Array.from([10, ...leb(code.length)]),
-    code,
-    Uint8Array.from([11, ...leb(dataHead.length + data.length)]),
-    dataHead,
-    data
+    code
   ])
 }
 

@@ -6,8 +6,9 @@ import { PareError } from '../../base/errors.ts'
 import type { DType } from '../../types.ts'
 import type { Port, Program } from '../lower.ts'
 import { calledBy } from '../shared.ts'
-import { encodeModule, leb, page, type WasmFunction } from './encoder.ts'
+import { encodeModule, leb, page, type WasmCode, type WasmFunction } from './encoder.ts'
 import { printWasm } from './print.ts'
+import { relaxedSection } from './variants.ts'
 
 /** What a module says of itself. Offsets are addresses in its memory. */
 export interface ModuleNote {
@@ -23,20 +24,13 @@ export interface ModuleNote {
 const section = 'pare'
 const aligned = (n: number): number => Math.ceil(n / 64) * 64
 
-export function wasmOf(program: Program): Uint8Array<ArrayBuffer> {
+/**
+ * `relaxed`: the same program with products of bytes, which lies beside it in the file where it differs. Their constants, and
+ * where values lie, are the same.
+ */
+export function wasmOf(program: Program, relaxed?: Program): Uint8Array<ArrayBuffer> {
   const pages = Math.ceil((aligned(program.constants.length) + aligned(program.arena)) / page)
   const values = pages * page - aligned(program.arena)
-  const steps = [...program.routines, ...program.init]
-  const called = calledBy(steps)
-  const functions = [...called.routines, ...steps].map((r) => printWasm(r, { constants: 0, values }, called.indexOf))
-  const calls = (from: number, to: number): WasmFunction => ({
-    ...{ params: 0, locals: [] },
-    code: Array.from({ length: to - from }, (_, i) => [0x10, ...leb(from + i)]).flat()
-  })
-  const first = called.routines.length
-  const behind = first + program.routines.length
-  const run = calls(first, behind)
-  const start = calls(behind, functions.length)
   const moved = (p: Port): Port => ({ ...p, offset: p.offset + values })
   const note: ModuleNote = {
     version: 1,
@@ -44,14 +38,39 @@ export function wasmOf(program: Program): Uint8Array<ArrayBuffer> {
     outputs: program.outputs.map(moved),
     ...{ constants: program.constants.length, arena: program.arena, unshared: program.unshared }
   }
+  const own = codeOf(program, values)
+  const other = relaxed && codeOf(relaxed, values)
+  const isOther = other && JSON.stringify(other) !== JSON.stringify(own)
+  if (isOther && !sameConstants(program, relaxed as Program))
+    throw new PareError('E_INTERNAL', 'two variants of a module with different constants')
   return encodeModule({
-    functions: [...functions, run, ...(program.init.length > 0 ? [start] : [])],
-    exports: { run: functions.length },
-    ...(program.init.length > 0 ? { start: functions.length + 1 } : {}),
+    ...own,
     memory: pages * page,
     data: program.constants,
-    note: { name: section, text: JSON.stringify(note) }
+    note: { name: section, text: JSON.stringify(note) },
+    ...(isOther ? { variant: { ...other, name: relaxedSection } } : {})
   })
+}
+
+const sameConstants = (a: Program, b: Program): boolean =>
+  a.constants.length === b.constants.length && a.constants.every((x, i) => x === b.constants[i])
+
+/** `values`: where values begin. */
+function codeOf({ routines, init }: Program, values: number): WasmCode {
+  const steps = [...routines, ...init]
+  const called = calledBy(steps)
+  const functions = [...called.routines, ...steps].map((r) => printWasm(r, { constants: 0, values }, called.indexOf))
+  const calls = (from: number, to: number): WasmFunction => ({
+    ...{ params: 0, locals: [] },
+    code: Array.from({ length: to - from }, (_, i) => [0x10, ...leb(from + i)]).flat()
+  })
+  const first = called.routines.length
+  const behind = first + routines.length
+  return {
+    functions: [...functions, calls(first, behind), ...(init.length > 0 ? [calls(behind, functions.length)] : [])],
+    exports: { run: functions.length },
+    ...(init.length > 0 ? { start: functions.length + 1 } : {})
+  }
 }
 
 const magic = [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00]
