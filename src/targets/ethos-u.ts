@@ -74,12 +74,12 @@ const narrow: DeviceOperators = {
     EXP: [[['dtype', 'in', ['int8', 'int16']]]],
     CONV_2D: [
       [...weighted, ['stride', '<=', 3]],
-      [...weighted, ['dilation', '==', 1], ['padding', '==', 'VALID']]
+      [...weighted, ['dilation', '==', 1], ['pads', '==', 0]]
     ],
     AVERAGE_POOL_2D: averagePool,
     MAX_POOL_2D: [
       [...pooled, ['stride', '<=', 3]],
-      [...pooled, ['padding', '==', 'VALID']]
+      [...pooled, ['pads', '==', 0]]
     ],
     TRANSPOSE_CONV: [
       [...weighted, ['stride', 'in', [1]]],

@@ -281,6 +281,23 @@ function scale({ data, outputs, options }: Operands): Fact | undefined {
   return [1, 2].map((axis) => ((to[axis] as number) - less) / ((from[axis] as number) - less))
 }
 
+/** Whole numbers that stand for themselves, such as indices. */
+const isWhole = (dtype: DType | 'other'): boolean => dtype === 'int32' || dtype === 'int64' || dtype === 'bool'
+
+/** Rows and columns that SAME adds around the data. */
+function pads(o: Operands): Fact | undefined {
+  const [kernel, stride] = [kernelOf(o), pairOf(o, 'stride_h', 'stride_w')]
+  if (o.options?.['padding'] === 'VALID') return 0
+  const dilation = pairOf(o, 'dilation_h_factor', 'dilation_w_factor') ?? [1, 1]
+  const shape = shapeOf(o.data)
+  if (!kernel || !stride || shape?.length !== 4) return undefined
+  return [0, 1].map((i) => {
+    const [n, s] = [shape[1 + i] as number, stride[i] as number]
+    const wide = ((kernel[i] as number) - 1) * (dilation[i] as number) + 1
+    return Math.max(0, (Math.ceil(n / s) - 1) * s + wide - n)
+  })
+}
+
 const yesNo = (is: number | undefined): Fact | undefined => (is === undefined ? undefined : is ? 'yes' : 'no')
 
 /** Sizes along the axes that are reduced. */
@@ -378,7 +395,12 @@ const readers: Readonly<Partial<Record<Feature, (o: Operands) => Fact | undefine
   permutation: (o) => numbersOf(o.around, o.list)?.join(' '),
   plane: (o) => (sizeAt(o, 2) ?? 1) * (sizeAt(o, 3) ?? 1),
   quantized: ({ data, weight, outputs }) =>
-    [data, weight, ...outputs].every((t) => t === undefined || (t.quantization?.scale?.length ?? 0) > 0) ? 'yes' : 'no',
+    [data, weight, ...outputs].every(
+      (t) => t === undefined || isWhole(dtypeOf(t)) || (t.quantization?.scale?.length ?? 0) > 0
+    )
+      ? 'yes'
+      : 'no',
+  pads,
   reduced: (o) => {
     const sizes = reducedSizes(o)
     return sizes && product(sizes)
