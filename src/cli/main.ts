@@ -90,6 +90,11 @@ const groups: readonly { readonly title: string; readonly commands: readonly Ent
   {
     title: 'find a name',
     commands: [
+      entry(
+        'worker',
+        'run trials of searches that other machines put into Redis or Valkey',
+        () => import('./worker.ts')
+      ),
       entry('passes', 'list every pass and what it needs', () => import('./passes.ts')),
       entry('targets', 'list the places that a model can be made for', () => import('./targets.ts'))
     ]

@@ -1,3 +1,4 @@
+import { PareError } from '../base/errors.ts'
 import type { SearchJob } from '../node/job.ts'
 import { common, dataOf, judgedOf, maxTimeOf, readable, reportOf } from './check.ts'
 import { type Command, isOn, number, text } from './command.ts'
@@ -51,10 +52,15 @@ const searchFlags: readonly Flag[] = [
   flag('channels', 'boolean', 'channels have a choice', { default: true }),
   flag('least-kept', 'number', 'share of its channels that every group keeps at least', { hint: 'X', default: 0.2 }),
   flag('exclude', 'list', 'nodes whose weights stay float, and groups that stay whole, by name', { hint: 'NAME,…' }),
-  flag('workers', 'whole', 'threads that measure trials at the same time; the result does not depend on it', {
-    hint: 'N',
-    default: 1
-  }),
+  flag(
+    'workers',
+    'text',
+    'threads that measure trials, or the Redis that workers take them from; the result is the same',
+    {
+      hint: 'N|redis://…',
+      default: 1
+    }
+  ),
   flag('ahead', 'whole', 'trials that a proposal does not wait for: more workers are of no use', {
     hint: 'N',
     default: 4
@@ -117,11 +123,26 @@ export const command: Command = {
 const list = (given: Parsed, name: string): readonly string[] | undefined =>
   given.values.get(name) as readonly string[] | undefined
 
+/** A number of threads, or an address. Throws `E_USAGE`. */
+function workersOf(given: Parsed): number | string | undefined {
+  const asked = text(given, 'workers')
+  if (asked === undefined || /^(redis|valkey)s?:\/\//.test(asked)) return asked
+  const count = Number(asked)
+  if (Number.isInteger(count) && count >= 1 && count <= 256) return count
+  throw new PareError(
+    'E_USAGE',
+    `--workers takes a number of threads or an address like redis://HOST:6379, not ${asked}`,
+    {
+      hint: '--workers 2'
+    }
+  )
+}
+
 function searchOf(given: Parsed): SearchJob {
   const asked = list(given, 'strategy') ?? [names[0] as string]
   const beside = given.values.get('beside') !== false && !asked.includes('random') ? ['random'] : []
   const types = list(given, 'types')
-  const [workers, leastKept, exclude] = [number(given, 'workers'), number(given, 'least-kept'), list(given, 'exclude')]
+  const [workers, leastKept, exclude] = [workersOf(given), number(given, 'least-kept'), list(given, 'exclude')]
   const budget = Object.fromEntries(
     (['bytes', 'macs', 'latency'] as const).flatMap((n) => {
       const share = number(given, `budget.${n}`)

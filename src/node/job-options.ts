@@ -68,7 +68,7 @@ const jobFields = {
       trials: z.int().min(1).max(100_000),
       seeds: z.int().min(1).max(100),
       budget: z.strictObject({ bytes: left.optional(), macs: left.optional(), latency: left.optional() }),
-      workers: z.int().min(1).max(256).optional(),
+      workers: z.union([z.int().min(1).max(256), z.string().regex(/^(redis|valkey)s?:\/\//)]).optional(),
       ahead: z.int().min(1).max(256),
       types: z.array(z.enum(storedTypes)).optional(),
       channels: z.boolean().optional(),

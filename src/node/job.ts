@@ -44,8 +44,8 @@ export interface SearchJob {
   readonly seeds: number
   /** Shares of the original's costs that may be left. */
   readonly budget: { readonly bytes?: number; readonly macs?: number; readonly latency?: number }
-  /** Threads that measure trials; absent: this one. */
-  readonly workers?: number
+  /** Threads that measure trials; absent: this one. A text is the address of a queue, out of which workers take them. */
+  readonly workers?: number | string
   /** Trials in the making that a proposal does not know of, at most. */
   readonly ahead: number
   /** Types of weights to choose from beside float; none: channels alone. */

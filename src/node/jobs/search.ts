@@ -107,7 +107,12 @@ function factsIn(lines: readonly SearchLine[]): SearchFacts | undefined {
 
 /** Threads, where they are asked for and the program can be started again; else this thread. */
 async function workersFor(job: Job, asked: SearchJob, { prepared, facts, notes }: OpenedSearch): Promise<Trials> {
-  const count = Math.min(asked.workers ?? 1, asked.ahead)
+  const { workers = 1, ahead } = asked
+  if (typeof workers === 'string') {
+    const { remoteTrials } = await import('./search-remote.ts')
+    return remoteTrials(workers, { job, facts, problem: prepared.problem }, ahead)
+  }
+  const count = Math.min(workers, ahead)
   const program = process.argv[1]
   if (count === 1 || program === undefined || !isJobThread()) {
     if (count > 1) (notes as string[]).push('trials ran in one thread: several are started by the command alone')
@@ -157,7 +162,7 @@ function searchReport(
     budgets: asked.budget,
     ...(job.maxDrop === undefined ? {} : { maxDrop: job.maxDrop }),
     ahead: asked.ahead,
-    workers: asked.workers ?? 1,
+    workers: typeof asked.workers === 'string' ? asked.ahead : (asked.workers ?? 1),
     rungs: rungsOf(prepared.samples),
     freshN: parts.selection.size - prepared.samples,
     units: space.units.map(({ id, kind, choices }, i) => ({
