@@ -257,16 +257,15 @@ for (const type of ['float', 'int8']) {
     return { stages: report.stages, said: adaptiveOf(await load(cascadeFile(type))) }
   })
 }
-await stage('cpu cascade', () =>
-  cpuOf([
-    ['resnet56 float', file('resnet56', 'float')],
-    ['resnet20 float', file('resnet20', 'float')],
-    ['cascade float', cascadeFile('float')],
-    ['resnet56 int8', file('resnet56', 'int8')],
-    ['resnet20 int8', file('resnet20', 'int8')],
-    ['cascade int8', cascadeFile('int8')]
-  ])
-)
+for (const type of ['float', 'int8'])
+  await stage(`cpu ${type}`, () =>
+    cpuOf([
+      ['resnet56 float', file('resnet56', 'float')],
+      ...(type === 'int8' ? [['resnet56 int8', file('resnet56', 'int8')]] : []),
+      [`resnet20 ${type}`, file('resnet20', type)],
+      [`cascade ${type}`, cascadeFile(type)]
+    ])
+  )
 for (const type of ['float', 'int8']) await stage(`bits ${type}`, () => bitsOf(cascadeFile(type)))
 await stage('exits file', () => {
   const { stages, steps, notes } = run([
@@ -299,7 +298,7 @@ for (const type of ['float', 'int8']) {
         : `| ${r.promise} | ${r.splits} | ${percent(r.share)} (${percent(r.shares[0])} to ${percent(r.shares[1])}) | ${percent(r.changed)} | ${(100 * r.drop).toFixed(2)} points | ${r.holdsNone} | ${r.kept} |`
     )
 }
-for (const key of ['cpu cascade', 'exits cpu']) {
+for (const key of ['cpu float', 'cpu int8', 'exits cpu']) {
   const cpu = done.get(key)
   if (!cpu) continue
   console.log(`\n| CPU of one sample, ${cpu.blocks} blocks of ${samplesInBlock} | median ms | less than the first |`)

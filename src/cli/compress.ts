@@ -47,6 +47,13 @@ export const command: Command = {
       about: 'what decides among candidates that keep the promise; balanced: least bytes × time among those no slower'
     },
     {
+      name: 'adaptive',
+      kind: 'boolean',
+      group: 'search',
+      about:
+        'also try cascades: the fastest candidate answers what it is sure of, the original or the best form the rest'
+    },
+    {
       name: 'strategy',
       kind: 'choice',
       choices: strategyList.map((s) => s.name),
@@ -92,6 +99,7 @@ export const command: Command = {
       ...judgedOf(given),
       ...(maxDrop === undefined ? {} : { maxDrop }),
       ...(recipe === undefined ? { strategy: text(given, 'strategy') ?? strategyList[0].name } : { recipe }),
+      ...(isOn(given, 'adaptive') ? { adaptive: true } : {}),
       ...maxTimeOf(given),
       ...(isOn(given, 'resume') ? { resume: true } : {})
     }

@@ -19,6 +19,7 @@ export interface CompressFileOptions
     | 'maxDrop'
     | 'objective'
     | 'strategy'
+    | 'adaptive'
     | 'recipe'
     | 'maxSeconds'
     | 'resume'

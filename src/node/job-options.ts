@@ -40,6 +40,7 @@ const shared = {
   objective: z.enum(objectives).optional(),
   recipe: z.array(step).optional(),
   strategy: path.optional(),
+  adaptive: z.boolean().optional(),
   maxSeconds: z.number().positive().optional(),
   resume: z.boolean().optional(),
   read: z.record(z.string(), z.unknown()).optional(),

@@ -86,6 +86,8 @@ export interface Job {
   readonly strategy?: string
   /** `search`: how, under which budgets, with how many trials. */
   readonly search?: SearchJob
+  /** `compress`: cascades of what is found are candidates too. */
+  readonly adaptive?: boolean
   /** `compress`, `verify` and `bench`: seconds that the whole may take. */
   readonly maxSeconds?: number
   /** `apply` and `compress`: go on from the checkpoints and the journal of a run that was stopped. */

@@ -14,6 +14,7 @@ import { identityOf } from './identity.ts'
 import type { CompressInput } from './input.ts'
 import { type CompressResult, giveUp, type Proven, prove } from './prove.ts'
 import { runStrategy } from './run.ts'
+import { mayCascade, withCascades } from './strategies/cascades.ts'
 import { strategies } from './strategies/index.ts'
 import { only, type Problem, type Strategy } from './strategy.ts'
 import { candidateOf, isMeasured, type Measured, measuredOf, standing, type Trial } from './trial.ts'
@@ -139,6 +140,7 @@ function strategyOf(input: CompressInput): Strategy {
     isTrained: input.train?.labelled === true,
     ...(maxDrop === undefined ? {} : { maxDrop })
   }
+  if (record && input.adaptive && mayCascade(problem)) return withCascades(record.make(problem), problem)
   if (record) return record.make(problem)
   const names = strategies.map((s) => s.name)
   const close = nearest(name, names)

@@ -52,6 +52,8 @@ export interface CompressInput {
   readonly recipe?: Recipe
   /** How candidates are searched for, by name; the first of `strategies` by default. */
   readonly strategy?: string
+  /** Cascades of what the strategy finds are candidates too. */
+  readonly adaptive?: boolean
   /** What tells this job from others beside what is given here: hash of the model's file, versions, machine, seed. */
   readonly identity?: Identity
   /**

@@ -27,6 +27,7 @@ import { factsOf, fileOf, judgingFor, type Opened, openJob } from './open.ts'
 import { type JobParts, partsOf } from './parts.ts'
 import { loadRunnable, refuseUnrunnable, tryOut } from './runnable.ts'
 import { sizedModel } from './sizes.ts'
+import { stagesTold } from './staged.ts'
 import { runNotes, shapesOn } from './synthetic.ts'
 import { firstFeeds, processOf } from './timing.ts'
 import { checkOf, type WrittenCheck } from './written.ts'
@@ -133,6 +134,7 @@ export function inputOf(
     ...(job.maxDrop === undefined ? {} : { maxDrop: job.maxDrop }),
     ...(job.recipe === undefined ? {} : { recipe: job.recipe }),
     ...(job.strategy === undefined ? {} : { strategy: job.strategy }),
+    ...(job.adaptive ? { adaptive: true } : {}),
     stage: async (model, signal = asked) => {
       // In a folder of its own, which takes the weights beside it along, and under the name of the output: the name of
       // weights beside a model is part of the model's bytes.
@@ -154,6 +156,9 @@ export function inputOf(
   }
 }
 
+/** Seconds that stages are timed. */
+const stageSeconds = 2
+
 /** Writes the choice, and gives the report with it. */
 export async function write(
   job: Job,
@@ -170,6 +175,9 @@ export async function write(
   const layers = await whileAllowed(allowed, 'layers were not compared', hooks, (h) =>
     comparedLayers(o, chosen.model, layerData(job, allowed, test, result.sampleMs), h)
   )
+  const staged = await whileAllowed(allowed, 'stages were not looked at', hooks, (h) =>
+    stagesTold(o, chosen.model, undefined, test, h, stageSeconds)
+  )
   hooks.progress('writing', 0, undefined)
   const made = await save(chosen.model, out, { force: job.force ?? false, signal: hooks.signal, ...howToWrite(job, o) })
   if (made.bytes !== chosen.staged.bytes)
@@ -181,12 +189,13 @@ export async function write(
     metrics: {},
     ...result.report.after
   }
-  const notes = [...report.notes, ...allowed.notes, ...made.notes]
+  const notes = [...report.notes, ...allowed.notes, ...made.notes, ...(staged?.notes ?? [])]
   return {
     ...report,
     notes,
     after,
     layers: layers ?? [],
+    ...(staged?.stages ? { stages: staged.stages } : {}),
     output: { path: out, sha256: made.sha256, format: o.target.format }
   }
 }

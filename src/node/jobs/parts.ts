@@ -149,10 +149,11 @@ async function promisingData(
   const halves = halved(d.all, job.seed ?? 0)
   const [selection, test] = own ? [d.all, own] : halves
   const parts = { calibration: d.split.calibration, selection, test }
+  const calibration = job.data?.calibration && (await openData(job.data.calibration, o))
   return {
-    data: { selection, ...(d.training ? { train: d.training } : {}) },
+    data: { selection, ...(calibration ? { calibration } : {}), ...(d.training ? { train: d.training } : {}) },
     test,
-    report: { ...described(nameOfData(d.main), d.all, parts, false), calibrationN: 0 },
+    report: { ...described(nameOfData(d.main), d.all, parts, false), calibrationN: calibration?.size ?? 0 },
     notes: d.all.notes ?? []
   }
 }
