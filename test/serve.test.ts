@@ -327,6 +327,28 @@ describe.skipIf(!isBuilt)('the program (needs npm run build)', () => {
     }
   }, 600_000)
 
+  it('ends with another status than 0 where a run never ends, after it has answered the others', async () => {
+    const path = writeKinds(join(folder, 'hang', 'models'), ['loop', 'double'])
+    const { ended, ready } = begin([path, '--workers', '2', '--hang-timeout', '2', '--port', '0'])
+    const url = await ready
+    const steps = { name: 'steps', datatype: 'INT64', shape: [1], data: [1e9] }
+    const x = { name: 'x', datatype: 'FP32', shape: [64, 64], data: Array(64 * 64).fill(0.1) }
+    const hung = fetch(`${url}/v2/models/loop/infer`, { method: 'POST', body: JSON.stringify({ inputs: [steps, x] }) })
+    const small = { name: 'x', datatype: 'FP32', shape: [1, 4], data: [1, 2, 3, 4] }
+    const other = await fetch(`${url}/v2/models/double/infer`, {
+      method: 'POST',
+      body: JSON.stringify({ inputs: [small] })
+    })
+    expect(other.status).toBe(200)
+    const reply = await hung
+    expect([reply.status, await reply.json()]).toEqual([
+      503,
+      { error: expect.stringContaining('took longer than 2000 ms') }
+    ])
+    // Ended by itself: an exit while the runtime computes would abort.
+    expect(await ended).toEqual({ status: null, signal: 'SIGKILL' })
+  }, 60_000)
+
   it('asks for its token, warns without one, and refuses what it cannot do', async () => {
     const { child, ended, ready, said } = begin([join(folder, 'net.onnx'), '--host', '0.0.0.0', '--port', '0'])
     await ready

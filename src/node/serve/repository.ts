@@ -48,7 +48,13 @@ const ending = /\.onnx$/i
  * folders that do. Throws `E_FILE`, `E_USAGE` where nothing is found.
  */
 export function placesIn(path: string): readonly Place[] {
-  if (!statSync(path).isDirectory()) return [{ name: nameOf(path), version: '1', path }]
+  if (!statSync(path).isDirectory()) {
+    if (ending.test(path)) return [{ name: nameOf(path), version: '1', path }]
+    throw new PareError('E_UNSUPPORTED', 'ONNX files are served, and no others', {
+      where: path,
+      hint: 'pare convert writes other models as ONNX'
+    })
+  }
   const found = readdirSync(path, { withFileTypes: true }).flatMap((entry): readonly Place[] => {
     const at = join(path, entry.name)
     if (ending.test(entry.name)) return [{ name: nameOf(entry.name), version: '1', path: at }]
