@@ -14,6 +14,10 @@ export {
   thresholdsFor
 } from './data/thresholds.ts'
 export * from './federate/index.ts'
+export type { JoinEvent } from './federate/net/at.ts'
+export { type FederationOptions, joinFederation } from './federate/net/browser.ts'
+export type { Invitation, RunInfo } from './federate/net/forms.ts'
+export type { Joined } from './federate/net/join.ts'
 export {
   formatFor,
   formats,

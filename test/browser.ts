@@ -26,6 +26,8 @@ export async function bundleCore(): Promise<{ code: string; outside: readonly st
 }
 
 export interface Chromium {
+  /** Of its pages. */
+  readonly origin: string
   /**
    * What the body of an async function gives in a fresh page. It finds `pare`, a `runner` over onnxruntime-web (one
    * thread) and `bytesAt(path)` for the files. A string, so that no build step touches what runs in the page.
@@ -57,10 +59,12 @@ export async function openChromium(files: Readonly<Record<string, Uint8Array>>):
     executablePath: executable as string,
     args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update']
   })
+  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
   return {
+    origin,
     run: async (body) => {
       const page = await browser.newPage()
-      await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`)
+      await page.goto(`${origin}/`)
       return page.evaluate(`(async () => {${prelude}${body}})()`)
     },
     close: async () => {

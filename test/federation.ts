@@ -47,6 +47,7 @@ export async function begin(
     readonly clients?: number
     readonly host?: string
     readonly port?: number
+    readonly origins?: readonly string[]
   } = {},
   folder = mkdtempSync(join(tmpdir(), 'federation-'))
 ): Promise<Begun> {
@@ -57,7 +58,8 @@ export async function begin(
     recipe: { ...recipe, ...o.recipe },
     server: { ...serverOptions, ...o.server },
     invitations: o.clients ?? 4,
-    score: held()
+    score: held(),
+    origins: o.origins ?? []
   })
   return { folder, server }
 }

@@ -199,7 +199,7 @@ const isStep = (step: unknown): step is Recipe[number] =>
 
 /** An error for a command that does not exist. */
 export function unknownCommand(name: string, names: readonly string[]): PareError {
-  const close = nearest(name, names)
+  const close = names.find((n) => n.startsWith(`${name} `)) ?? nearest(name, names)
   return new PareError('E_USAGE', `there is no command ${name}`, {
     hint: close === undefined ? 'pare --help lists them' : `pare ${close}`
   })
@@ -220,12 +220,13 @@ export function common(
   { argv, write, read }: Pick<Surroundings, 'argv' | 'write' | 'read'>
 ) {
   const [seed, threads] = ['seed', 'threads'].map((f) => given.values.get(f) as number | undefined)
+  const words = command.name.split(' ')
   if (threads !== undefined && (threads < 1 || threads > 1024))
     throw new PareError('E_USAGE', `--threads takes 1 or more, not ${threads}`)
   if (seed !== undefined && seed < 0) throw new PareError('E_USAGE', `--seed takes 0 or more, not ${seed}`)
   const target = text(given, 'target')
   return {
-    line: shellLine([command.name, ...argv.slice(1)]),
+    line: shellLine([...words, ...argv.slice(words.length)]),
     force: isOn(given, 'force'),
     ...(given.values.has('report') || isOn(given, 'json') ? { reports: true } : {}),
     ...(given.values.get('check') === false ? { check: false } : {}),

@@ -88,6 +88,17 @@ const groups: readonly { readonly title: string; readonly commands: readonly Ent
     ]
   },
   {
+    title: 'train where the data is',
+    commands: [
+      entry(
+        'federate serve',
+        'train a model with clients that keep their data: the server of such a run',
+        () => import('./federate-serve.ts')
+      ),
+      entry('federate join', 'take part in a federation with data that stays here', () => import('./federate-join.ts'))
+    ]
+  },
+  {
     title: 'find a name',
     commands: [
       entry(
@@ -127,10 +138,14 @@ async function showOverview(out: NodeJS.WriteStream): Promise<void> {
 }
 
 /** `pare help COMMAND` is `pare COMMAND --help`. */
-const wordsOf = ([first, name, ...rest]: readonly string[]): readonly string[] =>
-  first === 'help'
-    ? [...(name === undefined ? [] : [name]), '--help']
-    : [first, name, ...rest].filter((w) => w !== undefined)
+const wordsOf = ([first, ...rest]: readonly string[]): readonly string[] =>
+  joined(first === 'help' ? [...rest, '--help'] : first === undefined ? [] : [first, ...rest])
+
+/** The two words of commands such as `federate simulate` are one name. */
+const joined = ([first, second, ...rest]: readonly string[]): readonly string[] =>
+  entries.some((e) => e.name === `${first} ${second}`)
+    ? [`${first} ${second}`, ...rest]
+    : [first, second, ...rest].filter((w) => w !== undefined)
 
 /** Is a word none of the flags that come with formats, which take time to load? `--help` shows those too. */
 const isOwn = ({ flags }: Command, word: string): boolean =>
