@@ -61,7 +61,7 @@ async function data() {
     }
     const parts = {
       'x.npy': npy('<f4', [each, 1, 28, 28], Buffer.from(x.buffer)),
-      'labels.npy': npy('<i8', [each], Buffer.from(y.buffer))
+      'y.npy': npy('<i8', [each], Buffer.from(y.buffer))
     }
     writeFileSync(join(work, `data-${k}.npz`), zipSync(parts, { level: 0 }))
   }
@@ -152,9 +152,12 @@ async function run(name, kill) {
       return end
     }
   }
-  const ends = await Promise.all([...ended.keys()].map(over))
+  const checked = async (who) => {
+    const end = await over(who)
+    if (end.code !== 0) throw new Error(`${who} ended with ${end.code}: ${end.said}`)
+  }
+  await Promise.all([...ended.keys()].map(checked))
   const kills = (await restarts?.stop()) ?? 0
-  for (const e of ends) if (e.code !== 0) throw new Error(`ended with ${e.code}: ${e.said}`)
   const journal = readFileSync(join(folder, 'run', 'journal'), 'utf8')
     .trim()
     .split('\n')

@@ -82,6 +82,19 @@ describe('secure sums over HTTP', () => {
     await server.close()
   }, 240_000)
 
+  it('of two groups give a rule two means to choose by', async () => {
+    const { server } = await begin({
+      clients: 6,
+      server: { secure: { bits: 12, clip: 0.25 }, groups: 2, rule: 'median', minClients: 6, minUpdates: 4 },
+      recipe: { rounds: 1, clientsPerRound: 6 }
+    })
+    await Promise.all([0, 1, 2, 3, 4, 5].map((k) => join1(server, k)))
+    expect(await server.ended).toBe('all 1 rounds are done')
+    expect(server.shown().told.commits[0]).toMatchObject({ entry: { rule: 'secure sums of groups, median' } })
+    expect(server.shown().told.commits[0]?.clients).toHaveLength(6)
+    await server.close()
+  }, 240_000)
+
   it('are never made where too few are left: the round is given up', async () => {
     const { server } = await begin({
       server: { secure: { bits: 12, clip: 0.25 }, deadline: 3, minClients: 3 },

@@ -29,6 +29,9 @@ const flags: readonly Flag[] = [
   flag('privacy', 'secure', 'boolean', 'secure sums: the server sees no single update, only their sum'),
   flag('privacy', 'secure-bits', 'whole', 'bits of a number in a secure sum', { hint: 'N', default: 12 }),
   flag('privacy', 'secure-clip', 'number', 'larger numbers of an update are clipped in secure sums', { default: 0.25 }),
+  flag('privacy', 'secure-groups', 'whole', 'secure sums of so many groups, of which --aggregate takes one mean', {
+    hint: 'N'
+  }),
   flag('privacy', 'epsilon', 'number', 'budget of differential privacy of a client: the run ends before it is passed'),
   flag('privacy', 'delta', 'number', 'chance with which the budget may not hold', { default: '1 / (10 clients)' }),
   flag('privacy', 'noise', 'number', 'standard deviation of the noise over the longest update', { default: 1 }),
@@ -109,6 +112,7 @@ function optionsOf(given: Parsed): FederateServeOptions {
 
 function serverOf(given: Parsed, perRound: number, clients: number): FederateServeOptions['server'] {
   const epsilon = number(given, 'epsilon')
+  const groups = number(given, 'secure-groups')
   const secure = { bits: number(given, 'secure-bits') ?? 12, clip: number(given, 'secure-clip') ?? 0.25 }
   return {
     seed: String(number(given, 'seed') ?? 0),
@@ -118,6 +122,7 @@ function serverOf(given: Parsed, perRound: number, clients: number): FederateSer
     deadline: number(given, 'deadline') ?? 600,
     ...{ rule: text(given, 'aggregate') ?? 'mean', hostile: 0.2, boundFactor: 2 },
     ...(isOn(given, 'secure') ? { secure } : {}),
+    ...(groups === undefined ? {} : { groups }),
     ...(epsilon === undefined
       ? {}
       : {

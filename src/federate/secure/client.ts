@@ -95,22 +95,31 @@ export async function makeShares(o: Common, state: ClientState, list: Uint8Array
   const needed = neededOf(agreed, holders.length)
   const maskShares = splitSecret(secrets.mask, needed, holders.length, crypto.random)
   const seedShares = splitSecret(secrets.seed, needed, holders.length, crypto.random)
-  const sealed = new Map<number, Uint8Array>()
-  let own: Uint8Array = new Uint8Array(0)
-  for (const [i, holder] of holders.entries()) {
-    const pair = fields((maskShares[i] as { bytes: Uint8Array }).bytes, (seedShares[i] as { bytes: Uint8Array }).bytes)
-    if (holder === client) {
-      own = pair
-      continue
-    }
-    const theirs = readKeys(keys.get(holder) as Uint8Array)
-    const key = await sealKey(crypto, agreed.context, secrets.seal, theirs.seal, { from: client, to: holder })
-    sealed.set(holder, await crypto.seal(key, nonce, agreed.context, fields([client, 2], [holder, 2], pair)))
-    wipe(key, pair)
-  }
+  const pairOf = (i: number): Uint8Array =>
+    fields((maskShares[i] as { bytes: Uint8Array }).bytes, (seedShares[i] as { bytes: Uint8Array }).bytes)
+  const sealed = await Promise.all(
+    holders.flatMap((holder, i) =>
+      holder === client ? [] : [sealedFor(o, state, readKeys(keys.get(holder) as Uint8Array), holder, pairOf(i))]
+    )
+  )
+  const own = pairOf(holders.indexOf(client))
   for (const { bytes } of [...maskShares, ...seedShares]) wipe(bytes)
   const hash = await seedHash(crypto, agreed.context, secrets.seed)
-  return { ...state, done: 2, keys, own, message: writeShares({ seedHash: hash, sealed }) }
+  return { ...state, done: 2, keys, own, message: writeShares({ seedHash: hash, sealed: new Map(sealed) }) }
+}
+
+async function sealedFor(
+  { crypto, agreed }: Common,
+  { client, secrets }: ClientState,
+  theirs: Keys,
+  holder: number,
+  pair: Uint8Array
+): Promise<readonly [number, Uint8Array]> {
+  const key = await sealKey(crypto, agreed.context, secrets.seal, theirs.seal, { from: client, to: holder })
+  const text = fields([client, 2], [holder, 2], pair)
+  const sealed = await crypto.seal(key, nonce, agreed.context, text)
+  wipe(key, pair, text)
+  return [holder, sealed]
 }
 
 /** Step 3: the input under its masks. `list`: what others sealed for this client. `input`: words below 2^bits. */
@@ -135,9 +144,13 @@ export async function makeMasked(
   const own = await ownKey(crypto, agreed.context, secrets.seed)
   await addMask(crypto, sum, agreed.bits, own, 1)
   wipe(own)
-  for (const other of sealed.keys()) {
-    const theirs = readKeys(keys.get(other) as Uint8Array)
-    const key = await pairKey(crypto, agreed.context, secrets.mask, theirs.mask)
+  const pairs = await Promise.all(
+    [...sealed.keys()].map(async (other) => {
+      const theirs = readKeys(keys.get(other) as Uint8Array)
+      return { other, key: await pairKey(crypto, agreed.context, secrets.mask, theirs.mask) }
+    })
+  )
+  for (const { other, key } of pairs) {
     await addMask(crypto, sum, agreed.bits, key, other > client ? 1 : -1)
     wipe(key)
   }
@@ -173,15 +186,21 @@ export async function makeUnmask(o: Common, state: ClientState, list: Uint8Array
   const there = new Set(readSet(survivors as Uint8Array, agreed.keys.length))
   const seeds = new Map([[client, (own as Uint8Array).slice(32)]])
   const maskKeys = new Map<number, Uint8Array>()
-  for (const [from, bytes] of sealed) {
-    const theirs = readKeys(keys.get(from) as Uint8Array)
-    const key = await sealKey(crypto, agreed.context, secrets.seal, theirs.seal, { from, to: client })
-    const text = await opened(crypto, key, agreed.context, bytes, fields([from, 2], [client, 2]))
+  const texts = await Promise.all(
+    [...sealed].map(async ([from, bytes]) => {
+      const theirs = readKeys(keys.get(from) as Uint8Array)
+      const key = await sealKey(crypto, agreed.context, secrets.seal, theirs.seal, { from, to: client })
+      const text = await opened(crypto, key, agreed.context, bytes, fields([from, 2], [client, 2]))
+      wipe(key)
+      return { from, text }
+    })
+  )
+  for (const { from, text } of texts) {
     // Where a neighbour sealed nonsense, its share is missing, as if this client had dropped out for it.
     if (!text) continue
     if (there.has(from)) seeds.set(from, text.slice(36))
     else maskKeys.set(from, text.slice(4, 36))
-    wipe(text, key)
+    wipe(text)
   }
   wipe(secrets.seal, secrets.mask, secrets.seed, own as Uint8Array)
   return { ...state, done: 5, message: writeUnmask({ seeds, maskKeys }) }
@@ -223,14 +242,13 @@ async function checkKeys({ crypto, agreed }: Common, state: ClientState, keys: B
   const all = [...keys].map(([client, bytes]): [number, Keys] => [client, readKeys(bytes)])
   const distinct = new Set(all.flatMap(([, k]) => [k.seal.join(), k.mask.join()]))
   if (distinct.size !== 2 * all.length) throw broken('two clients have the same key')
-  for (const [client, k] of all)
-    if (
-      !(await crypto.verify(
-        agreed.keys[client] as Uint8Array,
-        keysText(agreed.context, client, k.seal, k.mask),
-        k.signature
-      ))
+  const signed = await Promise.all(
+    all.map(([client, k]) =>
+      crypto.verify(agreed.keys[client] as Uint8Array, keysText(agreed.context, client, k.seal, k.mask), k.signature)
     )
+  )
+  for (const [i, [client]] of all.entries())
+    if (!signed[i])
       throw new PareError(
         'E_SIGNATURE',
         `the keys of client ${client} are not signed for what this client was told: another model, other clients or another round`,
@@ -243,8 +261,14 @@ async function checkKeys({ crypto, agreed }: Common, state: ClientState, keys: B
 async function checkSignatures({ crypto, agreed }: Common, signatures: ByClient, set: Uint8Array): Promise<void> {
   const survivors = new Set(readSet(set, agreed.keys.length))
   const text = survivorsText(agreed.context, set)
-  for (const [client, signature] of signatures)
-    if (!survivors.has(client) || !(await crypto.verify(agreed.keys[client] as Uint8Array, text, signature)))
+  const checked = await Promise.all(
+    [...signatures].map(async ([client, signature]) => ({
+      client,
+      isSigned: await crypto.verify(agreed.keys[client] as Uint8Array, text, signature)
+    }))
+  )
+  for (const { client, isSigned } of checked)
+    if (!survivors.has(client) || !isSigned)
       throw new PareError('E_SIGNATURE', `client ${client} has not signed the list of inputs that this client signed`, {
         hint: 'the server told clients different things; nothing was revealed'
       })

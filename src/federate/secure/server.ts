@@ -212,14 +212,18 @@ const take: Readonly<Record<Step, Take>> = {
 async function unmask(o: Common, m: Memory): Promise<void> {
   const { crypto, agreed } = o
   const sum = m.sum.slice()
-  for (const client of m.survivors) {
-    const hash = (m.shares.get(client) as Shares).seedHash
-    const seed = await rebuilt(o, m, client, 'seeds', async (s) =>
-      equalBytes(await seedHash(crypto, agreed.context, s), hash)
-    )
-    await addMask(crypto, sum, agreed.bits, await ownKey(crypto, agreed.context, seed), -1)
-    seed.fill(0)
-  }
+  const own = await Promise.all(
+    m.survivors.map(async (client) => {
+      const hash = (m.shares.get(client) as Shares).seedHash
+      const seed = await rebuilt(o, m, client, 'seeds', async (s) =>
+        equalBytes(await seedHash(crypto, agreed.context, s), hash)
+      )
+      const key = await ownKey(crypto, agreed.context, seed)
+      seed.fill(0)
+      return key
+    })
+  )
+  for (const key of own) await addMask(crypto, sum, agreed.bits, key, -1)
   for (const client of m.shares.keys()) {
     if (m.survivors.includes(client)) continue
     const key = readKeys(m.keys.get(client) as Uint8Array).mask

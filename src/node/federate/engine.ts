@@ -134,7 +134,7 @@ function roundFor(h: Held, key: string): RoundInfo {
     return { state: 'wait', why: `round ${state.round} waits for others`, ...common }
   return {
     ...{ state: 'open', bytes: live.round.message.length, leftMs: live.until - Date.now() },
-    ...live.told,
+    ...live.toldOf(key),
     ...common
   }
 }

@@ -52,6 +52,8 @@ export interface CommitEvent {
 /** What is shown of a round. Norms are of updates before they were bounded. */
 export interface RoundFigures {
   readonly ms: number
+  /** Of a secure sum, once everyone had trained. */
+  readonly sumMs?: number
   readonly bound?: number
   readonly bounded?: number
   readonly score?: number

@@ -19,6 +19,8 @@ export const serverForm = z.strictObject({
   /** Norms are bounded by so many times their median. */
   boundFactor: z.number().positive(),
   secure: z.strictObject({ bits: z.int(), clip: z.number() }).optional(),
+  /** Secure sums of so many groups of clients, of whose means the rule takes one. */
+  groups: z.int().min(2).optional(),
   privacy: z
     .strictObject({
       noise: z.number().positive(),

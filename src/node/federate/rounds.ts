@@ -13,6 +13,7 @@ import type { SecureCrypto } from '../../federate/secure/types.ts'
 import { type Combined, combined } from './combine.ts'
 import { apply, type CommitEvent, type Event, type OpenState, type OpenTold, type Told } from './events.ts'
 import type { HashedFiles, JournalFile } from './folder.ts'
+import { startGroups, type ToldOf } from './groups.ts'
 import type { ServerOptions } from './options.ts'
 import { type Kept, writeKept } from './state.ts'
 import { type SumOfRound, startSum } from './sum.ts'
@@ -37,12 +38,14 @@ export interface EngineSetup {
 /** A round that is open, in memory. */
 export interface Live {
   readonly state: OpenState
-  /** The same, as clients are told it. */
-  readonly told: OpenTold
+  /** The same, as a client is told it. */
+  readonly toldOf: ToldOf
   readonly round: Round
   readonly begun: number
   readonly until: number
   readonly sum?: SumOfRound
+  /** When all who train had trained. */
+  sumBegun?: number
 }
 
 export interface Held {
@@ -165,17 +168,26 @@ async function live(h: Held, state: OpenState, round: Round, onTime: () => void)
   const ms = patience(h)
   const told = await openTold(h, state)
   const { secure } = h.s.options
-  const sum = secure
-    ? await startSum({
-        crypto: h.s.crypto,
-        info: { ...h.s.info, secure },
-        told,
-        run: h.kept.run,
-        round,
-        cohort: state.cohort
-      })
-    : undefined
-  h.live = { state, told, round, begun, until: begun + ms, ...(sum ? { sum } : {}) }
+  const setup = secure && {
+    ...{ crypto: h.s.crypto, info: { ...h.s.info, secure }, told, run: h.kept.run, round, cohort: state.cohort }
+  }
+  const { groups } = h.s.options
+  if (setup && groups !== undefined) {
+    try {
+      h.live = { state, round, begun, until: begun + ms, ...(await startGroups(setup, groups)) }
+    } catch (thrown) {
+      if (!(thrown instanceof PareError && thrown.code === 'E_PRIVACY')) throw thrown
+      return finish(h, thrown.message)
+    }
+  } else
+    h.live = {
+      state,
+      toldOf: () => told,
+      round,
+      begun,
+      until: begun + ms,
+      ...(setup ? { sum: await startSum(setup) } : {})
+    }
   timed(h, ms, onTime)
   tell(h)
 }
@@ -252,8 +264,11 @@ async function close(
     state: h.states.write(writeKept(kept)),
     entry: {
       ms: Date.now() - live.begun,
+      ...(live.sumBegun === undefined ? {} : { sumMs: Date.now() - live.sumBegun }),
       ...(made.bound === undefined ? {} : { bound: made.bound, bounded: made.bounded }),
-      ...{ rule: options.secure ? 'secure sum' : options.rule },
+      ...{
+        rule: options.secure ? (options.groups ? `secure sums of groups, ${options.rule}` : 'secure sum') : options.rule
+      },
       ...(score === undefined ? {} : { score })
     },
     ...(options.privacy
@@ -290,12 +305,13 @@ async function stepEnds(h: Held, live: Live, onTime: () => void): Promise<void> 
   try {
     const step = sum.step()
     await sum.advance()
+    live.sumBegun ??= Date.now()
     if (step !== 'done') note(h, { kind: 'advanced', attempt: live.state.attempt, step })
   } catch (thrown) {
     if (thrown instanceof PareError && thrown.code === 'E_PRIVACY') return abandon(h, thrown.message, onTime)
     throw thrown
   }
-  if (sum.step() === 'done') return close(h, live, sum.clients(), sum.combined(h.s.options), onTime)
+  if (sum.step() === 'done') return close(h, live, sum.clients(), sum.combined(h.s.options, h.kept.previous), onTime)
   timed(h, Math.min(stepMs, h.s.options.deadline * 1000), onTime)
 }
 

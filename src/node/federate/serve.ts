@@ -155,6 +155,7 @@ async function runFile(
   if (o.model === undefined)
     throw new PareError('E_USAGE', 'the folder holds no run: name a model to begin with', { where: o.folder })
   ruleFor(o.server.rule)
+  refuseGroups(o.server)
   const recipe = parseRecipe(o.recipe)
   if (o.server.secure)
     modulusBits({ ...o.server.secure, maxWeight: 1 }, Math.ceil(o.server.overSelect * recipe.clientsPerRound))
@@ -170,6 +171,18 @@ async function runFile(
   }
   writeWhole(path, new TextEncoder().encode(`${JSON.stringify(file, null, 2)}\n`))
   return { file, secret, isNew: true }
+}
+
+/** Groups are of secure sums, and their rule has no noise that an accountant knows. */
+function refuseGroups({ groups, secure, privacy }: ServerOptions): void {
+  if (groups === undefined || (secure && !privacy)) return
+  throw new PareError(
+    'E_USAGE',
+    secure ? 'groups and a budget of privacy do not go together' : 'groups are groups of secure sums',
+    {
+      hint: secure ? 'leave one of them out' : '--secure'
+    }
+  )
 }
 
 const nameOf = (n: number): string => String(n).padStart(3, '0')
@@ -231,7 +244,7 @@ function notesOf(o: ServerOptions, recipe: FederationRecipe, size: number, clien
     if (warning) notes.push(`warning: ${warning}`)
     if (privacy.delta * clients >= 1) notes.push(`warning: δ = ${privacy.delta} is not below 1 / ${clients} clients`)
   }
-  if (o.secure && o.rule !== 'mean')
+  if (o.secure && !o.groups && o.rule !== 'mean')
     notes.push(`the rule ${o.rule} sees no single update in secure sums: the mean is taken`)
   return notes
 }

@@ -30,7 +30,8 @@ export interface SumOfRound {
   advance(): Promise<void>
   /** Keys of those whose input is in the sum. */
   clients(): string[]
-  combined(o: ServerOptions): Combined
+  /** `previous`: what the last round came to, of rules that ask. */
+  combined(o: ServerOptions, previous?: Float32Array): Combined
 }
 
 export interface SumSetup {
