@@ -14,6 +14,7 @@ import { isClamp, linearOf } from '../ops/ask.ts'
 import type { Shapes } from '../ops/cost.ts'
 import { operatorsOfModel } from '../ops/facts.ts'
 import { opFor } from '../ops/index.ts'
+import { isDequantize } from '../ops/quantized.ts'
 import type { DeviceRates, FileOperator, Model, Node } from '../types.ts'
 
 const line = z.strictObject({
@@ -134,7 +135,7 @@ export function kernelsOf(model: Model, shapes: Shapes = {}): readonly KernelNod
     const kernel = { node: op.name, op: op.op, kind: kindOf(op), figures }
     // A kernel in float that reads codes has their conversion before it.
     const type = op.facts('dtype')
-    const isConverted = isCode(type) && !computesOnCodes(op) && op.op !== 'DequantizeLinear'
+    const isConverted = isCode(type) && !computesOnCodes(op) && !isDequantize(node)
     const conversion: KernelNode = {
       ...{ node: op.name, op: 'DequantizeLinear', kind: 'DequantizeLinear codes' },
       figures: { ...figures, macs: 0, bytes: 5 * (op.bytes?.reads ?? 0) }
