@@ -105,6 +105,44 @@ describe('random models on codes give what the reference gives, exactly', () => 
     )
   )
 
+  it('convolutions with most blocks of weights zero', { timeout: 120_000 }, () =>
+    check(
+      fc
+        .record({
+          i: int(17),
+          o: int(17),
+          h: int(9, 3),
+          w: int(9, 3),
+          k: one(1, 3),
+          s: int(2),
+          x: codings,
+          y: codings,
+          seed: int(99)
+        })
+        .map((c) => {
+          const kept = seeded(c.seed)
+          const blocks = new Map<string, boolean>()
+          const isKept = (o: number, i: number, tap: number): boolean => {
+            const key = [o >> 2, i >> 2, tap].join()
+            if (!blocks.has(key)) blocks.set(key, kept.next() < 0.2)
+            return blocks.get(key) as boolean
+          }
+          const taps = c.k * c.k
+          const codes = Array.from({ length: c.o * c.i * taps }, (_, n) => {
+            const [tap, i, o] = [n % taps, Math.floor(n / taps) % c.i, Math.floor(n / taps / c.i)]
+            return isKept(o, i, tap) ? ((n * 37) % 255) - 127 : 0
+          })
+          return `input x: f32[1,${c.i},${c.h},${c.w}]
+            ${quantize('x', c.x)}
+            const Ws: f32[${c.o}]
+            W = DequantizeLinear(Wc: i8[${c.o},${c.i},${c.k},${c.k}] {${codes}}, Ws, axis=0)
+            y = Conv(xd, W, strides=[${c.s},${c.s}], pads=[${c.k >> 1},${c.k >> 1},${c.k >> 1},${c.k >> 1}])
+            ${quantize('y', c.y)}
+            output yd`
+        })
+    )
+  )
+
   it('depthwise convolutions, pools, means', { timeout: 120_000 }, () =>
     check(
       fc

@@ -3,7 +3,7 @@
  * no loops is refused by name, all of it, before any code is made.
  */
 import { PareError } from '../base/errors.ts'
-import { at, loop, mul, type Place, type Routine, type Stmt } from '../ir/loops.ts'
+import { at, load, loop, mul, type Place, type Routine, type Stmt, store } from '../ir/loops.ts'
 import { elementCount, toFloats, toNumbers } from '../ir/tensor.ts'
 import { opFor } from '../ops/index.ts'
 import { settleShapes, viewOf } from '../ops/infer.ts'
@@ -13,7 +13,7 @@ import { codedOf, madeBy } from './integer/codes.ts'
 import { type DotsUsed, formsOf, quantizeStep } from './integer/context.ts'
 import { layerOnCodes } from './integer/layers.ts'
 import { otherOnCodes } from './integer/others.ts'
-import { expandQuad, pairsOf } from './kernels/dots.ts'
+import { expandQuad, pairRecordsOf, pairsOf } from './kernels/dots.ts'
 import { linearStep, type Made } from './linear.ts'
 import { loopsStep, plainCopy } from './moves.ts'
 import { compacted, expanding, packed } from './packing.ts'
@@ -250,6 +250,17 @@ function placed(
         params: [],
         body: expanding(coded, codes, floats, to)
       })
+      return to
+    },
+    records: (records, wanted) => {
+      if (wanted === 'bytes') return pool.add(records)
+      if (!compact) return pool.add(pairRecordsOf(records))
+      const [from, to] = [pool.add(records), room((records.length / 20) * 36)]
+      const body = loop(0, records.length / 20, 1, (i) => {
+        const [given, made] = [at(from, mul(i, 20)), at(to, mul(i, 36))]
+        return [store(made, load(given, 'i32'), 'i32'), ...expandQuad(at(given, undefined, 4), at(made, undefined, 4))]
+      })
+      init.push({ name: `expand${init.length}`, what: `factors of step ${step}`, params: [], body })
       return to
     },
     quads: (quads, wanted) => {

@@ -13,6 +13,8 @@ export interface Places {
   constant(data: Float32Array | Int32Array | Uint8Array): Place
   /** Quads of signed factors as a kernel reads them. */
   quads(quads: Int8Array, dots: Dots): Place
+  /** Records of 20 bytes as a kernel of sparse layers reads them. */
+  records(records: Uint8Array, dots: Dots): Place
   /** Weights as a kernel reads them. */
   weights(blocks: readonly Block[], start: (channel: number) => number, weights: Weights): Place
 }

@@ -412,17 +412,20 @@ function dense(steps: IntegerSteps, l: CodedLayer, g: Geometry): Made {
             quads[to++] = row < outputs && term !== undefined ? l.code(group * outputs + row, term) : 0
           }
   const dots = dotsFor(steps, quads)
+  const sparse = groups === 1 ? recordsOf(quads, rowBlocks, source, g) : undefined
   const from = steps.need(l.data, source.form)
   const { positions: n, samples } = g
   const channels = groups * outputs
   const bytes = l.behind ? mapsBytes(shapeOf(channels, g)) + 16 : (samples * channels + 3) * n * 4 + 16
   const key = outputOf(steps, l, 'maps', bytes)
-  const what = `convolution ${g.y.kernel}×${g.x.kernel}, ${g.title}`
+  const zeros = sparse ? `, ${sparse.records.length / 20} of ${quads.length / 16} blocks` : ''
+  const what = `convolution ${g.y.kernel}×${g.x.kernel}, ${g.title}${zeros}`
   return made(l, what, from, key, source.scratch, (places) => {
     const [starts, scales] = [filledUp(l.starts, channels + 4), filledUp(l.scales, channels + 4)]
     const [startsAt, scalesAt] = [places.constant(starts), places.constant(scales)]
-    const a = places.quads(quads, dots)
-    const table = source.table && places.constant(source.table)
+    const a = sparse ? places.records(sparse.records, dots) : places.quads(quads, dots)
+    const table = source.table && !sparse ? places.constant(source.table) : undefined
+    const walk = sparse ? { ends: places.constant(sparse.ends) } : table ? { table } : { step: g.inside * 4 }
     const size = (dots === 'bytes' ? 16 : 32) * rowBlocks * source.lanes
     const bytesIn = source.form === 'rows' ? inputs * g.inside : groups * Math.ceil(inputs / 4) * g.inside * 4
     const bytesOut = l.behind ? Math.ceil(channels / 4) * n * 4 : channels * n * 4
@@ -434,7 +437,7 @@ function dense(steps: IntegerSteps, l: CodedLayer, g: Geometry): Made {
           ...source.make(data, places.scratch),
           ...mapsSums({
             ...{ dots, m: outputs, n, k: source.lanes, a: at(a, mul(group, size)), starts: own(startsAt) },
-            ...(table ? { b: places.scratch, steps: { table } } : { b: data, steps: { step: g.inside * 4 } }),
+            ...{ b: source.table ? places.scratch : data, steps: walk },
             c: at(places.of(key), add(mul(s, bytesOut), mul(group, outputs * n * (l.behind ? 1 : 4)))),
             each: l.behind ? { block: 4, position: 4 } : { block: 16, position: 4 },
             store: (inside) => storeMaps(l, n, inside.place(own(scalesAt)), roundingIn(l, inside))
@@ -443,6 +446,41 @@ function dense(steps: IntegerSteps, l: CodedLayer, g: Geometry): Made {
       })
     )
   })
+}
+
+/** Share of blocks of 4 × 4 weights up to which walking those that are left is faster than walking all. */
+const mostKept = 0.8
+
+/**
+ * The blocks of four outputs by four inputs that are not all zero, as records, where they are few enough; a row of blocks without
+ * any keeps one.
+ */
+function recordsOf(
+  quads: Int8Array,
+  rowBlocks: number,
+  source: Source,
+  g: Geometry
+): { readonly records: Uint8Array; readonly ends: Int32Array } | undefined {
+  const kept: number[] = []
+  const ends = new Int32Array(rowBlocks)
+  for (let block = 0; block < rowBlocks; block++) {
+    const before = kept.length
+    for (let step = 0; step < source.lanes; step++) {
+      const quad = block * source.lanes + step
+      if (quads.subarray(quad * 16, quad * 16 + 16).some((w) => w !== 0)) kept.push(quad)
+    }
+    if (kept.length === before) kept.push(block * source.lanes)
+    ends[block] = kept.length
+  }
+  if (kept.length > mostKept * rowBlocks * source.lanes) return undefined
+  const records = new Uint8Array(kept.length * 20)
+  const view = new DataView(records.buffer)
+  for (const [i, quad] of kept.entries()) {
+    const step = quad % source.lanes
+    view.setInt32(i * 20, source.table ? (source.table[step] as number) : step * g.inside * 4, true)
+    records.set(new Uint8Array(quads.buffer, quad * 16, 16), i * 20 + 4)
+  }
+  return { records, ends }
 }
 
 /** Four channels by some vectors of positions. */

@@ -110,3 +110,18 @@ export const multiply = (dots: Dots, sum: Local, factors: Ready, x: Ready): Stmt
       dots === 'bytes' ? pack('dotBytes', get(w), get(v), get(sum)) : add(get(sum), pack('dotPairs', get(w), get(v)))
     )
   })
+
+/** Bytes of a record of a sparse layer: where its lane is read, as a byte offset, then a quad. */
+export const recordBytes = (dots: Dots): number => 4 + quadBytes(dots)
+
+/** Records of 20 bytes as `pairs` reads them. */
+export function pairRecordsOf(records: Uint8Array): Uint8Array<ArrayBuffer> {
+  const count = records.length / 20
+  const out = new Uint8Array(count * 36)
+  for (let i = 0; i < count; i++) {
+    const quad = new Int8Array(records.slice(i * 20 + 4, i * 20 + 20).buffer)
+    out.set(records.subarray(i * 20, i * 20 + 4), i * 36)
+    out.set(new Uint8Array(pairsOf(quad).buffer), i * 36 + 4)
+  }
+  return out
+}

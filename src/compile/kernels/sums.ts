@@ -5,6 +5,7 @@
 import {
   add,
   at,
+  bits,
   type Expr,
   get,
   type Inside,
@@ -23,7 +24,7 @@ import {
   type Stmt,
   set
 } from '../../ir/loops.ts'
-import { type Dots, everyRow, multiply, quadBytes, type Ready, ready, rowsOf } from './dots.ts'
+import { type Dots, everyRow, multiply, quadBytes, type Ready, ready, recordBytes, rowsOf } from './dots.ts'
 import type { Steps } from './product.ts'
 
 /** Where a tile of sums is stored. */
@@ -50,7 +51,8 @@ export interface MapsSums {
   /** One whole number for each row. */
   readonly starts: Place
   readonly b: Place
-  readonly steps: Steps
+  /** With `ends`, `a` holds records, and for each block of rows `ends` says how many there are up to its last. */
+  readonly steps: Steps | { readonly ends: Place }
   readonly c: Place
   /** Bytes of the output for a position of a block of four rows, and for a position on the way to the next. */
   readonly each: { readonly block: number; readonly position: number }
@@ -73,12 +75,12 @@ export function mapsSums({ dots, m, n, k, a, starts, b, steps, c, each, store }:
   const tiles = (first: Expr, count: number, left: Expr, right: Expr): Stmt =>
     outlined(`4 × ${wide} tiles of a product of maps of codes`, (inside) =>
       tilesOfSums(dots, vectors, {
-        weights: inside.place(at(a, mul(first, size))),
+        weights: inside.place('ends' in steps ? a : at(a, mul(first, size))),
         starts: inside.place(at(starts, mul(first, 16))),
         blocks: inside.take(count * 16),
         columns: [inside.take(mul(left, 4)), inside.take(mul(right, 4))],
         b: inside.place(b),
-        steps: 'step' in steps ? { step: inside.take(steps.step) } : { table: inside.place(steps.table) },
+        steps: stepsIn(inside, steps),
         end: inside.take(k * ('step' in steps ? steps.step : 4)),
         to: inside.take(add(c.address ? add(c.address, c.offset) : i32(c.offset), mul(first, each.block * n))),
         position: each.position,
@@ -92,7 +94,7 @@ export function mapsSums({ dots, m, n, k, a, starts, b, steps, c, each, store }:
   const partial = isEven ? [] : [i32(last)]
 
   const weights = blocks * size
-  const byRows = weights > nearBytes && weights * Math.ceil(n / wide) > k * n * 4 * blocks
+  const byRows = !('ends' in steps) && weights > nearBytes && weights * Math.ceil(n / wide) > k * n * 4 * blocks
   if (byRows)
     return loop(
       0,
@@ -108,6 +110,14 @@ export function mapsSums({ dots, m, n, k, a, starts, b, steps, c, each, store }:
   return [...loop(0, end, wide, column, 'n'), ...partial.flatMap(column)]
 }
 
+/** Steps of a sum, inside a routine. */
+type StepsIn = { readonly step: Expr } | { readonly table: Place } | { readonly ends: Place }
+
+function stepsIn(inside: Inside, steps: MapsSums['steps']): StepsIn {
+  if ('ends' in steps) return { ends: inside.place(steps.ends) }
+  return 'step' in steps ? { step: inside.take(steps.step) } : { table: inside.place(steps.table) }
+}
+
 /** What tiles take, inside their routine. All but places are bytes. */
 interface Tiles {
   readonly weights: Place
@@ -116,7 +126,7 @@ interface Tiles {
   readonly blocks: Expr
   readonly columns: readonly [from: Expr, to: Expr]
   readonly b: Place
-  readonly steps: { readonly step: Expr } | { readonly table: Place }
+  readonly steps: StepsIn
   readonly end: Expr
   readonly to: Expr
   readonly position: number
@@ -128,11 +138,11 @@ interface Tiles {
 function tilesOfSums(dots: Dots, vectors: number, t: Tiles): Stmt[] {
   const [w, to, base, x] = ['w', 'to', 'base', 'x'].map((name) => local('i32', name)) as [Local, Local, Local, Local]
   const sums = [0, 1, 2, 3].map(() => Array.from({ length: vectors }, () => local('i32x4', 'sum')))
-  const multiplied = (from: Expr): Stmt[] => {
+  const multiplied = (from: Expr, offset = 0, bytes = quadBytes(dots)): Stmt[] => {
     const xs = Array.from({ length: vectors }, (_, j) =>
       ready(dots, load4({ space: t.b.space, offset: 16 * j, address: from }, 'i32x4'))
     )
-    const quad = everyRow(dots, { space: t.weights.space, offset: 0, address: get(w) })
+    const quad = everyRow(dots, { space: t.weights.space, offset, address: get(w) })
     return [
       ...xs.flatMap((v) => v.code),
       ...quad.code,
@@ -140,13 +150,23 @@ function tilesOfSums(dots: Dots, vectors: number, t: Tiles): Stmt[] {
         const factors = quad.rows[i] as Ready
         return [...factors.code, ...line.flatMap((s, j) => multiply(dots, s, factors, xs[j] as Ready))]
       }),
-      set(w, add(get(w), quadBytes(dots)))
+      ...(bytes > 0 ? [set(w, add(get(w), bytes))] : [])
     ]
   }
   const { steps } = t
-  const summed =
-    'step' in steps
-      ? loopOver(get(base), add(get(base), t.end), steps.step, multiplied, 'x')
+  const summed = (block: Expr): Stmt => {
+    if ('ends' in steps) {
+      // The walk itself moves on in the records.
+      const end = add(
+        t.weights.address as Expr,
+        mul(load(at(steps.ends, bits('shr', block, 2)), 'i32'), recordBytes(dots))
+      )
+      const read = (): Expr => load({ space: t.weights.space, offset: 0, address: get(w) }, 'i32')
+      const body = [set(x, add(read(), get(base))), ...multiplied(get(x), 4, 0)]
+      return { is: 'loop', local: w, from: get(w), to: end, step: recordBytes(dots), body }
+    }
+    return 'step' in steps
+      ? loopOver(get(base), add(get(base), t.end), steps.step, (from) => multiplied(from), 'x')
       : loopOver(
           i32(0),
           t.end,
@@ -154,6 +174,7 @@ function tilesOfSums(dots: Dots, vectors: number, t: Tiles): Stmt[] {
           (k) => [set(x, add(load(at(steps.table, k), 'i32'), get(base))), ...multiplied(get(x))],
           'k'
         )
+  }
   return [
     loopOver(
       t.columns[0],
@@ -175,7 +196,7 @@ function tilesOfSums(dots: Dots, vectors: number, t: Tiles): Stmt[] {
                 ...line.map((s) => set(s, get(start)))
               ]
             }),
-            summed,
+            summed(block),
             ...t.store(sums, { number: add(block, t.first), to: get(to) }),
             set(to, add(get(to), t.blockBytes))
           ],
