@@ -67,6 +67,7 @@ const shared = {
     index: 'src/index.ts',
     read: 'src/formats/read.ts',
     'node/index': 'src/node/index.ts',
+    'node/federate-worker': 'src/node/federate/worker.ts',
     'cli/main': 'src/cli/main.ts'
   },
   format: 'esm',

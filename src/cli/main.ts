@@ -95,7 +95,12 @@ const groups: readonly { readonly title: string; readonly commands: readonly Ent
         'train a model with clients that keep their data: the server of such a run',
         () => import('./federate-serve.ts')
       ),
-      entry('federate join', 'take part in a federation with data that stays here', () => import('./federate-join.ts'))
+      entry('federate join', 'take part in a federation with data that stays here', () => import('./federate-join.ts')),
+      entry(
+        'federate simulate',
+        'train a model with virtual clients that each have a part of your data, and count what is sent',
+        () => import('./federate-simulate.ts')
+      )
     ]
   },
   {

@@ -40,7 +40,8 @@ export function bitWriter(): BitWriter {
       write(value & ((1 << b) - 1), b)
     },
     bytes: () => {
-      const end = out.slice(0, length + (count > 0 ? 1 : 0))
+      const end = new Uint8Array(length + (count > 0 ? 1 : 0))
+      end.set(out.subarray(0, length))
       if (count > 0) end[length] = held & 255
       return end
     }

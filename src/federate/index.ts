@@ -1,4 +1,5 @@
 export { type Residual, type Turn, type Turned, takeTurn } from './client.ts'
+export { combineFor } from './combine.ts'
 export { type Local, type LocalResult, type LocalSetup, type LocalTask, openLocal } from './local.ts'
 export { fromVector, layOut, manifestHash, manifestOf, toVector, vectorOf } from './manifest.ts'
 export { gamma, type Partition, type PartitionOptions, partition } from './partition.ts'

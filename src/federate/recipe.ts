@@ -52,6 +52,18 @@ const server = z.discriminatedUnion('rule', [
   )
 ])
 
+const aggregate = z.strictObject({
+  rule: z
+    .enum(['mean', 'trimmed-mean', 'median', 'krum', 'centred-clipping'])
+    .default('mean')
+    .describe('all but the mean hold every update of a round in memory, and cannot be had with secure sums'),
+  share: z.number().min(0).lt(0.5).default(0.2).describe('share of the clients that may be hostile'),
+  norm: z
+    .union([z.number().positive(), z.literal('median')])
+    .optional()
+    .describe('longest update; median: twice the median length in the round')
+})
+
 const prune = z.strictObject({
   to: z.number().gt(0).lt(1).describe('share of the weights that are zero in the end'),
   from: z.int().min(0).describe('first round that begins with zeros'),
@@ -69,6 +81,7 @@ const recipe = z.strictObject({
   clientsPerRound: z.int().min(1).max(100_000).default(10),
   local: local.prefault({}),
   server: server.default({ rule: 'fedavg', rate: 1 }),
+  aggregate: aggregate.prefault({}).describe('what the updates of a round come to'),
   up: codec.default({ codec: 'quantize', bits: 8 }).describe('how updates are coded'),
   down: codec.default({ codec: 'quantize', bits: 8 }).describe('how the model is coded'),
   feedback: z.boolean().default(true).describe('what coding lost is added to what is sent next'),
@@ -84,6 +97,7 @@ export interface FederationRecipe {
   readonly clientsPerRound: number
   readonly local: LocalOptions
   readonly server: ServerRule
+  readonly aggregate: z.output<typeof aggregate>
   readonly up: Codec
   readonly down: Codec
   readonly feedback: boolean

@@ -139,24 +139,10 @@ describe('a simulated federation', () => {
     const hostile = { share: 0.25, factor: -10 }
     const given = { ...common, clientsPerRound: 8 }
     const bad = await stateOf(given, { hostile })
-    const recipe = parseRecipe(given)
-    const made = await trainers(given)
-    const { state } = await simulate(
-      net,
-      recipe,
-      { clients: 12, seed: 1, hostile },
-      {
-        trainers: made,
-        score,
-        combine: (updates) =>
-          Float32Array.from({ length: made.manifest.size }, (_, i) => {
-            const sorted = updates.map((u) => u.values[i] as number).sort((a, b) => a - b)
-            const half = sorted.length / 2
-            return ((sorted[Math.ceil(half) - 1] as number) + (sorted[Math.floor(half)] as number)) / 2
-          })
-      }
-    )
-    expect(state.history.at(-1)?.score).toBeGreaterThan((bad.history.at(-1)?.score as number) + 0.1)
+    for (const aggregate of [{ rule: 'median' }, { rule: 'trimmed-mean', share: 0.4 }, { rule: 'krum', share: 0.3 }]) {
+      const state = await stateOf({ ...given, aggregate }, { hostile })
+      expect(state.history.at(-1)?.score).toBeGreaterThan((bad.history.at(-1)?.score as number) + 0.1)
+    }
   })
 })
 

@@ -4,6 +4,7 @@ import { rng } from '../base/random.ts'
 import { withValues } from '../train/index.ts'
 import type { Model } from '../types.ts'
 import type { Residual, Turned } from './client.ts'
+import { combineFor } from './combine.ts'
 import { fromVector } from './manifest.ts'
 import type { FederationRecipe } from './recipe.ts'
 import { commitRound, openRound, type Round, type Run, startRun, type Taken, takeUpdate } from './server.ts'
@@ -43,8 +44,6 @@ export interface SimulateEnvironment {
   /** Score of a model on data that no client has. */
   readonly score?: (model: Model) => Promise<number>
   readonly signal?: AbortSignal
-  /** In place of the weighted mean: what the updates of a round come to. */
-  readonly combine?: Combine
   /** Told after every round; awaited. */
   onRound?(entry: RoundEntry, state: SimulateState): void | Promise<void>
 }
@@ -139,14 +138,15 @@ async function oneRound(
   const turned = await env.trainers.run(turns, env.signal)
   const residuals = new Map(before.residuals)
   const updates: Taken[] = []
+  const combine = combineFor(recipe)
   for (const [i, t] of turned.entries()) {
     const taken = await takenFrom(run, round, t)
     const kept = taken ? t.residual : t.untaken
-    if (taken && env.combine) updates.push(taken)
+    if (taken && combine) updates.push(taken)
     if (kept) residuals.set(chosen[i] as number, kept)
   }
   const { count } = round.sums
-  const mean = count > 0 ? env.combine?.(updates, before.previous) : new Float32Array(run.manifest.size)
+  const mean = count > 0 ? combine?.(updates, before.previous) : new Float32Array(run.manifest.size)
   const after = commitRound(run, round, mean)
   const isLook = looksAt(after.round, recipe.rounds, o)
   const score = isLook ? await env.score?.(modelOf(model, after)) : undefined

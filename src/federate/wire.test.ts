@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { rng } from '../base/random.ts'
+import { bitReader, bitWriter } from './bits.ts'
 import { layOut, manifestHash, sha256 } from './manifest.ts'
 import { mostBytes } from './sections.ts'
 import type { Codec, Header, Manifest } from './types.ts'
@@ -86,6 +87,18 @@ test('rounding at random keeps the mean', async () => {
     // Of 300 draws between 0 and the scale, five standard errors.
     expect(Math.abs((sum[part('w').offset + i] as number) / draws - x)).toBeLessThan((5 * most) / 2 / Math.sqrt(draws))
   })
+})
+
+test('bits of every length come back', () => {
+  for (let n = 0; n < 5000; n += n < 600 ? 1 : 37) {
+    const out = bitWriter()
+    for (let i = 0; i < n; i++) out.write(i & 7, 3)
+    const bytes = out.bytes()
+    expect(bytes).toHaveLength(Math.ceil((3 * n) / 8))
+    const bits = bitReader(bytes)
+    for (let i = 0; i < n; i++) if (bits.read(3) !== (i & 7)) throw new Error(`bit group ${i} of ${n}`)
+    expect(bits.end()).toBe(bytes.length)
+  }
 })
 
 test('ternary updates of a twentieth take about .34 bits a number', async () => {

@@ -84,7 +84,16 @@ const jobFields = {
   groups: z.boolean().optional(),
   layers: z.boolean().optional(),
   engines: z.boolean().optional(),
-  seconds: z.number().positive().optional()
+  seconds: z.number().positive().optional(),
+  federation: z
+    .strictObject({
+      recipe: z.record(z.string(), z.unknown()).optional(),
+      clients: z.int().min(1).max(100_000).optional(),
+      alpha: z.number().positive().max(1e6).optional(),
+      hostile: z.strictObject({ share: z.number().min(0).max(1), factor: z.number() }).optional(),
+      workers: z.int().min(1).max(1024).optional()
+    })
+    .optional()
 } satisfies Record<keyof Job, z.ZodType>
 const jobSchema = z.strictObject(jobFields)
 

@@ -15,7 +15,8 @@ export const jobCommands = [
   'bench',
   'convert',
   'apply',
-  'quantize-for'
+  'quantize-for',
+  'simulate'
 ] as const
 /** The name of a job. */
 export type JobCommand = (typeof jobCommands)[number]
@@ -112,6 +113,17 @@ export interface Job {
   readonly engines?: boolean
   /** `bench` and `verify`: seconds of timing. */
   readonly seconds?: number
+  /** `simulate`: what the rounds do, and among how many clients. */
+  readonly federation?: {
+    readonly recipe?: Readonly<Record<string, unknown>>
+    readonly clients?: number
+    /** Of the Dirichlet distribution that classes are spread by: the smaller, the more clients differ. */
+    readonly alpha?: number
+    /** Share of clients that send `factor` times their update. */
+    readonly hostile?: { readonly share: number; readonly factor: number }
+    /** Threads that train clients. */
+    readonly workers?: number
+  }
 }
 
 /** What a job comes to. */

@@ -15,7 +15,8 @@ const jobs: Readonly<Record<JobCommand, () => Promise<Run>>> = {
   bench: async () => (await import('./jobs/verify.ts')).benchJob,
   convert: async () => (await import('./jobs/apply.ts')).convertJob,
   apply: async () => (await import('./jobs/apply.ts')).applyJob,
-  'quantize-for': async () => (await import('./jobs/quantize-for.ts')).quantizeForJob
+  'quantize-for': async () => (await import('./jobs/quantize-for.ts')).quantizeForJob,
+  simulate: async () => (await import('./jobs/simulate.ts')).simulateJob
 }
 
 const quiet: JobHooks = { signal: new AbortController().signal, progress: () => {} }

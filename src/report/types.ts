@@ -294,6 +294,37 @@ export interface Stages {
   readonly originalMs?: number
 }
 
+/** What a federation did and what it sent. Bytes are those of whole messages to or from all clients of all rounds. */
+export interface Federation {
+  /** All that the rounds did: `--recipe` does them again. */
+  readonly recipe: unknown
+  readonly rounds: number
+  readonly clientsPerRound: number
+  readonly clients: {
+    readonly count: number
+    /** Samples of the client with the fewest, and with the most. */
+    readonly smallest: number
+    readonly largest: number
+    /** Mean over the clients of half the sum of |share of a class there − share of it in all|. */
+    readonly variation: number
+  }
+  /** Training steps of all clients together. */
+  readonly steps: number
+  /** Updates that were not taken. */
+  readonly refused: number
+  readonly bytes: {
+    readonly up: number
+    /** Without headers and hashes. */
+    readonly upPayload: number
+    readonly down: number
+    readonly downPayload: number
+    /** What floats alone would take, one way. */
+    readonly floats: number
+  }
+  /** Mean accuracy of those of the last ten rounds that were looked at. */
+  readonly lastRounds?: { readonly n: number; readonly top1: number }
+}
+
 export interface Report {
   readonly pare: string
   readonly reportVersion: 1
@@ -336,6 +367,7 @@ export interface Report {
   readonly family?: Family
   /** Of a model that answers easy samples early. */
   readonly stages?: Stages
+  readonly federation?: Federation
   readonly recipe: Recipe
   readonly machine: {
     readonly cpu: string
