@@ -8,6 +8,7 @@ import { runInWorker } from './run.ts'
 import {
   dataFlag,
   evalDataFlag,
+  maxDropFlag,
   outputFlags,
   placeFlags,
   readingFlags,
@@ -62,6 +63,11 @@ const ownFlags: readonly Flag[] = [
   flag('up', 'choice', 'how updates are coded', { choices: codings, default: '8bit' }),
   flag('up-share', 'share', 'share of the numbers that top-k and stc send', { default: 0.05 }),
   flag('down', 'choice', 'how the model is coded', { choices: ['float', '8bit', '4bit'], default: '8bit' }),
+  {
+    ...maxDropFlag,
+    about:
+      'then compress the model as pare compress does, with this loss allowed; the model of the rounds stays beside it'
+  },
   flag('recipe', 'text', 'all of it as a file, or that of a report; flags go before it', { hint: 'FILE.json' }),
   flag('workers', 'whole', 'threads that train; their number changes no byte', { default: 'one for each core' })
 ]
@@ -123,6 +129,8 @@ function recipeFrom(given: Parsed): Fields {
   }
   const server = text(given, 'server')
   if (server !== undefined) recipe['server'] = { rule: server }
+  const maxDrop = number(given, 'max-drop')
+  if (maxDrop !== undefined) recipe['compress'] = { ...(recipe['compress'] as Fields | undefined), maxDrop }
   const rule = text(given, 'aggregate')
   if (rule !== undefined) recipe['aggregate'] = { ...(recipe['aggregate'] as Fields | undefined), rule }
   for (const way of ['up', 'down']) {

@@ -71,9 +71,9 @@ const prune = z.strictObject({
   every: z.int().min(1).default(1).describe('rounds from one step to the next')
 })
 
-const quantize = z.strictObject({
-  bits: z.union([8, 4, 3, 2].map((n) => z.literal(n as 8 | 4 | 3 | 2))).default(8),
-  from: z.int().min(0).describe('first round in which weights are trained as rounded')
+const compress = z.strictObject({
+  maxDrop: z.number().min(0).lt(1).default(0.01).describe('loss of accuracy that is allowed'),
+  objective: z.enum(['balanced', 'size', 'latency', 'macs']).default('balanced')
 })
 
 const recipe = z.strictObject({
@@ -88,7 +88,7 @@ const recipe = z.strictObject({
   mask: share.optional().describe('share of the weights that updates hold: half by what moved last, half at random'),
   bound: z.number().positive().max(1e6).default(256).describe('largest number of an update that is taken'),
   prune: prune.optional(),
-  quantize: quantize.optional()
+  compress: compress.optional().describe('what the job makes of the model behind the last round')
 })
 
 /** What the schema gives, in the words of `types.ts`. */
@@ -104,7 +104,7 @@ export interface FederationRecipe {
   readonly mask?: number
   readonly bound: number
   readonly prune?: z.output<typeof prune>
-  readonly quantize?: z.output<typeof quantize>
+  readonly compress?: z.output<typeof compress>
 }
 
 /** A recipe with its defaults. Throws `E_OPTION` for what does not exist or fit. */
@@ -115,15 +115,11 @@ export function parseRecipe(given: unknown): FederationRecipe {
     throw new PareError('E_OPTION', `pruning until round ${p.until} begins in round ${p.from}`, {
       where: 'prune.until'
     })
-  for (const [name, round] of [
-    ['prune.until', p?.until],
-    ['quantize.from', made.quantize?.from]
-  ] as const)
-    if (round !== undefined && round >= made.rounds)
-      throw new PareError('E_OPTION', `${name} is round ${round}, and the last is ${made.rounds - 1}`, {
-        where: name,
-        hint: 'rounds are counted from 0'
-      })
+  if (p && p.until >= made.rounds)
+    throw new PareError('E_OPTION', `pruning ends in round ${p.until}, and the last is ${made.rounds - 1}`, {
+      where: 'prune.until',
+      hint: 'rounds are counted from 0'
+    })
   return made
 }
 

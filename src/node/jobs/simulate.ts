@@ -44,6 +44,10 @@ export async function simulateJob(job: Job, hooks: JobHooks, catalog: Catalog): 
   const { out, federation } = job
   if (out === undefined) throw new PareError('E_USAGE', 'no output is named', { hint: '--out FILE' })
   const recipe = parseRecipe(federation?.recipe ?? {})
+  if (recipe.compress && !job.data?.evaluation)
+    throw new PareError('E_OPTION', 'what compresses the model needs data that no client has', {
+      hint: '--eval-data PATH'
+    })
   const o = await openJob(job, catalog)
   const seed = job.seed ?? 0
   const { data, test, open } = await dataFor(job, o)
@@ -90,11 +94,47 @@ export async function simulateJob(job: Job, hooks: JobHooks, catalog: Catalog): 
       },
       from
     )
-    const result = await written({ job, o, out, made, test, hooks, report }, recipe, parts, state)
+    const file = recipe.compress ? floatBeside(out) : out
+    const result = await written({ job, o, out: file, made, test, hooks, report }, recipe, parts, state)
+    const ended = from ? withNote(result, `went on after round ${from.run.round}`) : result
+    const last = recipe.compress
+      ? await compressed({ ...job, model: file }, recipe.compress, ended, hooks, catalog)
+      : ended
     checkpoints.clear()
-    return from ? withNote(result, `went on after round ${from.run.round}`) : result
+    return last
   } finally {
     await trainers.close()
+  }
+}
+
+/** The model of the rounds, where the output is what `compress` makes of it: `small.federated.onnx` beside `small.onnx`. */
+const floatBeside = (out: string): string => out.replace(/(\.[^./\\]*)?$/, (ending) => `.federated${ending}`)
+
+/** The main job on the model of the rounds, with data that no client has; its report tells of the rounds too. */
+async function compressed(
+  job: Job,
+  { maxDrop, objective }: NonNullable<FederationRecipe['compress']>,
+  { report: rounds }: JobResult,
+  hooks: JobHooks,
+  catalog: Catalog
+): Promise<JobResult> {
+  const { federation: _f, data, ...rest } = job
+  const held = data?.evaluation
+  const { compressJob } = await import('./compress.ts')
+  const made = await compressJob(
+    { ...rest, command: 'compress', maxDrop, objective, ...(held ? { data: { data: held } } : {}) },
+    { signal: hooks.signal, progress: hooks.progress },
+    catalog
+  )
+  const { report } = made
+  return {
+    ...made,
+    report: {
+      ...report,
+      ...(rounds.federation ? { federation: rounds.federation } : {}),
+      notes: [...rounds.notes, ...report.notes.filter((n) => !rounds.notes.includes(n))],
+      curves: { ...rounds.curves, ...report.curves }
+    }
   }
 }
 
