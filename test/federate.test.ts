@@ -113,19 +113,6 @@ describe('pare federate simulate', { timeout: 240_000 }, () => {
     expect(hashOf('again.onnx')).toBe(hashOf('first.onnx'))
   })
 
-  it('prunes in the rounds, and compresses what comes out', async () => {
-    const prune = { to: 0.8, from: 1, until: 2 }
-    writeFileSync(join(folder, 'recipe.json'), JSON.stringify({ rounds: 4, prune, compress: { objective: 'size' } }))
-    const eval_ = ['--eval-data', 'digits-images-idx3-ubyte', '--recipe', 'recipe.json', '--max-drop', '20%']
-    const made = await simulate('small.onnx', ...eval_, '--report', 'small.json')
-    expect(made.err).toBe('')
-    const report = JSON.parse(readFileSync(join(folder, 'small.json'), 'utf8')) as Report
-    expect(report.before.bytes).toBe(readFileSync(join(folder, 'small.federated.onnx')).length)
-    expect(report.ratios?.bytes).toBeLessThan(0.3)
-    expect(report.federation?.recipe).toMatchObject({ prune, compress: { maxDrop: 0.2, objective: 'size' } })
-    expect(report.curves['loss by round']).toHaveLength(4)
-  })
-
   it('refuses what cannot be', async () => {
     const many = await simulate('no.onnx', '--clients-per-round', '30')
     expect(many.status).toBe(2)

@@ -1,5 +1,5 @@
 export { type Residual, type Turn, type Turned, takeTurn } from './client.ts'
-export { combineFor } from './combine.ts'
+export { type Combine, combineFor } from './combine.ts'
 export { type Local, type LocalResult, type LocalSetup, type LocalTask, openLocal } from './local.ts'
 export { fromVector, layOut, manifestHash, manifestOf, toVector, vectorOf } from './manifest.ts'
 export { gamma, type Partition, type PartitionOptions, partition } from './partition.ts'
@@ -7,7 +7,6 @@ export { type FederationRecipe, keepsResidual, parseRecipe } from './recipe.ts'
 export { type ServerState, serverRules, serverStep } from './rules.ts'
 export { commitRound, openRound, type Round, type Run, startRun, type Taken, takeUpdate } from './server.ts'
 export {
-  type Combine,
   modelOf,
   type RoundEntry,
   type Simulated,

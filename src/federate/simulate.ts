@@ -48,9 +48,6 @@ export interface SimulateEnvironment {
   onRound?(entry: RoundEntry, state: SimulateState): void | Promise<void>
 }
 
-/** What the updates of a round come to; `previous`: what those of the last round came to. */
-export type Combine = (updates: readonly Taken[], previous: Float32Array | undefined) => Float32Array
-
 /** One round in numbers. Bytes are those of whole messages; payloads are without header and hash. */
 export interface RoundEntry {
   /** From 1. */
