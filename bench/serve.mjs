@@ -4,13 +4,14 @@
  *   node bench/serve.mjs throughput|batching|overload|stop|reload --models FOLDER [--runs 5] [--seconds 4]
  *
  * The folder has resnet20.onnx, resnet20-int8.onnx and resnet56.onnx (inputs `image` [N,3,32,32]) and mlp.onnx (`x` [N,1024]).
- * `node bench/serve/hostile.mjs` and `bench/serve/equal.mjs` have requests that are no good, and results that are compared.
+ * Requests that are no good, and results that are compared with single runs: `PARE_SERVE_FULL=1 npx vitest run test/serve.test.ts
+ * src/node/serve/serve.test.ts`.
  */
 import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { binaryRequest, closedLoop, floats, median, openLoop, rss, startServer } from './serve/load.mjs'
+import { binaryRequest, closedLoop, cpuMs, floats, median, openLoop, rss, startServer } from './serve/load.mjs'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -39,37 +40,47 @@ const inferOf = (url, name) => `${url}/v2/models/${name}/infer`
 const print = (cells) => process.stdout.write(`| ${cells.join(' | ')} |\n`)
 const fixed = (n, digits = 1) => (n === undefined ? '' : n.toFixed(digits))
 
-/** Two settings of a server by turns, under the same load; medians over the runs, and the median of the ratios. */
+/**
+ * Two settings of a server by turns, under the same load; medians over the runs, and the median of the ratios. The server's processor time
+ * for a request tells of the work also where other programs hold the processor.
+ */
 async function paired(name, requests, settings, load) {
   const servers = []
-  for (const [label, args] of settings)
-    servers.push([label, await startServer([file(name), ...args, '--log-level', 'info'])])
+  for (const [label, args] of settings) servers.push([label, await startServer([file(name), ...args])])
   const results = settings.map(() => [])
   for (let run = 0; run < runs; run++)
-    for (const [i, [, { url }]] of servers.entries())
-      results[i].push(await closedLoop(inferOf(url, name), requests, load))
+    for (const [i, [, { url, pid }]] of servers.entries()) {
+      const before = await cpuMs(pid)
+      const result = await closedLoop(inferOf(url, name), requests, load)
+      results[i].push({ ...result, cpu: ((await cpuMs(pid)) - before) / Math.max(1, result.codes[200] ?? 0) })
+    }
   for (const [, server] of servers) await server.end()
-  const ratios = results[1].map((r, k) => r.rate / results[0][k].rate)
+  const of = (i, key) => results[i].map((r) => r[key])
+  const ratios = of(1, 'rate').map((rate, k) => rate / results[0][k].rate)
   for (const [i, [label]] of settings.entries()) {
-    const all = results[i]
-    const rates = all.map((r) => r.rate)
+    const spread = (all, digits = 1) => `${fixed(Math.min(...all), digits)}–${fixed(Math.max(...all), digits)}`
     print([
-      name,
-      label,
-      load.clients,
-      fixed(median(rates)),
-      `${fixed(Math.min(...rates))}–${fixed(Math.max(...rates))}`,
-      fixed(median(all.map((r) => r.p50)), 2),
-      fixed(median(all.map((r) => r.p99)), 2),
-      i ? `${median(ratios).toFixed(2)} (${Math.min(...ratios).toFixed(2)}–${Math.max(...ratios).toFixed(2)})` : '',
-      JSON.stringify(all[0].codes)
+      ...[name, label, load.clients, fixed(median(of(i, 'rate'))), spread(of(i, 'rate'))],
+      ...[fixed(median(of(i, 'p50')), 2), fixed(median(of(i, 'p99')), 2), fixed(median(of(i, 'cpu')), 2)],
+      ...[i ? `${fixed(median(ratios), 2)} (${spread(ratios, 2)})` : '', JSON.stringify(results[i][0].codes)]
     ])
   }
 }
 
 const head = () => {
-  print(['model', 'server', 'clients', 'requests/s', 'spread', 'p50 ms', 'p99 ms', 'ratio', 'statuses'])
-  print(Array(9).fill('---'))
+  print([
+    'model',
+    'server',
+    'clients',
+    'requests/s',
+    'spread',
+    'p50 ms',
+    'p99 ms',
+    'CPU ms a request',
+    'ratio',
+    'statuses'
+  ])
+  print(Array(10).fill('---'))
 }
 
 const jobs = {
@@ -87,8 +98,11 @@ const jobs = {
       ['alone', ['--workers', '1', '--batch', '1']],
       ['as measured', ['--workers', '1']]
     ]
-    await paired('mlp', rows, batch, { clients: 32, seconds })
-    await paired('resnet20', pictures, batch, { clients: 32, seconds })
+    for (const [name, requests] of [
+      ['mlp', rows],
+      ['resnet20', pictures]
+    ])
+      await paired(name, requests, batch, { clients: 32, seconds })
   },
   /** Capacity first, then three times as many requests as that. */
   async overload() {

@@ -152,6 +152,13 @@ export function floats(n, seed) {
   })
 }
 
+/** ms of processor time that a process has had so far, on Linux, in ticks of 10 ms. */
+export async function cpuMs(pid) {
+  const { readFile } = await import('node:fs/promises')
+  const fields = (await readFile(`/proc/${pid}/stat`, 'utf8')).replace(/^.*\) /s, '').split(' ')
+  return (Number(fields[11]) + Number(fields[12])) * 10
+}
+
 /** Resident bytes of a process. */
 export async function rss(pid) {
   const { readFile } = await import('node:fs/promises')
