@@ -10,6 +10,7 @@ import { rng as seeded } from '../src/base/random.ts'
 import { loaderOf, lower, noteOf, wasmOf } from '../src/compile/index.ts'
 import { formats, readNoted, writeModel } from '../src/formats/index.ts'
 import { bindInputs } from '../src/ir/bind.ts'
+import { edit } from '../src/ir/edit.ts'
 import { tensor, toFloats } from '../src/ir/tensor.ts'
 import { parse } from '../src/ir/text.ts'
 import { load, nodeRunner } from '../src/node/index.ts'
@@ -340,6 +341,56 @@ it('layers that differ only in their weights and places share their code', () =>
 it('the same model gives the same bytes', () => {
   const make = (): Uint8Array => writeModel(tiny, { format: 'wasm' }).bytes
   expect(make()).toEqual(make())
+})
+
+describe('weights in float16', () => {
+  const half = (shape: readonly number[]): Tensor => {
+    const random = seeded(3)
+    const count = shape.reduce((n, d) => n * d, 1)
+    // Denormal ones, the greatest, and zeros of both signs among them.
+    const special = [0, -0, 65504, -65504, 2 ** -24, -(2 ** -24), 2 ** -15]
+    return tensor(
+      'float16',
+      shape,
+      Array.from({ length: count }, (_, i) => special[i] ?? random.normal())
+    )
+  }
+  const text = `opset 21
+    input x: f32[1,12,5,5]
+    const H: f16[24,12,3,3]
+    const M: f16[24,20]
+    W = Cast(H, to=1)
+    V = Cast(M, to=1)
+    a = Conv(x, W, pads=[1,1,1,1])
+    b = GlobalAveragePool(a)
+    c = Flatten(b)
+    y = MatMul(c, V)
+    output y`
+  const stored = (): Model =>
+    edit(parse(text), (draft) => {
+      for (const [id, shape] of [
+        ['H', [24, 12, 3, 3]],
+        ['M', [24, 20]]
+      ] as const)
+        draft.set({ ...draft.value(id), id, type: 'tensor', data: half(shape) })
+    })
+
+  it('are computed with as float32, and give the same numbers', async () => {
+    const model = stored()
+    expect(await apart(model)).toBeLessThan(1e-4)
+    const feeds = feedsFor(model)
+    const outputs = [true, false].map((compact) => {
+      const bytes = wasmOf(lower(model, { compact }))
+      const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes))
+      const { memory, run } = exports as { readonly memory: WebAssembly.Memory; readonly run: () => void }
+      const { inputs, outputs: made } = noteOf(bytes)
+      new Float32Array(memory.buffer, inputs[0]?.offset, 300).set(toFloats(feeds.x as Tensor))
+      run()
+      return { y: [...new Float32Array(memory.buffer, made[0]?.offset, 20)], bytes: bytes.length }
+    })
+    expect(outputs[0]?.y).toEqual(outputs[1]?.y)
+    expect(outputs[0]?.bytes).toBeLessThan(0.65 * (outputs[1]?.bytes ?? 0))
+  })
 })
 
 describe('weights in codes', () => {

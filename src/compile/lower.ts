@@ -7,7 +7,6 @@ import { at, load, loop, mul, type Place, type Routine, type Stmt, store } from 
 import { elementCount, toFloats, toNumbers } from '../ir/tensor.ts'
 import { opFor } from '../ops/index.ts'
 import { settleShapes, viewOf } from '../ops/infer.ts'
-import { dequantizedConstant } from '../ops/quantized.ts'
 import type { DType, Model, Node, Tensor } from '../types.ts'
 import { codedOf, madeBy } from './integer/codes.ts'
 import { type DotsUsed, formsOf, quantizeStep } from './integer/context.ts'
@@ -20,7 +19,7 @@ import { compacted, expanding, packed } from './packing.ts'
 import { planMemory } from './plan.ts'
 import { type Refused, refusal } from './refusals.ts'
 import { cells, type Places, type Step } from './steps.ts'
-import { floatConstant } from './stored.ts'
+import { floatConstant, isStoredOtherwise } from './stored.ts'
 
 /** An input or output of a program. */
 export interface Port {
@@ -53,7 +52,7 @@ const slack = 64
 
 export interface LowerOptions {
   /**
-   * Weights in codes stay codes, and are expanded to floats at the start: a quarter of the bytes to load, and as much memory.
+   * Weights in codes, or that all are float16, stay so and are expanded to floats at the start: fewer bytes, and as much memory.
    * Off, they are floats among the constants.
    */
   readonly compact?: boolean
@@ -109,10 +108,10 @@ export function lower(given: Model, { compact = true, dots = 'pairs' }: LowerOpt
   if (refused.length > 0) throw refusal(refused)
   return placed(model, steps, rootOf, sizes, compact)
 
-  /** Floats that a node makes of constant codes are constants. */
+  /** Floats that a node makes of constant codes or of narrower floats are constants. */
   function isStored(node: Node): boolean {
     const [to = ''] = node.outputs
-    return !graph.outputs.includes(to) && dequantizedConstant(graph, to) !== undefined
+    return !graph.outputs.includes(to) && isStoredOtherwise(graph, to)
   }
 
   /** Kernels of layers compute on float32. */
@@ -243,7 +242,7 @@ function placed(
       const coded = compact ? compacted(blocks, start, weights) : undefined
       if (!coded) return pool.add(packed(blocks, start, weights))
       const to = room(coded.count * 4)
-      const [codes, floats] = [pool.bytesOf(coded.codes), pool.add(coded.floats)]
+      const [codes, floats] = [pool.bytesOf(coded.bytes), pool.add(coded.floats)]
       init.push({
         name: `expand${init.length}`,
         what: `weights of step ${step}`,
@@ -296,7 +295,7 @@ function placed(
 interface Pool {
   tensor(t: Tensor): Place
   readonly add: Places['constant']
-  bytesOf(bytes: Int8Array): Place
+  bytesOf(bytes: Int8Array | Uint8Array): Place
   bytes(): Uint8Array
 }
 

@@ -1,8 +1,8 @@
-/** Constants of a model as they are stored: floats, or codes that DequantizeLinear makes floats of. */
+/** Constants of a model as they are stored: floats, narrower floats, or codes that DequantizeLinear makes floats of. */
 import { attrInt } from '../ir/attrs.ts'
 import { constant } from '../ir/graph.ts'
-import { tensor, toFloats, toNumbers } from '../ir/tensor.ts'
-import { type Dequantized, dequantizedConstant } from '../ops/quantized.ts'
+import { isFloat, tensor, toFloats, toNumbers } from '../ir/tensor.ts'
+import { castConstant, type Dequantized, dequantizedConstant } from '../ops/quantized.ts'
 import type { Graph, Tensor } from '../types.ts'
 
 /** What a constant is: its numbers, and where it is codes, the code and scale of each element. */
@@ -15,9 +15,21 @@ export interface Stored {
 export function storedOf(graph: Graph, id: string | null | undefined): Stored | undefined {
   const data = constant(graph, id)
   if (data) return { shape: data.shape, floats: toFloats(data) }
+  const cast = floatsCast(graph, id)
+  if (cast) return { shape: cast.shape, floats: toFloats(cast) }
   const coded = dequantizedConstant(graph, id)
   return coded && expandedOf(coded)
 }
+
+/** The floats of another type that a value is made of, where it is float32. */
+function floatsCast(graph: Graph, id: string | null | undefined): Tensor | undefined {
+  const from = graph.values.get(id ?? '')?.dtype === 'float32' ? castConstant(graph, id) : undefined
+  return from && isFloat(from.dtype) ? from : undefined
+}
+
+/** Does a node make a value of a constant that is stored in another type? */
+export const isStoredOtherwise = (graph: Graph, id: string): boolean =>
+  (dequantizedConstant(graph, id) ?? floatsCast(graph, id)) !== undefined
 
 function expandedOf({ node, codes, scale, zero }: Dequantized): Stored {
   const [numbers, scales, zeros] = [toNumbers(codes), toNumbers(scale), zero && toNumbers(zero)]

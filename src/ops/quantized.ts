@@ -37,6 +37,12 @@ export function dequantizedConstant(graph: Graph, id: string | null | undefined)
   return codes && scale && (zeroId === null || zero) ? { node, codes, scale, zero } : undefined
 }
 
+/** The constant that a Cast makes a value of, as a format stores weights in float16; `undefined` where there is none. */
+export function castConstant(graph: Graph, id: string | null | undefined): Tensor | undefined {
+  const node = id == null ? undefined : producer(graph, id)
+  return node?.op === 'Cast' && node.domain === undefined ? constant(graph, node.inputs[0]) : undefined
+}
+
 /** The scale of a value that comes out of a DequantizeLinear with one scale; `undefined` where it does not. */
 export function activationScale(graph: Graph, id: string | null | undefined): number | undefined {
   const node = dequantizer(graph, id)

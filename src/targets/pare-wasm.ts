@@ -53,7 +53,7 @@ export const pareWasm: Target = {
   opset: { min: 13, max: 25 },
   // The compiler itself names what it has no loops for.
   operators: 'all',
-  elements: ['float32', 'int64', 'int32', 'bool', 'uint8', 'int8', 'int4', 'uint4', 'int2', 'uint2'],
+  elements: ['float32', 'float16', 'int64', 'int32', 'bool', 'uint8', 'int8', 'int4', 'uint4', 'int2', 'uint2'],
   integer,
   dynamic: [],
   takesOver: [],
