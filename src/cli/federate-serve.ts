@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { PareError } from '../base/errors.ts'
+import { parseRecipe } from '../federate/recipe.ts'
 import type { FederateServeOptions, FederationServer } from '../node/federate/serve.ts'
 import { readable } from './check.ts'
 import { type Command, isOn, number, text } from './command.ts'
-import { recipeFlags, recipeFrom } from './federate-recipe.ts'
+import { type Fields, recipeFlags, recipeFrom } from './federate-recipe.ts'
 import type { Flag, Parsed } from './flags.ts'
 
 const flag = (group: string, name: string, kind: Flag['kind'], about: string, more: Partial<Flag> = {}): Flag => ({
@@ -98,7 +99,7 @@ function optionsOf(given: Parsed): FederateServeOptions {
   return {
     ...{ model, recipe, invitations: clients },
     folder: text(given, 'out') ?? `${model.replace(/\.onnx$/, '')}.federation`,
-    server: serverOf(given, perRound, clients),
+    server: serverOf(given, recipe, perRound, clients),
     host: text(given, 'host') ?? '127.0.0.1',
     port: number(given, 'port') ?? 8090,
     isBehindProxy: isOn(given, 'behind-proxy'),
@@ -110,7 +111,8 @@ function optionsOf(given: Parsed): FederateServeOptions {
   }
 }
 
-function serverOf(given: Parsed, perRound: number, clients: number): FederateServeOptions['server'] {
+function serverOf(given: Parsed, recipe: Fields, perRound: number, clients: number): FederateServeOptions['server'] {
+  const { rule, share } = parseRecipe(recipe).aggregate
   const epsilon = number(given, 'epsilon')
   const groups = number(given, 'secure-groups')
   const secure = { bits: number(given, 'secure-bits') ?? 12, clip: number(given, 'secure-clip') ?? 0.25 }
@@ -120,7 +122,7 @@ function serverOf(given: Parsed, perRound: number, clients: number): FederateSer
     minUpdates: number(given, 'min-updates') ?? Math.max(1, Math.ceil((2 * perRound) / 3)),
     overSelect: number(given, 'over-select') ?? 1.3,
     deadline: number(given, 'deadline') ?? 600,
-    ...{ rule: text(given, 'aggregate') ?? 'mean', hostile: 0.2, boundFactor: 2 },
+    ...{ rule: text(given, 'aggregate') ?? rule, hostile: share, boundFactor: 2 },
     ...(isOn(given, 'secure') ? { secure } : {}),
     ...(groups === undefined ? {} : { groups }),
     ...(epsilon === undefined

@@ -58,7 +58,8 @@ describe('the sum', () => {
       const { server } = await runSum(c, (step, client) => step === at && lost.has(client))
       const { sum, clients } = server.result()
       expect([...sum]).toEqual([...plainSum(c, clients)])
-    }
+    },
+    240_000
   )
 
   it.each(steps)(
