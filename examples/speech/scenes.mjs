@@ -253,7 +253,7 @@ const stretch = 15
 /**
  * Some minutes of sound in pieces of 15 s, with a change of room, noise and loudness from each to the next, and when keywords
  * were said: `{ samples, said: [{ word, from, to }, …] }` a piece, times in seconds of the whole. An eighth of what is said is
- * the wake word (number 0), a quarter other keywords, a tenth sentences, the rest single words.
+ * the wake word (number 0), a quarter other keywords, a tenth sentences, the rest single words that are in use.
  */
 export function* stream(minutes, set, random) {
   const length = Math.round(minutes * 60 * sampleRate)
@@ -284,7 +284,7 @@ function nextSaid(room, bank, random) {
     return { word, sound: pick(random, bank.keywords[word]) }
   }
   const sentence = draw < 0.475 ? pick(random, bank.sentences) : undefined
-  return { word: unknown, sound: sentence && sentence.length <= room ? sentence : pick(random, bank.others) }
+  return { word: unknown, sound: sentence && sentence.length <= room ? sentence : pick(random, bank.real) }
 }
 
 const pauseOf = (random) => samplesOf(random.next() < 0.7 ? between(random, 0.1, 0.6) : between(random, 0.6, 2.5))

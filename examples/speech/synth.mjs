@@ -19,8 +19,9 @@ const together = 4
 
 /**
  * The sound of every keyword, of some other words and of a sentence of others from `takes` settings of voice, speed, pitch and
- * vocal tract of one part: `{ keywords: [[sound, …] by keyword], others: [sound, …], sentences: [sound, …] }`, sounds as
- * numbers in −1 … 1 at 16 kHz, silence cut off. `inventedPerTake`: words that nobody uses, many of them close to a keyword.
+ * vocal tract of one part: `{ keywords: [[sound, …] by keyword], others: [sound, …], real: [sound, …], sentences: [sound, …] }`,
+ * sounds as numbers in −1 … 1 at 16 kHz, silence cut off. `inventedPerTake`: words that nobody uses, many of them close to a
+ * keyword; `real` are the other words without those.
  */
 export async function spoken(part, { takes, othersPerTake, inventedPerTake, seed }) {
   const random = rng(`${seed} ${part} voices`)
@@ -39,17 +40,21 @@ export async function spoken(part, { takes, othersPerTake, inventedPerTake, seed
   }))
   const sameSound = await soundingLikeKeywords([...new Set(plans.flatMap((plan) => plan.words.slice(0, -1)))])
   for (const plan of plans) plan.words = plan.words.filter((w) => !sameSound.has(w))
-  const bank = { keywords: keywords.map(() => []), others: [], sentences: [] }
+  const inUse = new Set(words)
+  const bank = { keywords: keywords.map(() => []), others: [], real: [], sentences: [] }
   for (let at = 0; at < plans.length; at += together) {
     const said = await Promise.all(
       plans.slice(at, at + together).map((plan) => say(plan, [...keywords, ...plan.words]))
     )
-    for (const sounds of said)
+    for (const [k, sounds] of said.entries())
       for (const [i, sound] of sounds.entries()) {
         if (i === sounds.length - 1) bank.sentences.push(sound)
         else if (sound.length > longest) continue
         else if (i < keywords.length) bank.keywords[i].push(sound)
-        else bank.others.push(sound)
+        else {
+          bank.others.push(sound)
+          if (inUse.has(plans[at + k].words[i - keywords.length])) bank.real.push(sound)
+        }
       }
   }
   if (bank.keywords.some((sounds) => sounds.length < takes / 2)) throw new Error('espeak-ng left out most of a keyword')
