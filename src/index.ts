@@ -39,8 +39,10 @@ export type {
   Expr,
   Kind,
   Local,
+  Packed,
   Place,
   Relation,
+  Routine,
   Space,
   Stmt,
   Unary
@@ -68,6 +70,7 @@ export {
 export { type GateBounds, gateOf } from './measure/gate.ts'
 export { pairedDrop, wilson } from './measure/intervals.ts'
 export { type Judging, type JudgingInput, judgingOf } from './measure/judging.ts'
+export type { KernelNetwork } from './measure/kernel-networks.ts'
 export { type InterleaveOptions, interleave, type Timed, type TimedRun } from './measure/latency.ts'
 export { type LayersOptions, layersOf } from './measure/layers.ts'
 export { type Parameters, parametersOf, type Sizes, sizeOf } from './measure/size.ts'

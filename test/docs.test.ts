@@ -75,7 +75,13 @@ const isWhole = (line: string): boolean => !/[|…[\]]| [A-Z]{2,}$/.test(line.re
 
 const words = (line: string): string[] => line.split(/\s+/).slice(1)
 const commandsIn = (line: string): string[] =>
-  line.includes('|') ? words(line).filter((w) => /^[a-z][a-z-]*$/.test(w)) : words(line).slice(0, 1)
+  line.includes('|')
+    ? words(line).filter((w) => /^[a-z][a-z-]*$/.test(w))
+    : [
+        words(line)
+          .slice(0, helps.has(words(line).slice(0, 2).join(' ')) ? 2 : 1)
+          .join(' ')
+      ]
 const optionsIn = (code: string): string[] => [...code.matchAll(/(?<![\w-])--[a-z][\w.-]*/g)].map((m) => m[0])
 
 const dataFlags = ['--data', '--eval-data', '--calibration-data', '--train-data']
@@ -104,12 +110,12 @@ beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'pare-docs-'))
   if (!isBuilt) return
   const overview = await ask(['--help'])
-  const names = [...overview.matchAll(/^ {4}([a-z][a-z-]*) /gm)].map((m) => m[1] ?? '')
+  const names = [...overview.matchAll(/^ {4}([a-z][a-z-]*(?: [a-z-]+)?) {2}/gm)].map((m) => m[1] ?? '')
   const next = async (): Promise<void> => {
-    for (let name = names.pop(); name; name = names.pop()) helps.set(name, await ask([name, '--help']))
+    for (let name = names.pop(); name; name = names.pop()) helps.set(name, await ask([...name.split(' '), '--help']))
   }
   await Promise.all([next(), next()])
-}, 60_000)
+}, 120_000)
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 

@@ -38,6 +38,15 @@ const allowed: Readonly<Record<string, Readonly<Record<string, string>> | string
   'data/parts.ts': {
     g: 'positions of a part that is too small to stand alone'
   },
+  'federate/net/join.ts': { all: 'arguments of fetch' },
+  'federate/privacy/accountant.ts': { terms: 'at most 257 terms of one order' },
+  'federate/secure/client.ts': { 'keys.values()': 'clients of one round' },
+  'federate/secure/messages.ts': {
+    '[...list].sort(([a], [b]) => a - b).flatMap(([client, bytes]) => [[client, 2] as const, bytes])':
+      'clients of one round'
+  },
+  'federate/secure/part.ts': { 'bytes.subarray(i, i + 8192)': '8,192 bytes at a time' },
+  'federate/secure/setup.ts': { keys: 'clients of one round' },
   'formats/dl4j/layers/conv.ts': {
     'stored(c, w)': 'sizes of one weight'
   },
@@ -90,6 +99,7 @@ const allowed: Readonly<Record<string, Readonly<Record<string, string>> | string
   'ops/resize.ts': {
     ratios: 'axes of a value'
   },
+  'passes/adaptive/early-exit.ts': { rest: 'arguments of a report of progress' },
   'passes/factorize/splits.ts': {
     'all.map(({ ranks }) => ranks[0] as number)': 'ways to split one layer'
   },

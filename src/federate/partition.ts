@@ -3,7 +3,9 @@
  * NIID-Bench (Li 2022); small α: few classes a client. Sizes vary; the draw is repeated until every client has enough.
  * Gamma(a ≥ 1) by Marsaglia and Tsang (2000); Gamma(a < 1) = Gamma(a + 1) · U^(1/a).
  */
+
 import { PareError } from '../base/errors.ts'
+import { greatest, least } from '../base/extremes.ts'
 import { type Rng, rng } from '../base/random.ts'
 
 export interface PartitionOptions {
@@ -28,9 +30,9 @@ const draws = 200
 
 /** Spreads samples. Throws `E_DATA` where that many clients cannot have that many samples each. */
 export function partition(labels: readonly number[], o: PartitionOptions): Partition {
-  const { clients: count, least = 10 } = o
-  if (labels.length < count * least)
-    throw new PareError('E_DATA', `${labels.length} samples are not ${least} for each of ${count} clients`, {
+  const { clients: count, least: fewest = 10 } = o
+  if (labels.length < count * fewest)
+    throw new PareError('E_DATA', `${labels.length} samples are not ${fewest} for each of ${count} clients`, {
       hint: 'fewer clients, or more data'
     })
   const classes = [...new Set(labels)].sort((a, b) => a - b)
@@ -38,11 +40,11 @@ export function partition(labels: readonly number[], o: PartitionOptions): Parti
   for (let draw = 0; draw < draws; draw++) {
     const random = rng(o.seed).fork(`partition ${draw}`)
     const clients = spread(members, o, random)
-    const smallest = Math.min(...clients.map((c) => c.length))
-    if (smallest >= least) return described(clients, labels, classes)
+    const smallest = least(clients.map((c) => c.length))
+    if (smallest >= fewest) return described(clients, labels, classes)
   }
   // For small α and many clients every draw leaves some of them short.
-  return described(topped(spread(members, o, rng(o.seed).fork('partition 0')), least), labels, classes)
+  return described(topped(spread(members, o, rng(o.seed).fork('partition 0')), fewest), labels, classes)
 }
 
 function spread(members: readonly (readonly number[])[], o: PartitionOptions, random: Rng): number[][] {
@@ -63,9 +65,9 @@ function spread(members: readonly (readonly number[])[], o: PartitionOptions, ra
 }
 
 /** Clients with too few samples are given some of the largest's. */
-function topped(clients: number[][], least: number): number[][] {
+function topped(clients: number[][], fewest: number): number[][] {
   for (const short of clients)
-    while (short.length < least) {
+    while (short.length < fewest) {
       const rich = clients.reduce((a, b) => (b.length > a.length ? b : a))
       short.push(rich.pop() as number)
     }
@@ -80,8 +82,8 @@ function described(clients: number[][], labels: readonly number[], classes: read
   const distances = clients.map((c) => shareOf(c).reduce((n, s, k) => n + Math.abs(s - (all[k] as number)) / 2, 0))
   return {
     clients,
-    smallest: Math.min(...sizes),
-    largest: Math.max(...sizes),
+    smallest: least(sizes),
+    largest: greatest(sizes),
     variation: distances.reduce((a, b) => a + b, 0) / clients.length
   }
 }

@@ -10,7 +10,9 @@
  * In front of all of them stand a check for numbers that are not finite and a bound of the norm: x min(1, S / ‖x‖).
  * Only the mean weighs updates; the others count clients, as a weight is what a hostile client would lie about.
  */
+
 import { PareError } from '../base/errors.ts'
+import { least } from '../base/extremes.ts'
 
 export interface RuleOptions {
   /** Share of the clients that may be hostile, default 0.2. */
@@ -163,7 +165,7 @@ function krum(updates: readonly Float32Array[], share: number): number {
     const others = Float64Array.from(row.filter((_, j) => j !== i)).sort()
     return others.subarray(0, m - hostile - 2).reduce((sum, x) => sum + x, 0)
   })
-  return scores.indexOf(Math.min(...scores))
+  return scores.indexOf(least(scores))
 }
 
 function squaredDistance(a: Float32Array, b: Float32Array): number {

@@ -178,7 +178,7 @@ export function varint(value: number): Uint8Array {
     out.push((rest % 128) + 128)
     rest = Math.floor(rest / 128)
   }
-  return Uint8Array.of(...out, rest)
+  return Uint8Array.from([...out, rest])
 }
 
 export function readVarint(

@@ -12,6 +12,7 @@ export {
 export { standard } from './catalog.ts'
 export { type CompressFileOptions, compressFile } from './compress-file.ts'
 export { type OpenDataOptions, openDataset } from './dataset.ts'
+export type { WorkerMessage, WorkerStart } from './federate/worker.ts'
 export { fileBytes, load, loadNoted, type SaveOptions, save, sha256File, writeAtomic } from './files.ts'
 export type { DataSource, Job, JobCommand, JobData, JobHooks, JobResult, SearchJob } from './job.ts'
 export { runJob } from './jobs.ts'

@@ -1,4 +1,5 @@
 /** A run as a page and as metrics. Neither shows a client's key, and neither loads anything. */
+import { greatest, least } from '../../base/extremes.ts'
 import { noiseWarning } from '../../federate/privacy/accountant.ts'
 import type { CommitEvent, Told } from './events.ts'
 import type { ServerOptions } from './options.ts'
@@ -53,7 +54,7 @@ export function stateOf({ told, options }: Pick<Shown, 'told' | 'options'>): str
 function curve(commits: readonly CommitEvent[]): string {
   const points = commits.flatMap((c) => (c.entry.score === undefined ? [] : [{ x: c.round, y: c.entry.score }]))
   if (points.length < 2) return ''
-  const [low, high] = [Math.min(...points.map((p) => p.y)), Math.max(...points.map((p) => p.y))]
+  const [low, high] = [least(points.map((p) => p.y)), greatest(points.map((p) => p.y))]
   const last = Math.max(1, points.at(-1)?.x ?? 1)
   const place = ({ x, y }: { x: number; y: number }): string =>
     `${(40 + (540 * x) / last).toFixed(1)},${(150 - (130 * (y - low)) / (high - low || 1)).toFixed(1)}`
