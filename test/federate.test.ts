@@ -77,6 +77,27 @@ const counts = (more: readonly string[]): string[] =>
   Object.entries({ '--clients': '20', '--clients-per-round': '6' }).flatMap(([f, n]) =>
     more.includes(f) ? [] : [f, n]
   )
+/** A data module of 120 noisy pictures whose brightest row is their class. */
+const digitsModule = `
+export default {
+  size: 120,
+  labelled: true,
+  async *batches({ batch, indices = Array.from({ length: 120 }, (_, i) => i) }) {
+    for (let at = 0; at < indices.length; at += batch) {
+      const picked = indices.slice(at, at + batch)
+      const pixels = Float32Array.from({ length: picked.length * 784 }, (_, k) => {
+        const i = picked[Math.floor(k / 784)]
+        return (Math.floor((k % 784) / 56) === i % 10 ? 1 : 0) + 0.1 * Math.sin(i * 784 + (k % 784))
+      })
+      yield {
+        n: picked.length,
+        inputs: { x: { dtype: 'float32', shape: [picked.length, 1, 28, 28], bytes: new Uint8Array(pixels.buffer) } },
+        labels: picked.map((i) => i % 10)
+      }
+    }
+  }
+}
+`
 const hashOf = (name: string): string =>
   createHash('sha256')
     .update(readFileSync(join(folder, name)))
@@ -120,6 +141,28 @@ describe('pare federate simulate', { timeout: 240_000 }, () => {
     expect((await simulate('no.onnx', '--up-share', '5%')).err).toContain('--up-share is for')
     expect((await simulate('no.onnx', '--max-drop', '1%')).err).toContain('--eval-data')
     const none = await pare(['federate', 'net.txt'])
+    expect(none.err).toContain('there is no command federate net.txt')
     expect(none.err).toContain('pare federate simulate')
+    const alpha = await simulate('no.onnx', '--alpha', '-1')
+    expect(alpha.status).toBe(2)
+    expect(alpha.err).toContain('--alpha takes a number above 0, not -1')
+    expect((await simulate('no.onnx', '--hostile', '200%')).err).toContain('--hostile takes a share from 0 to 100 %')
+  })
+
+  it('reads the labels of a data module batch by batch, in every thread', async () => {
+    writeFileSync(join(folder, 'digits.mjs'), digitsModule)
+    for (const workers of ['1', '2']) {
+      const words = ['--data', 'digits.mjs', '--clients', '4', '--clients-per-round', '2', '--rounds', '1']
+      const ran = await pare([
+        ...['federate', 'simulate', 'net.txt', ...words, '--epochs', '1', '--batch', '10', '--workers', workers],
+        ...['-o', `module-${workers}.onnx`]
+      ])
+      expect(ran.err).toBe('')
+      expect(ran.status).toBe(0)
+    }
+    expect(hashOf('module-2.onnx')).toBe(hashOf('module-1.onnx'))
+    writeFileSync(join(folder, 'bare.mjs'), digitsModule.replace('labelled: true', 'labelled: false'))
+    const bare = await pare(['federate', 'simulate', 'net.txt', '--data', 'bare.mjs', '-o', 'no.onnx'])
+    expect(bare.err).toContain('clients learn from labels')
   })
 })

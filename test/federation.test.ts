@@ -1,5 +1,5 @@
 /** Federations over HTTP: a server and clients in one process, each with a folder of its own. */
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { metricFor } from '../src/data/metrics.ts'
@@ -13,6 +13,21 @@ const statesOf = (server: FederationServer): string[] => server.shown().told.com
 
 const four = (server: FederationServer, order = [0, 1, 2, 3]): Promise<unknown> =>
   Promise.all(order.map((k) => join1(server, k)))
+
+const dataModule = `
+export default {
+  size: 20,
+  labelled: true,
+  async *batches({ batch, indices = Array.from({ length: 20 }, (_, i) => i) }) {
+    for (let at = 0; at < indices.length; at += batch) {
+      const labels = indices.slice(at, at + batch).map((i) => i % 10)
+      const pixels = Float32Array.from({ length: labels.length * 196 }, (_, k) => (k % 196) / 196)
+      const shape = [labels.length, 1, 14, 14]
+      yield { n: labels.length, inputs: { x: { dtype: 'float32', shape, bytes: new Uint8Array(pixels.buffer) } }, labels }
+    }
+  }
+}
+`
 
 describe('a federation over HTTP', () => {
   it('trains digits with four clients to the same bytes whatever their order, and shows what it did', async () => {
@@ -55,6 +70,19 @@ describe('a federation over HTTP', () => {
     await Promise.all([plain.server.close(), again.server.close()])
   }, 240_000)
 
+  it('takes clients whose data is a module that gives labels by batch', async () => {
+    const { server, folder } = await begin({
+      recipe: { rounds: 1, clientsPerRound: 2 },
+      server: { minClients: 2, minUpdates: 2 }
+    })
+    const path = join(folder, 'data.mjs')
+    writeFileSync(path, dataModule)
+    const ended = await Promise.all([0, 1].map((k) => join1(server, k, { data: path })))
+    expect(ended.map((e) => e.rounds)).toEqual([1, 1])
+    expect(await server.ended).toBe('the one round is done')
+    await server.close()
+  }, 120_000)
+
   it('refuses to be reached without encryption, and keeps its secret to its owner', async () => {
     await expect(begin({ host: '0.0.0.0' })).rejects.toThrow('without encryption')
     const { server, folder } = await begin()
@@ -89,7 +117,7 @@ describe('secure sums over HTTP', () => {
       recipe: { rounds: 1, clientsPerRound: 6 }
     })
     await Promise.all([0, 1, 2, 3, 4, 5].map((k) => join1(server, k)))
-    expect(await server.ended).toBe('all 1 rounds are done')
+    expect(await server.ended).toBe('the one round is done')
     expect(server.shown().told.commits[0]).toMatchObject({ entry: { rule: 'secure sums of groups, median' } })
     expect(server.shown().told.commits[0]?.clients).toHaveLength(6)
     await server.close()

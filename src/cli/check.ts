@@ -199,7 +199,9 @@ const isStep = (step: unknown): step is Recipe[number] =>
 
 /** An error for a command that does not exist. */
 export function unknownCommand(name: string, names: readonly string[]): PareError {
-  const close = names.find((n) => n.startsWith(`${name} `)) ?? nearest(name, names)
+  const [first = '', second] = name.split(' ')
+  const family = second === undefined ? [] : names.filter((n) => n.startsWith(`${first} `))
+  const close = family.length > 0 ? family.join(', pare ') : nearest(name, names)
   return new PareError('E_USAGE', `there is no command ${name}`, {
     hint: close === undefined ? 'pare --help lists them' : `pare ${close}`
   })

@@ -43,7 +43,9 @@ export const command: Command = {
       }
     })
     if (!isOn(given, 'quiet'))
-      at.err.write(`  ${ended.why}; ${ended.rounds} updates, ${ended.up} bytes sent, ${ended.down} received\n`)
+      at.err.write(
+        `  ${ended.why}; ${ended.rounds} ${ended.rounds === 1 ? 'update' : 'updates'}, ${ended.up} bytes sent, ${ended.down} received\n`
+      )
     return 0
   }
 }

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { PareError } from '../base/errors.ts'
 import { readable } from './check.ts'
 import { number, text } from './command.ts'
-import type { Flag, Parsed } from './flags.ts'
+import type { Flag, Parsed, Range } from './flags.ts'
 
 const flag = (name: string, kind: Flag['kind'], about: string, more: Partial<Flag> = {}): Flag => ({
   ...{ name, kind, about, group: 'rounds' },
@@ -13,25 +13,52 @@ const flag = (name: string, kind: Flag['kind'], about: string, more: Partial<Fla
 /** Codecs by the names that flags know them by. */
 const codings = ['float', '8bit', '4bit', 'top-k', 'stc'] as const
 
+/** A share that is not nothing. */
+const part: Range = { above: 0, most: 1 }
+
 /** What of a recipe is a flag, with its place in it. */
 const placed: readonly (Flag & { readonly at: readonly string[] })[] = [
-  { ...flag('rounds', 'whole', 'how often the model goes down and updates come up', { default: 100 }), at: ['rounds'] },
   {
-    ...flag('clients-per-round', 'whole', 'clients that take part in a round', { default: 10 }),
+    ...flag('rounds', 'whole', 'how often the model goes down and updates come up', {
+      ...{ default: 100, range: { least: 1, most: 1_000_000 } }
+    }),
+    at: ['rounds']
+  },
+  {
+    ...flag('clients-per-round', 'whole', 'clients that take part in a round', {
+      ...{ default: 10, range: { least: 1, most: 100_000 } }
+    }),
     at: ['clientsPerRound']
   },
   {
-    ...flag('epochs', 'whole', 'times that a client sees its samples in a round', { default: 5 }),
+    ...flag('epochs', 'whole', 'times that a client sees its samples in a round', {
+      ...{ default: 5, range: { least: 1, most: 1000 } }
+    }),
     at: ['local', 'epochs']
   },
-  { ...flag('batch', 'whole', 'samples in a step', { default: 50 }), at: ['local', 'batch'] },
-  { ...flag('local-rate', 'number', 'learning rate of the clients', { default: 0.05 }), at: ['local', 'rate'] },
   {
-    ...flag('proximal', 'number', 'FedProx: pull towards the model that came down', { default: 0 }),
+    ...flag('batch', 'whole', 'samples in a step', { default: 50, range: { least: 1, most: 65_536 } }),
+    at: ['local', 'batch']
+  },
+  {
+    ...flag('local-rate', 'number', 'learning rate of the clients', { default: 0.05, range: { above: 0 } }),
+    at: ['local', 'rate']
+  },
+  {
+    ...flag('proximal', 'number', 'FedProx: pull towards the model that came down', {
+      default: 0,
+      range: { least: 0, most: 100 }
+    }),
     at: ['local', 'proximal']
   },
-  { ...flag('clip', 'number', 'longest gradient (default: not clipped)'), at: ['local', 'clip'] },
-  { ...flag('mask', 'share', 'share of the weights that updates hold, the same for all clients'), at: ['mask'] }
+  {
+    ...flag('clip', 'number', 'longest gradient (default: not clipped)', { range: { above: 0 } }),
+    at: ['local', 'clip']
+  },
+  {
+    ...flag('mask', 'share', 'share of the weights that updates hold, the same for all clients', { range: part }),
+    at: ['mask']
+  }
 ]
 
 /** Flags that a recipe is made of. */
@@ -46,7 +73,7 @@ export const recipeFlags: readonly Flag[] = [
     default: 'mean'
   }),
   flag('up', 'choice', 'how updates are coded', { choices: codings, default: '8bit' }),
-  flag('up-share', 'share', 'share of the numbers that top-k and stc send', { default: 0.05 }),
+  flag('up-share', 'share', 'share of the numbers that top-k and stc send', { default: 0.05, range: part }),
   flag('down', 'choice', 'how the model is coded', { choices: ['float', '8bit', '4bit'], default: '8bit' }),
   flag('recipe', 'text', 'all of it as a file, or that of a report; flags go before it', { hint: 'FILE.json' })
 ]

@@ -16,31 +16,51 @@ const flags: readonly Flag[] = [
   flag('run', 'out', 'text', 'folder of the run; one that holds a run goes on with it', {
     ...{ short: 'o', hint: 'FOLDER', default: 'MODEL.federation' }
   }),
-  flag('run', 'clients', 'whole', 'invitations to write, one a client', { hint: 'N', default: 'clients per round' }),
+  flag('run', 'clients', 'whole', 'invitations to write, one a client', {
+    hint: 'N',
+    default: 'clients per round',
+    range: { least: 0 }
+  }),
   flag('run', 'group', 'text', 'name of a group for the invitations written now', { hint: 'NAME' }),
   flag('run', 'eval-data', 'text', 'labelled data on which the model is scored after every round', { hint: 'PATH' }),
   flag('run', 'seed', 'whole', 'draws who is asked, and masks; not noise', { hint: 'N', default: 0 }),
   ...recipeFlags,
-  flag('rounds', 'min-clients', 'whole', 'rounds begin once so many have joined', { default: 'clients per round' }),
-  flag('rounds', 'min-updates', 'whole', 'a round with fewer changes nothing', { default: 'two thirds of a round' }),
-  flag('rounds', 'over-select', 'number', 'ask so many times the clients that are needed', { default: 1.3 }),
+  flag('rounds', 'min-clients', 'whole', 'rounds begin once so many have joined', {
+    ...{ default: 'clients per round', range: { least: 1 } }
+  }),
+  flag('rounds', 'min-updates', 'whole', 'a round with fewer changes nothing', {
+    ...{ default: 'two thirds of a round', range: { least: 1 } }
+  }),
+  flag('rounds', 'over-select', 'number', 'ask so many times the clients that are needed', {
+    ...{ default: 1.3, range: { least: 1, most: 10 } }
+  }),
   flag('rounds', 'deadline', 'number', 'seconds of a round at most; less once rounds are known to be faster', {
-    ...{ hint: 'S', default: 600 }
+    ...{ hint: 'S', default: 600, range: { above: 0 } }
   }),
   flag('privacy', 'secure', 'boolean', 'secure sums: the server sees no single update, only their sum'),
   flag('privacy', 'secure-bits', 'whole', 'bits of a number in a secure sum', { hint: 'N', default: 12 }),
-  flag('privacy', 'secure-clip', 'number', 'larger numbers of an update are clipped in secure sums', { default: 0.25 }),
-  flag('privacy', 'secure-groups', 'whole', 'secure sums of so many groups, of which --aggregate takes one mean', {
-    hint: 'N'
+  flag('privacy', 'secure-clip', 'number', 'larger numbers of an update are clipped in secure sums', {
+    ...{ default: 0.25, range: { above: 0 } }
   }),
-  flag('privacy', 'epsilon', 'number', 'budget of differential privacy of a client: the run ends before it is passed'),
+  flag('privacy', 'secure-groups', 'whole', 'secure sums of so many groups, of which --aggregate takes one mean', {
+    ...{ hint: 'N', range: { least: 2 } }
+  }),
+  flag('privacy', 'epsilon', 'number', 'budget of differential privacy of a client: the run ends before it is passed', {
+    range: { above: 0 }
+  }),
   flag('privacy', 'delta', 'number', 'chance with which the budget may not hold', { default: '1 / (10 clients)' }),
-  flag('privacy', 'noise', 'number', 'standard deviation of the noise over the longest update', { default: 1 }),
-  flag('privacy', 'update-bound', 'number', 'longest update under a budget; others are scaled down', { default: 1 }),
+  flag('privacy', 'noise', 'number', 'standard deviation of the noise over the longest update', {
+    ...{ default: 1, range: { above: 0 } }
+  }),
+  flag('privacy', 'update-bound', 'number', 'longest update under a budget; others are scaled down', {
+    ...{ default: 1, range: { above: 0 } }
+  }),
   flag('address', 'host', 'text', 'address to listen at; beside this machine alone, with certificate or proxy', {
     ...{ hint: 'ADDRESS', default: '127.0.0.1' }
   }),
-  flag('address', 'port', 'whole', 'port to listen at; 0 takes any that is free', { hint: 'N', default: 8090 }),
+  flag('address', 'port', 'whole', 'port to listen at; 0 takes any that is free', {
+    ...{ hint: 'N', default: 8090, range: { least: 0, most: 65_535 } }
+  }),
   flag('address', 'url', 'text', 'where clients reach the server, for invitations', { hint: 'https://…' }),
   flag('address', 'tls-cert', 'text', 'certificate, as PEM', { hint: 'FILE' }),
   flag('address', 'tls-key', 'text', 'its key, as PEM', { hint: 'FILE' }),

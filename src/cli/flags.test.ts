@@ -53,6 +53,32 @@ describe('flags', () => {
     expect(failing('m', '--max-drop', 'x').message).toContain('share')
   })
 
+  it('keeps numbers within the range of their flag, and says in which they are', () => {
+    const ranges: readonly Flag[] = [
+      flag('alpha', 'number', { range: { above: 0, most: 1e6 } }),
+      flag('rounds', 'whole', { range: { least: 1, most: 9 } }),
+      flag('least', 'whole', { range: { least: 1 } }),
+      flag('hostile', 'share', { range: { least: 0, most: 1 } }),
+      flag('mask', 'share', { range: { above: 0, most: 1 } })
+    ]
+    const given = (name: string, text: string): unknown => {
+      try {
+        return parseFlags([`--${name}`, text], ranges, [], 'do').values.get(name)
+      } catch (e) {
+        return (e as PareError).message
+      }
+    }
+    expect(given('alpha', '-1')).toBe('--alpha takes a number above 0, not -1')
+    expect(given('alpha', '1e7')).toBe('--alpha takes a number up to 1000000, not 1e7')
+    expect(given('rounds', '0')).toBe('--rounds takes a whole number from 1 to 9, not 0')
+    expect(given('least', '0')).toBe('--least takes a whole number from 1, not 0')
+    expect(given('hostile', '200%')).toBe('--hostile takes a share from 0 to 100 %, not 200%')
+    expect(given('mask', '0')).toBe('--mask takes a share above 0 %, not 0')
+    expect([given('hostile', '100%'), given('mask', '1'), given('alpha', '0.1'), given('rounds', '9')]).toEqual([
+      ...[1, 1, 0.1, 9]
+    ])
+  })
+
   it('takes names in either spelling, and no- for booleans only', () => {
     expect(read('m', '--no-perChannel')).toEqual({ perChannel: false })
     expect(read('m', '--no-per-channel')).toEqual({ perChannel: false })

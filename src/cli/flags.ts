@@ -6,6 +6,14 @@ import { nearest } from '../base/suggest.ts'
 /** What a flag's text stands for; `share` is a fraction, also spelled in percent. */
 export type FlagKind = 'text' | 'number' | 'whole' | 'share' | 'boolean' | 'choice' | 'list' | 'numbers' | 'json'
 
+/** Which numbers a flag takes; shares as fractions. */
+export interface Range {
+  /** All are greater than it. */
+  readonly above?: number
+  readonly least?: number
+  readonly most?: number
+}
+
 /** One flag. */
 export interface Flag {
   /** As options and recipes spell it, `perChannel`; on the command line it is `--per-channel`. */
@@ -13,6 +21,8 @@ export interface Flag {
   readonly short?: string
   readonly kind: FlagKind
   readonly choices?: readonly (string | number)[]
+  /** Of a number, a whole number or a share. A share without it is below 100 %. */
+  readonly range?: Range
   /** What stands for the value in the help, such as `FILE`. */
   readonly hint?: string
   /** Shown in the help; whoever reads the flag fills it in. */
@@ -131,10 +141,11 @@ export function readValue(flag: Flag, text: string): unknown {
     usage(`--${kebab(flag.name)} takes ${what}, not ${text}`, hint)
   switch (flag.kind) {
     case 'number':
-      return readNumber(text) ?? raise(wrong('a number'))
+      return ranged(flag, text, readNumber(text) ?? raise(wrong('a number')), 'a number')
     case 'whole': {
       const n = readNumber(text)
-      return n !== undefined && Number.isSafeInteger(n) ? n : raise(wrong('a whole number'))
+      if (n === undefined || !Number.isSafeInteger(n)) throw wrong('a whole number')
+      return ranged(flag, text, n, 'a whole number')
     }
     case 'share':
       return readShare(flag, text)
@@ -162,6 +173,18 @@ export function readValue(flag: Flag, text: string): unknown {
   }
 }
 
+/** The number, within the flag's range. Throws `E_USAGE` that names the bound which it breaks. */
+function ranged(flag: Flag, text: string, n: number, what: string): number {
+  const { above = -Infinity, least = -Infinity, most = Infinity } = flag.range ?? {}
+  if (n > above && n >= least && n <= most) return n
+  const percent = flag.kind === 'share'
+  const spelled = (x: number): string => String(percent ? 100 * x : x)
+  const unit = percent ? ' %' : ''
+  const to = most === Infinity ? '' : ` to ${spelled(most)}`
+  const fits = n <= above ? `above ${spelled(above)}` : least > -Infinity ? `from ${spelled(least)}${to}` : `up${to}`
+  throw usage(`--${kebab(flag.name)} takes ${what} ${fits}${unit}, not ${text}`)
+}
+
 function raise(error: PareError): never {
   throw error
 }
@@ -176,8 +199,9 @@ function readShare(flag: Flag, text: string): number {
   const n = readNumber(isPercent ? text.slice(0, -1) : text)
   const name = `--${kebab(flag.name)}`
   const hint = `${name} 1% is one percentage point`
-  if (n === undefined || n < 0) throw usage(`${name} takes a share, not ${text}`, hint)
+  if (n === undefined || (n < 0 && !flag.range)) throw usage(`${name} takes a share, not ${text}`, hint)
   const share = isPercent ? Number((n / 100).toPrecision(12)) : n
+  if (flag.range) return ranged(flag, text, share, 'a share')
   if (share >= 1) throw usage(`${name} ${text} would allow everything to be lost`, hint)
   return share
 }

@@ -86,6 +86,17 @@ export function passGroups(
     .filter((g) => g.commands.length > 0)
 }
 
+/** The page of `pare federate`: the commands that begin with this word. */
+export function familyHelp(
+  { name, title, commands }: { readonly name: string; readonly title: string; readonly commands: readonly Listed[] },
+  style: Style
+): string {
+  const rows = commands.map((c): Cell[] => [cell(c.name, style.accent), cell(c.summary)])
+  const wide = Math.max(...commands.map((c) => width(c.name)))
+  const lines = ['', `  ${style.bold(`pare ${name}`)}   ${title}`, '', ...columns(rows, 4, 3, [wide])]
+  return `${[...lines, '', `  pare help ${commands[0]?.name ?? name} tells the options of a command.`].join('\n')}\n`
+}
+
 /** The page of `pare --help`: commands by group. */
 export function overview(
   groups: readonly { readonly title: string; readonly commands: readonly Listed[] }[],

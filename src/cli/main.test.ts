@@ -107,6 +107,14 @@ describe.skipIf(!existsSync(program))('the program (needs npm run build)', () =>
     expect(status).toBe(2)
   })
 
+  it('tells the commands that begin with a word where that word stands alone', async () => {
+    const [bare, help] = await Promise.all([pare(['federate']), pare(['federate', '--help'])])
+    expect([bare.status, help.status, help.err]).toEqual([2, 0, ''])
+    expect(bare.out).toBe(help.out)
+    for (const name of ['serve', 'join', 'simulate']) expect(help.out).toContain(`federate ${name} `)
+    expect(help.out).not.toContain('inspect')
+  })
+
   it('writes only the Report with --json, and nothing with --quiet', async () => {
     const [json, quiet] = await Promise.all([
       pare(['quantize-weights', 'net.onnx', '-o', 'j.onnx', '--json']),

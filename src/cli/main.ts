@@ -119,7 +119,7 @@ const groups: readonly { readonly title: string; readonly commands: readonly Ent
 
 const entries = groups.flatMap((g) => g.commands)
 
-async function commandFor(name: string): Promise<Command> {
+async function commandFor(name: string, next = ''): Promise<Command> {
   const known = entries.find((e) => e.name === name)
   if (known) return known.load()
   const { passCommand } = await import('./pass.ts')
@@ -127,7 +127,7 @@ async function commandFor(name: string): Promise<Command> {
   if (pass) return pass
   const [{ unknownCommand }, { passList }] = await Promise.all([import('./check.ts'), import('./lists.ts')])
   throw unknownCommand(
-    name,
+    familyOf(name) ? `${name} ${next}` : name,
     [...entries, ...passList].map((e) => e.name)
   )
 }
@@ -140,6 +140,16 @@ async function showOverview(out: NodeJS.WriteStream): Promise<void> {
     import('../node/version.ts')
   ])
   out.write(overview([...groups, ...passGroups(passList)], styleFor(out), version))
+}
+
+/** The commands of two words that begin with this one. */
+const familyOf = (name: string) => groups.find((g) => g.commands.some((c) => c.name.startsWith(`${name} `)))
+
+async function showFamily(name: string, out: NodeJS.WriteStream): Promise<void> {
+  const [{ familyHelp }, { styleFor }] = await Promise.all([import('./help.ts'), import('./style.ts')])
+  const { title = '', commands = [] } = familyOf(name) ?? {}
+  const own = commands.filter((c) => c.name.startsWith(`${name} `))
+  out.write(familyHelp({ name, title, commands: own }, styleFor(out)))
 }
 
 /** `pare help COMMAND` is `pare COMMAND --help`. */
@@ -172,7 +182,11 @@ async function main(argv: readonly string[], signal: AbortSignal, takeSignals: (
       stdout.write(`${(await import('../node/version.ts')).version}\n`)
       return 0
     }
-    const command = await commandFor(name)
+    if (familyOf(name) && args.every((a) => a === '--help' || a === '-h')) {
+      await showFamily(name, stdout)
+      return args.length === 0 ? 2 : 0
+    }
+    const command = await commandFor(name, args[0])
     const catalog = async (): Promise<Catalog> => (await import('../node/catalog.ts')).standard
     const asked = command.writes || (command.opens && args.some((a) => !isOwn(command, a)))
     const formats = asked ? await import('./format-flags.ts') : undefined

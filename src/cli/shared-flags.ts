@@ -52,8 +52,21 @@ export const targetFlag: Flag = {
 /** Where and how models run. */
 export const placeFlags: readonly Flag[] = [
   targetFlag,
-  { name: 'seed', kind: 'whole', hint: 'N', group: 'target', about: 'whatever is drawn is drawn by it', default: 0 },
-  { name: 'threads', kind: 'whole', hint: 'N', group: 'target', about: 'threads of the runtime', default: 1 }
+  {
+    ...{
+      name: 'seed',
+      kind: 'whole',
+      hint: 'N',
+      group: 'target',
+      about: 'whatever is drawn is drawn by it',
+      default: 0
+    },
+    range: { least: 0 }
+  },
+  {
+    ...{ name: 'threads', kind: 'whole', hint: 'N', group: 'target', about: 'threads of the runtime', default: 1 },
+    range: { least: 1, most: 1024 }
+  }
 ]
 
 const data = (name: string, about: string): Flag => ({ name, kind: 'text', hint: 'PATH', group: 'data', about })

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { tensor, toNumbers } from '../ir/tensor.ts'
 import type { Dataset } from '../types.ts'
 import { arrayDataset } from './arrays.ts'
-import { splitData, subset } from './split.ts'
+import { labelsIn, splitData, subset } from './split.ts'
 
 const numbered = (n: number, labels?: readonly number[]) =>
   arrayDataset({
@@ -56,6 +56,13 @@ describe('arrayDataset', () => {
     })
     await expect(all(d, 1)).rejects.toMatchObject({ code: 'E_DATA', facts: { sample: '2' } })
   })
+})
+
+it('labels of a dataset that gives them by batch alone are read in the order of its samples', async () => {
+  const { labels, ...data } = numbered(600, [...Array(600).keys()].reverse())
+  expect(await labelsIn(data)).toEqual(labels)
+  await expect(labelsIn(numbered(3))).rejects.toMatchObject({ code: 'E_LABELS' })
+  await expect(labelsIn(data, AbortSignal.abort())).rejects.toMatchObject({ code: 'E_ABORTED' })
 })
 
 it('a subset of a subset picks through both', async () => {

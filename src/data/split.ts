@@ -1,5 +1,5 @@
 /** Parts of a dataset. */
-import { PareError } from '../base/errors.ts'
+import { PareError, stopIfAborted } from '../base/errors.ts'
 import { rng } from '../base/random.ts'
 import type { Dataset } from '../types.ts'
 import type { LabelledDataset } from './arrays.ts'
@@ -18,6 +18,22 @@ export function subset(dataset: LabelledDataset, indices: readonly number[]): La
     batches: ({ batch, indices: picked }) =>
       dataset.batches({ batch, indices: picked ? picked.map((i) => indices[i] as number) : indices })
   }
+}
+
+/** The label of every sample: the list that came with the data, or else read batch by batch. Throws `E_LABELS` where there are none. */
+export async function labelsIn(dataset: LabelledDataset, signal?: AbortSignal): Promise<readonly number[]> {
+  if (dataset.labels) return dataset.labels
+  const labels: number[] = []
+  const indices = Array.from({ length: dataset.size }, (_, i) => i)
+  if (dataset.labelled)
+    for await (const batch of dataset.batches({ batch: 256, indices })) {
+      stopIfAborted(signal)
+      for (const label of batch.labels ?? []) labels.push(label)
+    }
+  if (labels.length === dataset.size) return labels
+  throw new PareError('E_LABELS', `${labels.length} of ${dataset.size} samples have a label`, {
+    hint: 'folders by class, labels.csv, an array y, or a data module that is labelled'
+  })
 }
 
 /** `n` samples drawn by the seed, in the order of the data; each class in proportion where labels are known. */

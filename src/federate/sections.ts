@@ -8,7 +8,7 @@ import { PareError } from '../base/errors.ts'
 import type { Rng } from '../base/random.ts'
 import { bitReader, bitWriter, damaged } from './bits.ts'
 import { bits16, from16 } from './scales.ts'
-import { countOf, largest, readPositions, riceFor, writePositions } from './sparse.ts'
+import { countOf, largest, mostRice, readPositions, riceFor, writePositions } from './sparse.ts'
 import type { Codec } from './types.ts'
 
 /** Codecs by their byte on the wire. */
@@ -154,7 +154,7 @@ function readSparse(
   const { value: count, end: start } = readVarint(bytes, from, size)
   const scale = from16(byteAt(bytes, start) | (byteAt(bytes, start + 1) << 8))
   const b = byteAt(bytes, start + 2)
-  if (b > 20) throw damaged(`a Rice parameter of ${b}`)
+  if (b > mostRice) throw damaged(`a Rice parameter of ${b}`)
   const bits = bitReader(bytes, start + 3)
   const values = new Float32Array(size)
   const level = levelsOf(valueBits)

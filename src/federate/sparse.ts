@@ -34,12 +34,16 @@ function costOf(at: Uint32Array, b: number): number {
   return bits
 }
 
-/** The parameter that takes the fewest bits. */
+/** The largest Rice parameter of the format. */
+export const mostRice = 20
+
+/** The parameter, of those of the format, that takes the fewest bits. */
 export function riceFor(at: Uint32Array, size: number): number {
   const p = Math.min(0.999, at.length / size)
   const guess = p < 0.38 ? 1 + Math.floor(Math.log2(Math.log((Math.sqrt(5) - 1) / 2) / Math.log(1 - p))) : 0
-  let best = Math.max(0, guess)
-  for (let b = Math.max(0, guess - 2); b <= Math.min(20, guess + 2); b++) if (costOf(at, b) < costOf(at, best)) best = b
+  let best = Math.min(mostRice, Math.max(0, guess))
+  for (let b = Math.max(0, guess - 2); b <= Math.min(mostRice, guess + 2); b++)
+    if (costOf(at, b) < costOf(at, best)) best = b
   return best
 }
 

@@ -130,7 +130,8 @@ export async function next(h: Held, onTime: () => void): Promise<void> {
   const { recipe } = s.first
   const { round } = h.kept.run
   const { privacy, minClients } = s.options
-  if (round >= recipe.rounds) return finish(h, `all ${recipe.rounds} rounds are done`)
+  if (round >= recipe.rounds)
+    return finish(h, recipe.rounds === 1 ? 'the one round is done' : `all ${recipe.rounds} rounds are done`)
   if (told.members.length < minClients) return
   const sampling = Math.min(1, recipe.clientsPerRound / told.members.length)
   if (privacy && !fitsBudget(spendings(told), { sampling, noise: privacy.noise }, privacy))
@@ -213,7 +214,7 @@ export async function timeIsUp(h: Held, onTime: () => void): Promise<void> {
   if (live.sum) return stepEnds(h, live, onTime)
   const { accepted } = live.state
   if (accepted.size >= h.s.options.minUpdates) return commit(h, live, onTime)
-  await abandon(h, `${accepted.size} updates came in time; ${h.s.options.minUpdates} are the fewest`, onTime)
+  await abandon(h, `${accepted.size} of at least ${h.s.options.minUpdates} updates came in time`, onTime)
 }
 
 async function abandon(h: Held, why: string, onTime: () => void): Promise<void> {

@@ -5,7 +5,7 @@ import { PareError } from '../../base/errors.ts'
 import { rng } from '../../base/random.ts'
 import type { LabelledDataset } from '../../data/arrays.ts'
 import { classCount, metricFor } from '../../data/metrics.ts'
-import { subset } from '../../data/split.ts'
+import { labelsIn, subset } from '../../data/split.ts'
 import {
   decodeState,
   encodeState,
@@ -50,13 +50,13 @@ export async function simulateJob(job: Job, hooks: JobHooks, catalog: Catalog): 
     })
   const o = await openJob(job, catalog)
   const seed = job.seed ?? 0
-  const { data, test, open } = await dataFor(job, o)
+  const { data, labels, test, open } = await dataFor(job, o, hooks.signal)
   const { clients = 100, alpha = 0.5 } = federation ?? {}
   if (recipe.clientsPerRound > clients)
     throw new PareError('E_OPTION', `${recipe.clientsPerRound} of ${clients} clients cannot take part in a round`, {
       where: 'clientsPerRound'
     })
-  const parts = partitionOf(data, open, { clients, alpha, seed })
+  const parts = partitionOf(labels, open, { clients, alpha, seed })
   const model = o.model.origin?.untrained ? initialise(o.model, seed).model : o.model
   const before = {
     ...sizedModel(job.model, o.model, o.bytes, { shapes: guessedShapes(o), look: 'quick' }),
@@ -72,7 +72,7 @@ export async function simulateJob(job: Job, hooks: JobHooks, catalog: Catalog): 
     clients,
     alpha,
     seed,
-    data: data.sha256,
+    data: data.sha256 ?? quickHash(new Uint8Array(Int32Array.from(labels).buffer)),
     initial: trainers.initial
   })
   try {
@@ -150,6 +150,8 @@ function words(entry: RoundEntry, { history }: SimulateState): string {
 
 interface SimulationData {
   readonly data: LabelledDataset
+  /** Of every sample of `data`. */
+  readonly labels: readonly number[]
   /** Samples that no client has. */
   readonly test: LabelledDataset
   /** Numbers of the samples of `data` that clients may have. */
@@ -157,24 +159,25 @@ interface SimulationData {
 }
 
 /** The samples of the clients, and others to test on: `--eval-data`, or else a fifth of `--data`. */
-async function dataFor(job: Job, o: Opened): Promise<SimulationData> {
+async function dataFor(job: Job, o: Opened, signal: AbortSignal): Promise<SimulationData> {
   const { data: source, evaluation } = job.data ?? {}
   if (!source) throw new PareError('E_DATA', 'there is no data for the clients', { hint: '--data PATH' })
   const data = await openData(source, o)
-  if (!data.labels)
+  if (!data.labelled)
     throw new PareError('E_LABELS', 'clients learn from labels, and the data has none', {
-      hint: 'folders by class, labels.csv, or an array y'
+      hint: 'folders by class, labels.csv, an array y, or a data module that is labelled'
     })
-  const order = data.labels.map((_, i) => i)
-  if (evaluation) return { data, test: await openData(evaluation, o), open: order }
+  const labels = await labelsIn(data, signal)
+  if (evaluation) return { data, labels, test: await openData(evaluation, o), open: labels.map((_, i) => i) }
   const drawn = rng(job.seed ?? 0)
     .fork('held out')
     .permutation(data.size)
   const held = Math.round(data.size / 5)
-  return { data, test: subset(data, drawn.slice(0, held)), open: drawn.slice(held).sort((a, b) => a - b) }
+  const open = drawn.slice(held).sort((a, b) => a - b)
+  return { data, labels, test: subset(data, drawn.slice(0, held)), open }
 }
 
-function partitionOf({ labels = [] }: LabelledDataset, open: readonly number[], o: PartitionOptions): Partition {
+function partitionOf(labels: readonly number[], open: readonly number[], o: PartitionOptions): Partition {
   const made = partition(
     open.map((i) => labels[i] as number),
     o
