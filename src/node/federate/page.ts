@@ -78,7 +78,9 @@ export function pageOf(s: Shown): string {
       : []),
     ...(warning ? [row('warning', warning)] : [])
   ]
-  const groups = groupsOf(told).map((g) => row(g.group, `${g.joined} joined, ${g.updates} updates in the model`))
+  const groups = groupsOf(told).map((g) =>
+    row(g.group, `${g.joined} joined, ${g.updates} ${g.updates === 1 ? 'update' : 'updates'} in the model`)
+  )
   return `<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="5"><meta name="viewport" content="width=device-width"><title>Federation ${escaped(s.run.slice(0, 8))}</title><style>body{font:16px/1.5 system-ui;max-width:44rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}th{text-align:left;padding-right:2rem;font-weight:normal;opacity:.7}svg{width:100%;font-size:12px;fill:currentColor}</style><h1>Federation ${escaped(s.run.slice(0, 8))}</h1>${curve(told.commits)}<table>${rows.join('')}</table><h2>Who takes part</h2><table>${groups.join('')}</table></html>`
 }
 
