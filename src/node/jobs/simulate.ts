@@ -316,7 +316,7 @@ function notesOf(f: Federation, { bound }: FederationRecipe, job: Job): string[]
   const { count, smallest, largest, variation } = clients
   const percent = (100 * variation).toFixed(0)
   return [
-    `${rounds} rounds of ${f.clientsPerRound} of ${count} clients with ${smallest} to ${largest} samples; a client's shares of the classes differ by ${percent} % from those of all`,
+    `${rounds} ${rounds === 1 ? 'round' : 'rounds'} of ${f.clientsPerRound} of ${count} clients with ${smallest} to ${largest} samples; a client's shares of the classes differ by ${percent} % from those of all`,
     `sent up ${megabytes(up)}, ${times(floats / up)} less than floats (numbers alone ${times(floats / upPayload)}); down ${megabytes(down)}, ${times(floats / down)} less; together ${times((2 * floats) / (up + down))} less`,
     ...(lastRounds
       ? [`top1 ${(100 * lastRounds.top1).toFixed(2)} %, the mean of ${lastRounds.n} of the last 10 rounds`]
