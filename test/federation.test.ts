@@ -1,5 +1,6 @@
 /** Federations over HTTP: a server and clients in one process, each with a folder of its own. */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { get } from 'node:http'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { metricFor } from '../src/data/metrics.ts'
@@ -82,6 +83,21 @@ describe('a federation over HTTP', () => {
     expect(await server.ended).toBe('the one round is done')
     await server.close()
   }, 120_000)
+
+  it('is called by names of this machine and of its address for clients, where it is on this machine alone', async () => {
+    const { server } = await begin({ url: 'https://rounds.example:8090' })
+    const status = (host: string): Promise<number | undefined> =>
+      new Promise((resolve, reject) => {
+        const asked = get(`${server.url}/metrics`, { headers: { host } }, (reply) => {
+          reply.resume()
+          resolve(reply.statusCode)
+        })
+        asked.on('error', reject)
+      })
+    const statuses = await Promise.all(['evil.com', 'localhost:1', 'rounds.example'].map(status))
+    await server.close()
+    expect(statuses).toEqual([403, 200, 200])
+  })
 
   it('refuses to be reached without encryption, and keeps its secret to its owner', async () => {
     await expect(begin({ host: '0.0.0.0' })).rejects.toThrow('without encryption')

@@ -48,6 +48,7 @@ export async function begin(
     readonly host?: string
     readonly port?: number
     readonly origins?: readonly string[]
+    readonly url?: string
   } = {},
   folder = mkdtempSync(join(tmpdir(), 'federation-'))
 ): Promise<Begun> {
@@ -59,7 +60,8 @@ export async function begin(
     server: { ...serverOptions, ...o.server },
     invitations: o.clients ?? 4,
     score: held(),
-    origins: o.origins ?? []
+    origins: o.origins ?? [],
+    ...(o.url === undefined ? {} : { url: o.url })
   })
   return { folder, server }
 }

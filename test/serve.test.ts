@@ -228,8 +228,17 @@ describe('a request that is no good', () => {
       JSON.stringify({ inputs: [{ name: 'image', datatype: 'FP32', shape, data: [] }] })
     expect(await ask(gzipSync(Buffer.alloc(200 * 1024 * 1024)), { 'content-encoding': 'gzip' })).toEqual([
       413,
-      'the body inflates to more than 1048576 bytes'
+      'the body inflates to more than 1048576 bytes; --max-body of the server takes larger ones (megabytes)'
     ])
+    expect(await ask('x'.repeat(1048577))).toEqual([
+      413,
+      'the body has more than 1048576 bytes; --max-body of the server takes larger ones (megabytes)'
+    ])
+    expect(await ask(gzipSync('{}').subarray(0, 12), { 'content-encoding': 'gzip' })).toEqual([
+      400,
+      'the gzip body is damaged'
+    ])
+    expect(await ask('')).toEqual([400, 'the request has no body'])
     expect(await ask('['.repeat(10_000))).toEqual([400, expect.stringContaining('not JSON')])
     expect(await ask(`${'['.repeat(10_000)}${']'.repeat(10_000)}`)).toEqual([400, 'the request is no JSON object'])
     expect(await ask(`${'{"a":'.repeat(10_000)}1${'}'.repeat(10_000)}`)).toEqual([400, '"inputs" is no list'])
@@ -241,13 +250,23 @@ describe('a request that is no good', () => {
     expect(await ask(input([0, 3, 8, 8]))).toEqual([400, 'there are no samples'])
   }, 30_000)
 
+  it('is one that calls the server by a name that a stranger led here', async () => {
+    const port = portOf(server.url)
+    const status = async (path: string, host: string): Promise<number> => {
+      const head = `GET ${path} HTTP/1.1\r\nhost: ${host}:${port}\r\norigin: http://${host}:${port}\r\n\r\n`
+      return parts(await exchange(port, Buffer.from(head))).status
+    }
+    for (const path of ['/', '/v2', '/v2/models/net', '/stats', '/metrics'])
+      expect([path, await status(path, 'evil.com'), await status(path, 'localhost')]).toEqual([path, 403, 200])
+  })
+
   const half = isFull ? 500 : 40
   it(`does not hold others up: ${half} connections that never finish their request`, async () => {
     const slow = await serve({ ...options, path: join(folder, 'net.onnx') })
     const sockets: Socket[] = []
     const closed = Array.from({ length: half }, () => {
       const socket = connect(portOf(slow.url), '127.0.0.1', () =>
-        socket.write('POST /v2/models/net/infer HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n{')
+        socket.write('POST /v2/models/net/infer HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{')
       )
       socket.on('error', () => undefined)
       sockets.push(socket)
@@ -359,5 +378,6 @@ describe.skipIf(!isBuilt)('the program (needs npm run build)', () => {
     expect((await wrong.ended).status).toBe(2)
     const none = begin([join(folder, 'none.onnx')])
     expect((await none.ended).status).toBe(2)
+    expect(none.said().err).toContain('a folder of models (NAME.onnx, NAME/model.onnx')
   }, 60_000)
 })

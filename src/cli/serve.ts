@@ -1,6 +1,6 @@
 import { readFileSync, statSync } from 'node:fs'
-import { isIP } from 'node:net'
 import { PareError } from '../base/errors.ts'
+import { isLoopback } from '../node/hosts.ts'
 import type { ServeOptions, Server } from '../node/serve/index.ts'
 import { folder, readable } from './check.ts'
 import { type Command, isOn, number, type Surroundings, text } from './command.ts'
@@ -110,8 +110,7 @@ export const command: Command = {
 
 function optionsOf(given: Parsed): ServeOptions {
   const [path = ''] = given.positionals
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) folder(path)
-  else readable(path)
+  servable(path)
   const host = text(given, 'host') ?? '127.0.0.1'
   const token = tokenOf(text(given, 'token-file'))
   const positive = (name: string, or: number, least = 0): number => {
@@ -142,6 +141,18 @@ function optionsOf(given: Parsed): ServeOptions {
   }
 }
 
+/** A file or a folder that is there. Throws `E_FILE`. */
+function servable(path: string): void {
+  const stats = statSync(path, { throwIfNoEntry: false })
+  if (!stats)
+    throw new PareError('E_FILE', 'there is no such file or folder', {
+      facts: { path },
+      hint: 'name a model (NAME.onnx) or a folder of models (NAME.onnx, NAME/model.onnx, NAME/1/model.onnx)'
+    })
+  if (stats.isDirectory()) folder(path)
+  else readable(path)
+}
+
 /** `--port`, or `PORT` as containers are told it. */
 function portOf(given: Parsed): number {
   const port = number(given, 'port') ?? Number(process.env['PORT'] || 8000)
@@ -156,9 +167,6 @@ function tokenOf(path: string | undefined): string | undefined {
     throw new PareError('E_USAGE', 'the token is at least 8 printable characters without spaces', { where: path })
   return token
 }
-
-const isLoopback = (host: string): boolean =>
-  host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
 
 function greeting({ url, plan }: Server, o: ServeOptions, { err }: Surroundings): string {
   const style = styleFor(err)

@@ -22,6 +22,7 @@ import {
   LogController
 } from 'fastify'
 import { type Code, PareError } from '../base/errors.ts'
+import { isLoopback, nameIn, namesOf } from './hosts.ts'
 
 /** What a server is bounded by. Times are ms, sizes bytes. */
 export interface HttpOptions {
@@ -39,6 +40,13 @@ export interface HttpOptions {
   readonly open?: readonly string[]
   /** Origins of pages that may call; by default only the server's own. */
   readonly origins?: readonly string[]
+  /**
+   * Names of the server beside localhost, 127.0.0.1 and [::1]. Where it listens on loopback and asks for no token, requests whose
+   * `Host` is neither one of them nor that of an allowed origin are answered 403.
+   */
+  readonly hosts?: readonly string[]
+  /** What to try where a body is too large, as replies tell it. */
+  readonly largerBodies?: string
   /** Certificate and key, as PEM; absent: what is sent is not encrypted. */
   readonly tls?: { readonly cert: string; readonly key: string }
   /** Compress replies from 1 KiB on for clients that take it. */
@@ -127,7 +135,8 @@ export function httpServer(o: HttpOptions): HttpServer {
     forceCloseConnections: true,
     exposeHeadRoutes: false,
     requestIdHeader: 'x-request-id',
-    frameworkErrors: (error, _request, reply) => void sendError(reply, 400, error.message),
+    frameworkErrors: (error, request, reply) =>
+      void sendError(reply, error.statusCode ?? 400, refusalOf(error, request)),
     clientErrorHandler
   })
   app.server.on('checkExpectation', (_request, response) => {
@@ -135,8 +144,8 @@ export function httpServer(o: HttpOptions): HttpServer {
     response.end(JSON.stringify({ error: 'nothing but 100-continue can be expected' }))
   })
   app.server.maxConnections = o.maxConnections ?? defaults.connections
-  takeBytes(app, o.maxBodyBytes)
-  sayErrors(app)
+  takeBytes(app, o)
+  sayErrors(app, o)
   guard(app, o)
   if (o.compress) compressReplies(app)
   return { app, ...life(app) }
@@ -169,37 +178,56 @@ export function route(
 }
 
 /** Bytes of any type that a client names, or of none; inflated where they came compressed. */
-function takeBytes(app: FastifyInstance, most: number): void {
+function takeBytes(app: FastifyInstance, o: HttpOptions): void {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', { parseAs: 'buffer' }, async (request: FastifyRequest, body: Buffer) =>
-    inflated(body, request.headers['content-encoding'], most)
+    inflated(body, request.headers['content-encoding'], o)
   )
 }
 
 const inflaters = { gzip: promisify(gunzip), 'x-gzip': promisify(gunzip), deflate: promisify(inflate) } as const
 
-/** Throws `E_LIMIT` where more than `most` bytes come out, `E_REQUEST` for other encodings and bytes that are none. */
-async function inflated(body: Buffer, encoding: string | undefined, most: number): Promise<Buffer> {
+/** Throws `E_LIMIT` where more bytes come out than a body may have, `E_REQUEST` for other encodings and bytes that are none. */
+async function inflated(body: Buffer, encoding: string | undefined, o: HttpOptions): Promise<Buffer> {
   const name = encoding?.trim().toLowerCase() ?? 'identity'
-  if (name === 'identity' || name === '') return body
+  if (name === 'identity' || name === '' || body.length === 0) return body
   if (!Object.hasOwn(inflaters, name))
     throw new PareError('E_REQUEST', 'the body is in an encoding that is not known', {
       hint: 'use gzip, deflate or none'
     })
+  const most = o.maxBodyBytes
   try {
     return await inflaters[name as keyof typeof inflaters](body, { maxOutputLength: most })
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE')
-      throw new PareError('E_LIMIT', `the body inflates to more than ${most} bytes`, { cause })
-    throw new PareError('E_REQUEST', `the body is not ${name}`, { cause })
+      throw new PareError('E_LIMIT', `the body inflates to more than ${most} bytes`, {
+        ...(o.largerBodies ? { hint: o.largerBodies } : {}),
+        cause
+      })
+    throw new PareError('E_REQUEST', `the ${name} body is damaged`, { cause })
   }
 }
 
-function sayErrors(app: FastifyInstance): void {
+/** What fastify refuses before a handler sees it, by the codes of its errors. */
+const refusals: Readonly<Record<string, (request: FastifyRequest) => string>> = {
+  FST_ERR_CTP_BODY_TOO_LARGE: ({ routeOptions }) => `the body has more than ${routeOptions.bodyLimit} bytes`,
+  FST_ERR_CTP_INVALID_CONTENT_LENGTH: () => 'the body has not as many bytes as Content-Length says',
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: () => 'the header Content-Type names no type',
+  FST_ERR_BAD_URL: () => 'the path has a % that stands for no character of UTF-8; % itself is written %25',
+  FST_ERR_MAX_PARAM_LENGTH: () => 'a name in the path is too long'
+}
+
+/** Such a refusal in words. `larger`: what to try where the body is too large. */
+export function refusalOf({ code = '' }: { readonly code?: string }, request: FastifyRequest, larger?: string): string {
+  const words = refusals[code]?.(request) ?? 'the request cannot be read'
+  return larger && code === 'FST_ERR_CTP_BODY_TOO_LARGE' ? `${words}; ${larger}` : words
+}
+
+function sayErrors(app: FastifyInstance, { largerBodies }: HttpOptions): void {
   app.setNotFoundHandler((request, reply) =>
     sendError(reply, 404, `there is no ${request.method} ${request.url.slice(0, 200)}`)
   )
-  app.setErrorHandler((error: Error & { statusCode?: number }, request, reply) => {
+  app.setErrorHandler((error: Error & { statusCode?: number; code?: string }, request, reply) => {
     if (error instanceof PareError) {
       const status = statusOf(error)
       if (status === 500) request.log.error({ err: error }, 'request failed')
@@ -208,7 +236,7 @@ function sayErrors(app: FastifyInstance): void {
       return sendError(reply, status, wordsOf(error))
     }
     const status = error.statusCode ?? 500
-    if (status < 500) return sendError(reply, status, error.message)
+    if (status < 500) return sendError(reply, status, refusalOf(error, request, largerBodies))
     request.log.error({ err: error }, 'request failed')
     return sendError(reply, status, 'the server failed; its log says more')
   })
@@ -232,12 +260,20 @@ function clientErrorHandler(error: NodeJS.ErrnoException, socket: Socket): void 
 const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
 
 /** Who may call: bearers of the token, and no page of another origin that a browser of this machine happens to show. */
-function guard(app: FastifyInstance, { token, open = [], origins = [] }: HttpOptions): void {
+function guard(app: FastifyInstance, { token, open = [], origins = [], hosts = [] }: HttpOptions): void {
   const wanted = token === undefined ? undefined : digest(`Bearer ${token}`)
+  const names = namesOf(hosts, origins)
+  let isLocal = false
+  app.server.once('listening', () => {
+    const at = app.server.address()
+    isLocal = typeof at === 'object' && at !== null && isLoopback(at.address)
+  })
   app.addHook('onRequest', async (request, reply) => {
     const { origin, host, authorization } = request.headers
     if (host === undefined && request.raw.httpVersion === '1.1')
       return sendError(reply, 400, 'the header Host is missing')
+    if (isLocal && !wanted && host !== undefined && !names.has(nameIn(host) ?? ''))
+      return sendError(reply, 403, 'this server is not called by the name in Host; --allow-origin names others')
     if (origin !== undefined && !isOwn(origin, host)) {
       if (!origins.includes(origin)) return sendError(reply, 403, 'pages of this origin may not call this server')
       reply.header('access-control-allow-origin', origin).header('vary', 'origin')

@@ -119,11 +119,13 @@ export function admit(o: Outlook, added: { readonly samples: number; readonly by
   const isFull = o.samples + added.samples > limits.queuedSamples || o.bytes + added.bytes > limits.queuedBytes
   if (!isFull && o.waitMs + o.runMs <= o.patienceMs) return
   const again = Math.max(1, Math.ceil((o.waitMs + o.runMs - (isFull ? 0 : o.patienceMs)) / 1000))
-  throw new PareError(
-    'E_BUSY',
-    isFull
-      ? `${o.samples} samples wait already`
-      : `the answer would come in ${Math.ceil(o.waitMs + o.runMs)} ms, later than the ${Math.floor(o.patienceMs)} ms that remain`,
-    { facts: { 'retry after': String(again) } }
-  )
+  const [ms, left] = [Math.ceil(o.waitMs + o.runMs), Math.floor(o.patienceMs)]
+  const late =
+    left < 1
+      ? `the answer would come in ${ms} ms, and no time remains for it`
+      : `the answer would come in ${ms} ms, later than the ${left} ms that remain`
+  throw new PareError('E_BUSY', isFull ? `${o.samples} samples wait already` : late, {
+    facts: { 'retry after': String(again) },
+    ...(!isFull && left < 1 ? { hint: '"timeout" of a request is in µs' } : {})
+  })
 }

@@ -35,6 +35,7 @@ export function readRequest(
   mostBytes: number
 ): InferRequest {
   if (jsonBytes === 0) return rawRequest(body, signature)
+  if (body.length === 0) throw bad('the request has no body')
   const json = objectOf(parsed(body.subarray(0, jsonBytes ?? body.length)), 'the request')
   const parameters = json['parameters'] === undefined ? {} : objectOf(json['parameters'], '"parameters"')
   const rest = { bytes: body, at: jsonBytes ?? body.length }
@@ -74,6 +75,9 @@ function objectOf(value: unknown, what: string): Fields {
 const word = (value: unknown): string =>
   (typeof value === 'object' ? (value === null ? 'null' : 'an object') : `${value}`).slice(0, 200)
 
+/** The same, with a text in quotes: `"12"` is told from 12. */
+const quoted = (value: unknown): string => (typeof value === 'string' ? `"${word(value)}"` : word(value))
+
 interface Rest {
   readonly bytes: Uint8Array
   at: number
@@ -105,8 +109,9 @@ function inputOf(fields: Fields, port: Port, rest: Rest, mostBytes: number): Ten
   if (size === undefined) return fromJson(fields['data'], dtype, shape, name)
   if (fields['data'] !== undefined) throw bad('the input has both "data" and "binary_data_size"', name)
   const left = rest.bytes.length - rest.at
-  if (!Number.isSafeInteger(size) || (size as number) < 0 || (size as number) > left)
-    throw bad(`"binary_data_size" is ${word(size)}, and ${left} bytes are left`, name)
+  if (!Number.isSafeInteger(size) || (size as number) < 0)
+    throw bad(`"binary_data_size" is ${quoted(size)}, where a whole number of bytes is needed`, name)
+  if ((size as number) > left) throw bad(`"binary_data_size" is ${word(size)}, and ${left} bytes are left`, name)
   const bytes = rest.bytes.subarray(rest.at, rest.at + (size as number))
   rest.at += size as number
   return fromBytes(bytes, port, shape)

@@ -108,12 +108,17 @@ describe('a request', () => {
     ['is beyond the 1048576 bytes', { inputs: [{ ...x, shape: [2 ** 30, 3] }, t] }],
     ['2 values for shape [1, 3], which takes 3', { inputs: [{ ...x, data: [1, 2] }, t] }],
     ['value 1 is no FP32', { inputs: [{ ...x, data: [1, '2', 3] }, t] }],
-    ['value 1 is no FP32', { inputs: [{ ...x, data: [1, 1e39, 3] }, t] }],
+    ['value 1 is out of range for FP32', { inputs: [{ ...x, data: [1, 1e39, 3] }, t] }],
+    ['value 2 is out of range for FP32', { inputs: [{ ...x, data: [1, 2, -1e39] }, t] }],
     ['the nested lists are not of shape', { inputs: [{ ...x, data: [[1, 2], [3]] }, t] }],
     ['value 0 is no string', { inputs: [x, { ...t, data: [1] }] }],
     [
       '"binary_data_size" is 12, and 0 bytes are left',
       { inputs: [{ ...x, data: undefined, parameters: { binary_data_size: 12 } }, t] }
+    ],
+    [
+      '"binary_data_size" is "12", where a whole number of bytes is needed',
+      { inputs: [{ ...x, data: undefined, parameters: { binary_data_size: '12' } }, t] }
     ],
     ['the model has no output q', { inputs: [x, t], outputs: [{ name: 'q' }] }],
     ['an output is asked for twice', { inputs: [x, t], outputs: [{ name: 'y' }, { name: 'y' }] }],
@@ -135,6 +140,10 @@ describe('a request', () => {
       'do not hold 1 elements'
     )
     expect(refusal(() => read({ inputs: [x, long] }, Uint8Array.of(1, 0, 0, 0, 255)))).toContain('not UTF-8')
+  })
+
+  it('has a body', () => {
+    expect(refusal(() => readRequest(new Uint8Array(0), undefined, signature, mb))).toContain('the request has no body')
   })
 
   it('fails in no other way, whatever comes', () => {
@@ -317,6 +326,10 @@ describe('what waits', () => {
     expect(refusal(() => admit({ ...now, patienceMs: 89 }, { samples: 1, bytes: 1 }, limits))).toContain(
       'E_BUSY the answer would come in 90 ms'
     )
+    for (const patienceMs of [-1.2, 0.5])
+      expect(refusal(() => admit({ ...now, patienceMs }, { samples: 1, bytes: 1 }, limits))).toBe(
+        'E_BUSY the answer would come in 90 ms, and no time remains for it'
+      )
     expect(refusal(() => admit(now, { samples: 6, bytes: 1 }, limits))).toContain('5 samples wait already')
     expect(() => admit({ ...now, waitMs: 4000 }, { samples: 1, bytes: 1 }, limits)).toThrow(
       expect.objectContaining({ facts: { 'retry after': '4' } })

@@ -24,24 +24,25 @@ export function fromJson(data: unknown, dtype: DType, shape: readonly number[], 
     const all = flat.map((v, i) => wide(v, dtype, where, i))
     return count === 0 ? { dtype, shape, bytes: new Uint8Array(0) } : tensor(dtype, shape, all)
   }
-  const check = checkOf(dtype)
+  const { min, max } = rangeIn(dtype)
+  const isKind = isFloat(dtype) ? () => true : Number.isInteger
   const values = new Float64Array(count)
   for (let i = 0; i < count; i++) {
     const v = flat[i]
     const n = dtype === 'bool' && typeof v === 'boolean' ? Number(v) : v
-    if (typeof n !== 'number' || !check(n)) throw bad(where, `value ${i} is no ${datatypeOf(dtype)}`)
+    if (typeof n !== 'number' || !isKind(n)) throw bad(where, `value ${i} is no ${datatypeOf(dtype)}`)
+    if (n < min || n > max) throw bad(where, `value ${i} is out of range for ${datatypeOf(dtype)}`)
     values[i] = n
   }
   return tensor(dtype, shape, values)
 }
 
-function checkOf(dtype: DType): (n: number) => boolean {
-  if (isFloat(dtype)) {
-    const largest = dtype === 'float16' ? 65504 : dtype === 'float32' ? 3.4028234663852886e38 : Number.MAX_VALUE
-    return (n) => Math.abs(n) <= largest
-  }
-  const { min, max } = dtype === 'bool' ? { min: 0, max: 1 } : rangeOf(dtype)
-  return (n) => Number.isInteger(n) && n >= min && n <= max
+/** The least and the largest finite value of a type. */
+function rangeIn(dtype: DType): { readonly min: number; readonly max: number } {
+  if (dtype === 'bool') return { min: 0, max: 1 }
+  if (!isFloat(dtype)) return rangeOf(dtype)
+  const max = dtype === 'float16' ? 65504 : dtype === 'float32' ? 3.4028234663852886e38 : Number.MAX_VALUE
+  return { min: -max, max }
 }
 
 /** Numbers beyond 2^53 have lost digits by the time JSON is read; as text they have not. */
@@ -55,7 +56,7 @@ function wide(v: unknown, dtype: 'int64' | 'uint64', where: string, i: number): 
     )
   const n = BigInt(v as number | string)
   const [min, max] = dtype === 'int64' ? [-(2n ** 63n), 2n ** 63n - 1n] : [0n, 2n ** 64n - 1n]
-  if (n < min || n > max) throw bad(where, `value ${i} is outside ${datatypeOf(dtype)}`)
+  if (n < min || n > max) throw bad(where, `value ${i} is out of range for ${datatypeOf(dtype)}`)
   return n
 }
 

@@ -6,7 +6,7 @@ import { fromHex } from '../../base/hex.ts'
 import { type RunInfo, readForm, stepForm } from '../../federate/net/forms.ts'
 import { checkBody, checkRequest, noRequests, type SignedRequest } from '../../federate/net/signing.ts'
 import type { SecureCrypto } from '../../federate/secure/types.ts'
-import { route, statusOf, wordsOf } from '../http.ts'
+import { refusalOf, route, statusOf, wordsOf } from '../http.ts'
 import { type Engine, isMember } from './engine.ts'
 import { metricsOf, pageOf, type Shown } from './page.ts'
 
@@ -64,12 +64,12 @@ const bodyOf = ({ body }: FastifyRequest): Uint8Array =>
 
 /** Refusals carry their code, so that a client can tell what to do. */
 function sayCodes(scope: FastifyInstance): void {
-  scope.setErrorHandler((error: Error & { statusCode?: number }, request, reply) => {
+  scope.setErrorHandler((error: Error & { statusCode?: number; code?: string }, request, reply) => {
     const own = error instanceof PareError ? error : undefined
     const status = own ? statusOf(own) : (error.statusCode ?? 500)
     if (status >= 500) request.log.error({ err: error }, 'request failed')
     const code = own?.code ?? (status === 413 ? 'E_LIMIT' : status < 500 ? 'E_REQUEST' : 'E_INTERNAL')
-    const words = own ? wordsOf(own) : status < 500 ? error.message : 'the server failed; its log says more'
+    const words = own ? wordsOf(own) : status < 500 ? refusalOf(error, request) : 'the server failed; its log says more'
     return reply
       .code(status)
       .type('application/json')

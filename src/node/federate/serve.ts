@@ -17,6 +17,7 @@ import { readModel } from '../../formats/read.ts'
 import { meanScore } from '../../train/index.ts'
 import type { Dataset } from '../../types.ts'
 import { fileBytes, save } from '../files.ts'
+import { isLoopback } from '../hosts.ts'
 import { type HttpOptions, httpServer } from '../http.ts'
 import { nodeRunner } from '../runner.ts'
 import { openDataFor } from './data.ts'
@@ -119,8 +120,6 @@ export async function serveFederation(o: FederateServeOptions): Promise<Federati
   }
 }
 
-const isLoopback = (host: string): boolean => host === 'localhost' || host === '::1' || host.startsWith('127.')
-
 function refuseOpen({ host, tls, isBehindProxy }: FederateServeOptions): void {
   if (isLoopback(host) || tls || isBehindProxy) return
   throw new PareError('E_USAGE', `others would reach ${host} without encryption`, {
@@ -131,7 +130,8 @@ function refuseOpen({ host, tls, isBehindProxy }: FederateServeOptions): void {
 function httpOptions(o: FederateServeOptions, size: number, recipe: FederationRecipe): HttpOptions {
   // An update is at most 8 bytes a number, and shares for every client of a sum some 100 each.
   const most = 1024 * 1024 + 8 * size + 200 * Math.ceil(o.server.overSelect * recipe.clientsPerRound)
-  return { maxBodyBytes: most, origins: o.origins ?? [], ...(o.tls ? { tls: o.tls } : {}) }
+  const hosts = [o.host, ...(o.url !== undefined && URL.canParse(o.url) ? [new URL(o.url).hostname] : [])]
+  return { maxBodyBytes: most, origins: o.origins ?? [], hosts, ...(o.tls ? { tls: o.tls } : {}) }
 }
 
 // ---------------------------------------------------------------- the folder

@@ -137,6 +137,8 @@ export async function serve(o: ServeOptions): Promise<Server> {
       maxConnections: o.maxConnections,
       compress: o.compress,
       origins: o.origins,
+      hosts: [o.host],
+      largerBodies: '--max-body of the server takes larger ones (megabytes)',
       log
     },
     ...(o.token === undefined ? {} : { token: o.token, open: openPaths })
