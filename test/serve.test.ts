@@ -59,7 +59,7 @@ function exchange(port: number, bytes: Uint8Array): Promise<Buffer> {
 
 function isWhole(reply: Buffer): boolean {
   const at = reply.indexOf('\r\n\r\n')
-  const length = /content-length: (\d+)/i.exec(reply.subarray(0, Math.max(0, at)).toString())?.[1]
+  const length = /^content-length: (\d+)/im.exec(reply.subarray(0, Math.max(0, at)).toString())?.[1]
   return at >= 0 && length !== undefined && reply.length >= at + 4 + Number(length)
 }
 
@@ -67,7 +67,7 @@ function isWhole(reply: Buffer): boolean {
 const parts = (reply: Buffer): { status: number; head: string; body: Buffer } => {
   const at = reply.indexOf('\r\n\r\n')
   const head = reply.subarray(0, at).toString()
-  const length = /content-length: (\d+)/i.exec(head)?.[1]
+  const length = /^content-length: (\d+)/im.exec(head)?.[1]
   const end = length === undefined ? reply.length : at + 4 + Number(length)
   return { status: Number(head.split(' ')[1]), head, body: reply.subarray(at + 4, end) }
 }
