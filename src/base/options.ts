@@ -34,11 +34,21 @@ export function parseOptions<O>(
   }
   throw new PareError(
     'E_OPTION',
-    `${of.name}: option ${at.length > 0 ? spelled(at.join('.')) : 'set'}: ${issue?.message ?? 'does not fit'}`,
+    `${of.name}: option ${at.length > 0 ? spelled(at.join('.')) : 'set'}: ${issue ? issueText(issue) : 'does not fit'}`,
     {
       where: at.join('.')
     }
   )
+}
+
+/** What does not fit: limits of numbers in plain words, the rest as the schema says it. */
+function issueText(issue: z.core.$ZodIssue): string {
+  const isNumber = 'origin' in issue && (issue.origin === 'number' || issue.origin === 'int')
+  if (isNumber && issue.code === 'too_small')
+    return `must be ${issue.inclusive ? 'at least' : 'greater than'} ${issue.minimum}`
+  if (isNumber && issue.code === 'too_big')
+    return `must be ${issue.inclusive ? 'at most' : 'less than'} ${issue.maximum}`
+  return issue.message
 }
 
 /** Names of a schema's fields at a path; none where there is no object. */

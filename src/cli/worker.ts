@@ -47,11 +47,11 @@ export const command: Command = {
       if (!isOn(given, 'quiet')) at.out.write(`${line}\n`)
     }
     try {
-      say('ready')
       await serveTrialsOver(
         {
           ...{ url: given.positionals[0] ?? '', program, folder },
           ...{ slots: number(given, 'slots') ?? 1, lease: number(given, 'lease') ?? 30 },
+          ready: () => say('ready'),
           done: (id, code) => say(`${id} ${code}`)
         },
         at.signal

@@ -50,7 +50,7 @@ describe('the journal of a search', () => {
     const error = await searchJournalAt(path, resuming)
       .open(other)
       .catch((e: unknown) => e)
-    expect(error).toMatchObject({ code: 'E_CONSTRAINT', facts: { [name]: differs } })
+    expect(error).toMatchObject({ code: 'E_USAGE', facts: { [name]: differs } })
     expect(String(error)).toMatch(message)
     expect(readFileSync(path)).toEqual(before)
     const old = oldSearch(path)

@@ -29,7 +29,7 @@ export function oldSearch(path: string): (OldSearch & { readonly length: number 
 
 /**
  * The journal at a path. With `resume` it goes on; without, an old one is an error, `E_EXISTS`, unless it may be overwritten.
- * Throws `E_CONSTRAINT`, with what differs, where an old one is of another search.
+ * Throws `E_USAGE`, with what differs, where an old one is of another search.
  */
 export function searchJournalAt(
   path: string,
@@ -38,11 +38,7 @@ export function searchJournalAt(
   return {
     async open(job) {
       const old = resume ? oldSearch(path) : undefined
-      if (!resume && existsSync(path) && !force)
-        throw new PareError('E_EXISTS', 'there is the journal of a search already', {
-          where: path,
-          hint: '--resume goes on with it, --force begins anew'
-        })
+      if (!resume && !force) refuseOld(path)
       if (old) {
         const other = differences(old.job, job)
         if (other.length > 0) throw anotherSearch(path, other)
@@ -57,7 +53,16 @@ export function searchJournalAt(
   }
 }
 
-/** Throws `E_CONSTRAINT` where facts that are known before anything is measured differ from those of an old journal. */
+/** Throws `E_EXISTS` where there is a journal, which a search that begins anew would overwrite. */
+export function refuseOld(path: string): void {
+  if (existsSync(path))
+    throw new PareError('E_EXISTS', 'there is the journal of a search already', {
+      where: path,
+      hint: '--resume goes on with it, --force begins anew'
+    })
+}
+
+/** Throws `E_USAGE` where facts that are known before anything is measured differ from those of an old journal. */
 export function refuseAnother(path: string, old: OldSearch, now: Identity): void {
   const same = Object.fromEntries(Object.keys(now).map((name) => [name, old.job[name] ?? 'none']))
   const other = differences(same, now)
@@ -65,7 +70,7 @@ export function refuseAnother(path: string, old: OldSearch, now: Identity): void
 }
 
 const anotherSearch = (path: string, other: readonly string[]): PareError =>
-  new PareError('E_CONSTRAINT', 'the journal is of another search', {
+  new PareError('E_USAGE', 'the journal is of another search', {
     where: path,
     facts: Object.fromEntries(other.map((text) => [text.replace(/:.*/s, ''), text.replace(/^[^:]*: /, '')])),
     hint: 'give what it was begun with, or --force to begin anew'

@@ -96,7 +96,7 @@ async function judgedStages(
   try {
     const { stages, notes }: Told = await stagesTold(o, model, original, test, hooks, stageSeconds)
     const { report } = result
-    return { ...result, report: { ...report, notes: [...report.notes, ...notes], ...(stages ? { stages } : {}) } }
+    return { ...result, report: { ...report, notes: [...notes, ...report.notes], ...(stages ? { stages } : {}) } }
   } finally {
     await original?.close()
   }

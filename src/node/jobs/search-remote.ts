@@ -161,6 +161,8 @@ export interface TrialWorkerOptions {
   readonly folder: string
   readonly slots: number
   readonly lease: number
+  /** Called once the queue is reached. */
+  ready?(): void
   done?(id: string, code: string): void
 }
 
@@ -169,6 +171,7 @@ export const serveTrialsOver = (o: TrialWorkerOptions, signal: AbortSignal): Pro
   serveRemote<Setup, TrialJob, TrialResult>(
     {
       ...{ url: o.url, folder: join(o.folder, 'files'), slots: o.slots, lease: o.lease, setup, job: trialJob },
+      ...(o.ready ? { ready: o.ready } : {}),
       ...(o.done ? { done: o.done } : {}),
       open: async (given, fetch) => trialPool(o.program, await localSetup(given, fetch, o.folder), o.slots)
     },

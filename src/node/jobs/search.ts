@@ -18,7 +18,7 @@ import type { Identity } from '../../search/trial.ts'
 import type { Catalog, Recipe } from '../../types.ts'
 import type { Job, JobHooks, JobResult, SearchJob } from '../job.ts'
 import { runtimeNotes } from '../runtimes.ts'
-import { oldSearch, refuseAnother, searchJournalAt } from '../search-journal.ts'
+import { oldSearch, refuseAnother, refuseOld, searchJournalAt } from '../search-journal.ts'
 import { trialPool } from '../trial-pool.ts'
 import { isJobThread } from '../worker.ts'
 import { allowedFor } from './allowed.ts'
@@ -42,6 +42,10 @@ export async function searchJob(job: Job, hooks: JobHooks, catalog: Catalog): Pr
     throw new PareError('E_USAGE', 'a search needs a budget', {
       hint: '--budget.bytes 0.2, --budget.macs 0.5, or --budget.latency 0.5'
     })
+  // Nothing is read or measured for a search that its journal refuses.
+  const path = `${out}.search`
+  const old = job.resume ? oldSearch(path) : undefined
+  if (!job.resume && !job.force) refuseOld(path)
   const allowed = allowedFor(job)
   const o = await openJob(job, catalog)
   refuseUnrunnable(o)
@@ -54,8 +58,6 @@ export async function searchJob(job: Job, hooks: JobHooks, catalog: Catalog): Pr
   const known: Report = { ...o.report, data: parts.report, before: sizes }
   hooks.opened?.(known, factsOf(o, sizes))
   const began = performance.now()
-  const path = `${out}.search`
-  const old = job.resume ? oldSearch(path) : undefined
   const base = await baseIdentity(job, await identityOf(job, o), parts)
   if (old) refuseAnother(path, old, base)
   const opened = await openSearch(job, hooks, catalog, old && factsIn(old.lines), { o, parts })

@@ -46,7 +46,7 @@ export async function stagesTold(
   const stages = stagesOn(routes, a, costs, scores[0]?.classes ?? 2)
   return {
     stages: { ...stages, ...(originalMs === undefined ? {} : { originalMs }) },
-    notes: shareNotes(stages, a.guarantee.n)
+    notes: [...slowNotes(stages, originalMs), ...shareNotes(stages, a.guarantee.n)]
   }
 }
 
@@ -87,6 +87,19 @@ async function stageTimes(
   } finally {
     for (const s of open) await s.close()
   }
+}
+
+/** Stages that do not pay. `originalMs`: median of one sample, timed beside. */
+export function slowNotes(
+  { chosen, kind }: Pick<Stages, 'chosen' | 'kind'>,
+  originalMs: number | undefined
+): readonly string[] {
+  if (originalMs === undefined || chosen.ms === undefined || chosen.ms <= originalMs) return []
+  const ms = (x: number): string => `${Number(x.toPrecision(3))} ms`
+  const what = kind === 'cascade' ? 'the cascade' : 'the model with exits'
+  return [
+    `${what} is slower than the original: ${ms(chosen.ms)} a sample on average, and the original takes ${ms(originalMs)}`
+  ]
 }
 
 /** Samples that leave early in other shares than expected are drawn otherwise, and then nothing is promised. */

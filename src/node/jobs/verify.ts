@@ -352,6 +352,8 @@ export function targetNotes(model: Model, target: Target): string[] {
   const { origin } = model
   if (origin && origin.format !== target.format)
     return [`${target.name} takes files of format ${target.format}; this model is of format ${origin.format}`]
+  // A compiled model has no opset, and its code was made for its target.
+  if (origin?.compiled) return []
   const opset = Number(origin?.version ?? model.opset)
   const { min, max } = target.opset
   const misfits = conforms(model, target)

@@ -81,14 +81,20 @@ export async function connect(url: string, redis: typeof import('ioredis')): Pro
     retryStrategy: (times) => Math.min(2000, 50 * times)
   })
   // Each failed try is told as an event; those of later reconnections are waited out.
-  made.on('error', () => {})
+  let first: Error | undefined
+  made.on('error', (e) => {
+    first ??= e
+  })
   try {
     await made.connect()
-  } catch (cause) {
+  } catch (thrown) {
     made.disconnect()
+    // What came before the connection was closed says more than that it was.
+    const cause = first ?? thrown
     throw new PareError('E_FILE', 'no Redis or Valkey answers', {
       where: `${address.protocol}//${address.host}`,
       facts: { why: cause instanceof Error ? cause.message : String(cause) },
+      hint: 'see that the address is right, that the server runs, and that its password is given, as in redis://:PASSWORD@HOST:6379',
       cause
     })
   }

@@ -63,11 +63,11 @@ import { z } from 'zod'
 import { PareError } from ${JSON.stringify(fileURLToPath(new URL('../../base/errors.ts', import.meta.url)))}
 import { serveRemote } from ${JSON.stringify(fileURLToPath(new URL('worker.ts', import.meta.url)))}
 const [url, folder] = process.argv.slice(2)
-console.log('ready')
 await serveRemote({
   url, folder, lease: 1,
   setup: z.strictObject({ factor: z.number(), file: z.string() }),
   job: z.strictObject({ x: z.int().min(0).max(1000) }),
+  ready: () => console.log('ready'),
   done: (id, code) => console.log('done ' + id + ' ' + code),
   open: async (s, fetch) => {
     const [first] = readFileSync(await fetch(s.file))

@@ -39,6 +39,8 @@ export interface WorkerOptions<S, J, R> {
   readonly slots?: number
   /** Seconds after which jobs of a worker that is gone are given to another; 30 by default. */
   readonly lease?: number
+  /** Called once the queue is reached. */
+  ready?(): void
   /** Told of every job that ended: its code, `ok` where it was answered. */
   done?(id: string, code: string): void
 }
@@ -101,6 +103,7 @@ export async function serveRemote<S, J, R>(o: WorkerOptions<S, J, R>, signal: Ab
     return (await studyOf(study)).run(asked, AbortSignal.any([signal]))
   }
   worker.on('error', () => {})
+  o.ready?.()
   await new Promise<void>((then) => {
     if (signal.aborted) then()
     signal.addEventListener('abort', () => then(), { once: true })

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod'
 import { PareError } from '../../base/errors.ts'
+import type { Adaptive } from '../../data/adaptive.ts'
 import { codeOfDtype } from '../../ir/dtype-code.ts'
 import { edit } from '../../ir/edit.ts'
 import type { ScoreForm } from '../../ir/stages.ts'
@@ -35,10 +36,24 @@ export const cascade = definePass({
     const first = inferShapes(await smallModel(small, big, ctx))
     const data = ctx.data.selection as Dataset
     const made = await promising(await cascaded(first, inferShapes(big), data, ctx), promisedBy(promise), data, ctx)
+    refuseAlone(made.adaptive)
     told(made, ctx)
     return made.model
   }
 })
+
+/** Throws `E_CONSTRAINT` where no sample would reach the large model: the file would only be larger than the small one. */
+function refuseAlone({ counts, guarantee: { n } }: Adaptive): void {
+  if (counts.at(-1) !== 0) return
+  throw new PareError(
+    'E_CONSTRAINT',
+    'the small model alone keeps the promise: a cascade would only be a larger file',
+    {
+      facts: { 'answered by the small model': `all of ${n} samples` },
+      hint: 'use the small model as it is, or promise more: a smaller --max-disagreement'
+    }
+  )
+}
 
 async function smallModel(small: string | Recipe | undefined, big: Model, ctx: Context): Promise<Model> {
   if (typeof small === 'object' && ctx.apply) return ctx.apply(ctx.reference ?? big, small)

@@ -247,7 +247,7 @@ describe('what prune-blocks refuses', () => {
       { macs: 0.5, maxDrop: 0.1 },
       'E_OPTION: prune-blocks takes bounds on what is left, a drop, or names of blocks, and not two of these'
     ],
-    [{ ratio: 1 }, 'E_OPTION: prune-blocks: option ratio: Too big: expected number to be <1'],
+    [{ ratio: 1 }, 'E_OPTION: prune-blocks: option ratio: must be less than 1'],
     [{ macs: 0.1 }, 'E_UNSUPPORTED: macs cannot be reached'],
     [{ count: 4 }, 'E_UNSUPPORTED: count cannot be reached'],
     [{ maxDrop: 0.1 }, 'E_DATA: maxDrop needs samples to measure on'],

@@ -208,7 +208,7 @@ describe('what prune-channels refuses', () => {
   it.each([
     [{}, 'E_OPTION: prune-channels needs one bound, and was given 0'],
     [{ ratio: 0.5, macs: 0.5 }, 'E_OPTION: prune-channels needs one bound, and was given 2'],
-    [{ ratio: 1 }, 'E_OPTION: prune-channels: option ratio: Too big: expected number to be <1'],
+    [{ ratio: 1 }, 'E_OPTION: prune-channels: option ratio: must be less than 1'],
     [{ ratio: 0.5, align: 16 }, 'E_UNSUPPORTED: no group of channels is wider than 16'],
     [{ ratio: 0.5, align: 1, criterion: 'taylor' }, 'E_DATA: taylor needs samples: gradients are those of a loss'],
     [{ ratio: 0.5, align: 1, criterion: 'activation' }, 'E_DATA: activation needs samples'],

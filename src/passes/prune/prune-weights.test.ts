@@ -135,7 +135,7 @@ output y`
   it.each([
     [{}, 'E_OPTION: prune-weights needs a ratio or a threshold'],
     [{ ratio: 0.5, threshold: 0.1 }, 'E_OPTION: prune-weights needs a ratio or a threshold'],
-    [{ ratio: 1 }, 'E_OPTION: prune-weights: option ratio: Too big: expected number to be <1'],
+    [{ ratio: 1 }, 'E_OPTION: prune-weights: option ratio: must be less than 1'],
     [{ ratio: 0.9, pattern: '2:4' }, 'E_OPTION: 2:4 leaves half of the weights, whatever the ratio or threshold'],
     [{ threshold: 0.1, criterion: 'wanda' }, 'E_OPTION: a threshold is of magnitudes, not of wanda'],
     [{ ratio: 0.5, criterion: 'wanda' }, 'E_DATA: wanda needs samples'],

@@ -61,6 +61,11 @@ describe('the ladder', () => {
     expect(names(proposed({ int8: { latency: 0.5 } }))).toEqual(whole)
   })
 
+  it('proposes no 16-bit weights to a target that takes none', () => {
+    const target = { ...problem.target, elements: ['float32', 'int8', 'uint8'] as const }
+    expect(names(proposed({ int8: { latency: 0.5 } }, { target }))).toEqual(whole.filter((n) => n !== '16-bit weights'))
+  })
+
   it('mends what is slow or loses too much, where the mixture could win', () => {
     const slow = proposed({ int8: { latency: 0.9 } })
     expect(names(slow).at(-1)).toBe('int8 but for layers that it slows or harms')

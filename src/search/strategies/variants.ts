@@ -92,9 +92,10 @@ export function variants(problem: Problem): readonly Variant[] {
   const canRead = !canFold && target.forms.includes('qdq')
   const { dynamic: ops, share, isRecurrent } = madeOf(model, target)
   const isMadeOfProducts = share > leastShare
+  const halves = target.elements === 'all' || target.elements.includes('float16') ? [half] : []
   return [
     ...(isMadeOfProducts ? [dynamic(ops, isRecurrent), ...tableForms(problem, dynamic(ops, isRecurrent))] : []),
-    ...(canFold ? [weights, half] : canRead ? [readCodes, half] : []),
+    ...(canFold ? [weights, ...halves] : canRead ? [readCodes, ...halves] : []),
     ...(isMadeOfProducts && target.forms.includes('nbits') && !isRecurrent ? [blocks(8), blocks(4)] : []),
     ...(isCalibrated && target.integer.length > 0
       ? [canRead ? { ...integer, tail: inCodes(integer.tail) } : integer]
