@@ -10,14 +10,14 @@ import type { Context, Dataset, Model, Refusal, Session, Tensor } from '../src/t
 export const cpuTarget = machine().vnni === false ? 'ort-cpu-avx2' : 'ort-cpu'
 
 /** A context over the real Runner that records what a pass says. */
-export function testContext(): Context & { readonly refusals: Refusal[]; readonly notes: string[] } {
+export function testContext(target = 'ort-cpu'): Context & { readonly refusals: Refusal[]; readonly notes: string[] } {
   const refusals: Refusal[] = []
   const notes: string[] = []
   return {
     engine: nodeRunner(),
     measured: nodeRunner(),
     data: {},
-    target: targetFor(cpuTarget),
+    target: targetFor(target),
     rng: rng(0),
     signal: new AbortController().signal,
     progress: () => {},

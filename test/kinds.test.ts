@@ -16,7 +16,7 @@ import { nodeRunner } from '../src/node/runner.ts'
 import { inferShapes } from '../src/ops/infer.ts'
 import { applyRecipe } from '../src/passes/recipe.ts'
 import type { Dataset, Model, Recipe, Tensor } from '../src/types.ts'
-import { difference, noise, outputsOf, randomFeeds, testContext } from './compare.ts'
+import { cpuTarget, difference, noise, outputsOf, randomFeeds, testContext } from './compare.ts'
 
 const network = (text: string): Model => inferShapes(readModel(writeModel(parse(text)).bytes))
 
@@ -46,7 +46,7 @@ describe('few samples: mix-precision takes what costs nothing', () => {
     const data = samplesOf(model, n)
     const engine = nodeRunner()
     const measure = measurer({ engine, rng: rng(0), metric: metricFor('relativeError'), parts: [data] })
-    const ctx = { ...testContext(), data: { calibration: data, selection: data }, measure }
+    const ctx = { ...testContext(cpuTarget), data: { calibration: data, selection: data }, measure }
     const made = await applyRecipe(model, [['mix-precision', { maxDrop: 0.05, minElements: 1 }]], ctx)
     const bytes = (m: Model): number => writeModel(m).bytes.length
     expect(bytes(made.model)).toBeLessThan(0.7 * bytes(model))
@@ -76,7 +76,7 @@ describe('noise: nodes that draw numbers stay apart, and are not folded', () => 
     const model = network(`input x: f32[64]\n${two}\nspread = Sub(a, b)\ny = Add(spread, x)\noutput y, spread`)
     const drawing = /^(Random|Bernoulli|Multinomial)/
     for (const recipe of quiet) {
-      const made = await applyRecipe(model, [recipe], testContext())
+      const made = await applyRecipe(model, [recipe], testContext(cpuTarget))
       expect(made.model.graph.nodes.filter((n) => drawing.test(n.op)).length, String(recipe[0])).toBe(2)
       const { spread } = await outputsOf(made.model, randomFeeds(model, 2, 1))
       expect(new Set(new Float32Array((spread as Tensor).bytes.slice().buffer as ArrayBuffer)).size).toBeGreaterThan(1)
@@ -104,7 +104,7 @@ describe('one weight, two readers: train-quantized writes a file that opens and 
   ])('%s', async (_, input, body) => {
     const model = network(`input ${input}\n${body}\noutput y`)
     const data = samplesOf(model, 64, 5)
-    const ctx = { ...testContext(), data: { calibration: data, train: data, selection: data } }
+    const ctx = { ...testContext(cpuTarget), data: { calibration: data, train: data, selection: data } }
     const recipe: Recipe = [
       ['train-quantized', { epochs: 1, batch: 16, holdout: 0, optimizer: { name: 'sgd', rate: 1e-6 } }]
     ]
@@ -157,7 +157,7 @@ describe('symbols and names of inputs and outputs never change', () => {
     const feeds = randomFeeds(model, 1, 4)
     const data = arrayDataset({ inputs: feeds })
     for (const recipe of recipes) {
-      const made = await applyRecipe(model, recipe, { ...testContext(), data: { calibration: data } })
+      const made = await applyRecipe(model, recipe, { ...testContext(cpuTarget), data: { calibration: data } })
       expect(ends(readModel(writeModel(made.model).bytes, { formats })), JSON.stringify(recipe)).toEqual(ends(model))
     }
   })

@@ -14,7 +14,7 @@ import { inferShapes } from '../src/ops/infer.ts'
 import { applyRecipe } from '../src/passes/recipe.ts'
 import { targetFor } from '../src/targets/index.ts'
 import type { Model, Recipe, Tensor } from '../src/types.ts'
-import { randomFeeds, testContext } from './compare.ts'
+import { cpuTarget, randomFeeds, testContext } from './compare.ts'
 
 interface Relative {
   readonly name: string
@@ -51,7 +51,7 @@ function decibels(was: Tensor, is: Tensor): number {
 async function check({ model: text, recipe, least, most, target, factor }: Relative): Promise<void> {
   const model = inferShapes(readModel(writeModel(factor === undefined ? parse(text) : scaled(text, factor)).bytes))
   const data = arrayDataset({ inputs: randomFeeds(model, 1, 64) })
-  const ctx = { ...testContext(), data: { calibration: data, selection: data, train: data } }
+  const ctx = { ...testContext(cpuTarget), data: { calibration: data, selection: data, train: data } }
   const made = await applyRecipe(model, recipe, target === undefined ? ctx : { ...ctx, target: targetFor(target) })
   const feeds = randomFeeds(model, 2, 3)
   const [was, is] = [await run(model, feeds), await run(made.model, feeds)]
@@ -374,7 +374,7 @@ it('what stays in float is told of nodes of the original, not of what passes put
   const data = arrayDataset({ inputs: randomFeeds(model, 1, 32) })
   for (const first of ['quantize-dynamic', 'quantize-static'])
     for (const second of ['quantize-weights', 'cast-float']) {
-      const ctx = { ...testContext(), data: { calibration: data } }
+      const ctx = { ...testContext(cpuTarget), data: { calibration: data } }
       const made = await applyRecipe(
         model,
         [

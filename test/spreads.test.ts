@@ -18,6 +18,7 @@ const allowed: Readonly<Record<string, Readonly<Record<string, string>> | string
     'wrapped(r.left, r.text, wide, style)': 'lines of one help text',
     'page.examples.map((e) => ` ${e}`)': 'examples of a command',
     'groups.flatMap((g) => g.commands.map((c) => width(c.name)))': 'commands',
+    'commands.map((c) => width(c.name))': 'commands',
     'columns(rows, 4, 3, [wide])': 'commands of a group'
   },
   'cli/passes.ts': {

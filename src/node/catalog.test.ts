@@ -171,7 +171,7 @@ describe('a format and a target beside our own', () => {
     const { report } = await runJob(job, {}, { ...catalog, targets: [half] })
     expect(report.output).toMatchObject({ path: out, format: 'words' })
     const struck = report.candidates.filter((c) => c.why.includes('target half does not load this model'))
-    expect(struck.map((c) => c.name)).toEqual(['dynamic int8', 'int8 weights', '16-bit weights'])
+    expect(struck.map((c) => c.name)).toEqual(['dynamic int8', 'int8 weights'])
     expect(struck[0]?.why).toContain('element type int8')
   })
 })

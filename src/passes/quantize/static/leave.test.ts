@@ -1,6 +1,6 @@
 /** What stays float for its values: infinite by constants, or too few codes under a scale it would share. */
 import { describe, expect, it } from 'vitest'
-import { firstOutputs, noise, normalData, outputsOf, testContext } from '../../../../test/compare.ts'
+import { cpuTarget, firstOutputs, noise, normalData, outputsOf, testContext } from '../../../../test/compare.ts'
 import { reads } from '../../../ir/graph.ts'
 import { tensor, toFloats } from '../../../ir/tensor.ts'
 import { model, parse } from '../../../ir/text.ts'
@@ -10,7 +10,7 @@ import { parseOptions } from '../../pass.ts'
 import { quantizeStatic } from './quantize-static.ts'
 
 async function run(m: Model, data: Dataset, o: object = {}) {
-  const ctx = { ...testContext(), data: { calibration: data } }
+  const ctx = { ...testContext(cpuTarget), data: { calibration: data } }
   const made = await quantizeStatic.run(m, parseOptions(quantizeStatic, o), ctx)
   const left = ctx.refusals.map((r) => r.op)
   const sqnr = async (): Promise<number> => -10 * Math.log10(await noise(m, made, data))

@@ -3,7 +3,7 @@
  * a Max keeps it from that.
  */
 import { expect, it } from 'vitest'
-import { difference, outputsOf, randomFeeds, testContext } from '../../../../test/compare.ts'
+import { cpuTarget, difference, outputsOf, randomFeeds, testContext } from '../../../../test/compare.ts'
 import { arrayDataset } from '../../../data/arrays.ts'
 import { parse } from '../../../ir/text.ts'
 import { nodeRunner } from '../../../node/runner.ts'
@@ -56,7 +56,7 @@ const cases = Object.entries(movements).flatMap(([name, text]) =>
 
 it.each(cases)('%s, %s', async (_, activations, given) => {
   const feeds = randomFeeds(given, 1, 16)
-  const ctx = { ...testContext(), data: { calibration: arrayDataset({ inputs: feeds }) } }
+  const ctx = { ...testContext(cpuTarget), data: { calibration: arrayDataset({ inputs: feeds }) } }
   const made = await applyRecipe(given, [['quantize-static', { activations, exclude: ['Transpose', 'Squeeze'] }]], ctx)
   expect(made.model.graph.nodes.some((n) => n.op === 'QuantizeLinear')).toBe(true)
   const session = await nodeRunner().open(made.model)
