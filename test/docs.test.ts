@@ -171,6 +171,8 @@ async function runIn(line: string): Promise<Ended> {
   const cwd = mkdtempSync(join(folder, 'run-'))
   for (const name of inputs) {
     if (extname(name) === '.tflite') writeFileSync(join(cwd, name), small)
+    // A small model that errs now and then: a cascade with one that never does is refused.
+    else if (name === 'small.onnx') await pare(['prune-weights', network, '--ratio', '0.7', '-o', name], { cwd })
     else copyFileSync(networks[extname(name)] ?? network, join(cwd, name))
   }
   return pare(args, { cwd })
