@@ -2,8 +2,9 @@
  * A simulation after a round, as bytes: `PARE-FS1`, the length of a JSON header (uint32, little-endian), the header, then
  * vectors one after another, little-endian. The header names each vector, and ends with a hash of all of them.
  */
-import { concat, quickHash } from '../base/bytes.ts'
+import { concat } from '../base/bytes.ts'
 import { PareError } from '../base/errors.ts'
+import { seal, unseal } from '../base/sealed.ts'
 import { bytesOf } from '../ir/tensor.ts'
 import type { Residual } from './client.ts'
 import type { FederationRecipe } from './recipe.ts'
@@ -25,11 +26,9 @@ interface Header {
   readonly round: number
   readonly history: readonly RoundEntry[]
   readonly vectors: readonly Entry[]
-  readonly hash: string
 }
 
-const magic = new TextEncoder().encode('PARE-FS1')
-const lead = magic.length + 4
+const kind = 'PARE-FS1'
 
 /** `key`: what was simulated; only the same may go on. */
 export function encodeState(key: string, { run, residuals, previous, history }: SimulateState): Uint8Array {
@@ -50,11 +49,8 @@ export function encodeState(key: string, { run, residuals, previous, history }: 
   put('previous', previous)
   for (const [client, { round, values }] of residuals) put(`client ${client}`, values, round)
   const body = concat(parts)
-  const header: Header = { key, id: [...run.id], round: run.round, history, vectors, hash: quickHash(body) }
-  const json = new TextEncoder().encode(JSON.stringify(header))
-  const size = new Uint8Array(4)
-  new DataView(size.buffer).setUint32(0, json.length, true)
-  return concat([magic, size, json, body])
+  const header: Header = { key, id: [...run.id], round: run.round, history, vectors }
+  return seal(kind, header, body)
 }
 
 /** Reads a state. Throws `E_FORMAT` for what `encodeState` did not write, or for a state of something else. */
@@ -62,7 +58,7 @@ export function decodeState(
   bytes: Uint8Array,
   of: { readonly key: string; readonly recipe: FederationRecipe; readonly manifest: Manifest }
 ): SimulateState {
-  const { header, body } = split(bytes)
+  const { header, body } = unseal<Header>(kind, bytes, broken)
   if (header.key !== of.key)
     throw new PareError('E_FORMAT', 'this is the state of another federation', {
       hint: 'go on with the same model, data and recipe, or begin anew'
@@ -98,20 +94,6 @@ export function decodeState(
     ...{ residuals, history: header.history },
     ...floats('previous')
   }
-}
-
-function split(bytes: Uint8Array): { readonly header: Header; readonly body: Uint8Array } {
-  if (bytes.length < lead || magic.some((b, i) => bytes[i] !== b)) throw broken('it does not begin like one')
-  const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(magic.length, true)
-  const body = bytes.subarray(lead + length)
-  let header: Header
-  try {
-    header = JSON.parse(new TextDecoder().decode(bytes.subarray(lead, lead + length)))
-  } catch (cause) {
-    throw broken('its header is no JSON', cause)
-  }
-  if (header.hash !== quickHash(body)) throw broken('its content does not have the hash that it should')
-  return { header, body }
 }
 
 const broken = (why: string, cause?: unknown): PareError =>

@@ -2,8 +2,9 @@
  * A training run after an epoch, as bytes: `PARE-CP1`, the length of a JSON header (uint32, little-endian), the header,
  * then tensors one after another. The header names each tensor with type, shape and place, and ends with a hash of them.
  */
-import { concat, quickHash, toArray } from '../base/bytes.ts'
+import { concat, toArray } from '../base/bytes.ts'
 import { PareError } from '../base/errors.ts'
+import { seal, unseal } from '../base/sealed.ts'
 import { byteLength, elementCount, tensorOf } from '../ir/tensor.ts'
 import type { DType, Tensor } from '../types.ts'
 import type { Best, Epoch } from './loop.ts'
@@ -35,11 +36,9 @@ interface Header {
   readonly step: number
   readonly best?: { readonly epoch: number; readonly score: number; readonly step: number }
   readonly tensors: readonly Entry[]
-  readonly hash: string
 }
 
-const magic = new TextEncoder().encode('PARE-CP1')
-const lead = magic.length + 4
+const kind = 'PARE-CP1'
 
 /** Writes a checkpoint. Tensors that the best state shares with the last are written once. */
 export function encodeCheckpoint(c: Checkpoint): Uint8Array {
@@ -67,17 +66,14 @@ export function encodeCheckpoint(c: Checkpoint): Uint8Array {
   const header: Header = {
     ...{ key: c.key, epoch: c.epoch, history: c.history, step: c.state.step },
     ...(c.best ? { best: { epoch: c.best.epoch, score: c.best.score, step: c.best.state.step } } : {}),
-    ...{ tensors, hash: quickHash(body) }
+    ...{ tensors }
   }
-  const json = new TextEncoder().encode(JSON.stringify(header))
-  const size = new Uint8Array(4)
-  new DataView(size.buffer).setUint32(0, json.length, true)
-  return concat([magic, size, json, body])
+  return seal(kind, header, body)
 }
 
 /** Reads a checkpoint. Throws `E_FORMAT` for anything that `encodeCheckpoint` did not write. */
 export function decodeCheckpoint(bytes: Uint8Array): Checkpoint {
-  const { header, body } = split(bytes)
+  const { header, body } = unseal<Header>(kind, bytes, broken)
   const stateOf = (of: Entry['of'], step: number): TrainState => {
     const feeds: Record<string, Tensor> = {}
     const averages: Record<string, Tensor> = {}
@@ -98,21 +94,6 @@ export function decodeCheckpoint(bytes: Uint8Array): Checkpoint {
     ...{ key, epoch, history, state: stateOf('state', header.step) },
     ...(best ? { best: { epoch: best.epoch, score: best.score, state: stateOf('best', best.step) } } : {})
   }
-}
-
-function split(bytes: Uint8Array): { readonly header: Header; readonly body: Uint8Array } {
-  if (bytes.length < lead || magic.some((b, i) => bytes[i] !== b)) throw broken('it does not begin like one')
-  const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(magic.length, true)
-  if (lead + length > bytes.length) throw broken('it is shorter than its header says')
-  const body = bytes.subarray(lead + length)
-  let header: Header
-  try {
-    header = JSON.parse(new TextDecoder().decode(bytes.subarray(lead, lead + length)))
-  } catch (cause) {
-    throw broken('its header is no JSON', cause)
-  }
-  if (header.hash !== quickHash(body)) throw broken('its content does not have the hash that it should')
-  return { header, body }
 }
 
 const broken = (why: string, cause?: unknown): PareError =>
