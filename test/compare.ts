@@ -3,11 +3,16 @@ import { arrayDataset } from '../src/data/index.ts'
 import { elementCount, equalTensors, isFloat, tensor, toFloats, toNumbers } from '../src/ir/tensor.ts'
 import { machine } from '../src/node/machine.ts'
 import { nodeRunner } from '../src/node/runner.ts'
+import { saturatingNodes } from '../src/passes/quantize/common/saturation.ts'
 import { targetFor } from '../src/targets/index.ts'
 import type { Context, Dataset, Model, Refusal, Session, Tensor } from '../src/types.ts'
 
 /** The target of this processor: sums of 8-bit products saturate without VNNI, so weights have 7 bits there. */
 export const cpuTarget = machine().vnni === false ? 'ort-cpu-avx2' : 'ort-cpu'
+
+/** Can int8 sums of the model saturate in ONNX Runtime on this processor, and not on those that have VNNI? */
+export const saturatesHere = (model: Model): boolean =>
+  machine().vnni === false && saturatingNodes(model, targetFor('ort-cpu-avx2')).length > 0
 
 /** A context over the real Runner that records what a pass says. */
 export function testContext(target = 'ort-cpu'): Context & { readonly refusals: Refusal[]; readonly notes: string[] } {

@@ -4,6 +4,7 @@ import { tflite } from '../src/formats/tflite/format.ts'
 import { elementCount, isFloat, rangeOf, tensor, toNumbers } from '../src/ir/tensor.ts'
 import { liteRtRunner, nodeRunner } from '../src/node/index.ts'
 import type { DType, Model, Runner, Tensor } from '../src/types.ts'
+import { saturatesHere } from './compare.ts'
 
 /** Its package is a development dependency. */
 const liteRt = liteRtRunner() as Runner
@@ -52,7 +53,11 @@ export async function inOnnxRuntime(
   model: Model,
   feeds: readonly (Tensor | undefined)[] = []
 ): Promise<readonly Tensor[]> {
-  const session = await nodeRunner().open(writeModel(model).bytes)
+  // Without the runtime's own optimisation Q/DQ pairs are computed in float, exactly: nothing saturates.
+  const session = await nodeRunner().open(
+    writeModel(model).bytes,
+    saturatesHere(model) ? { optimization: 'disabled' } : {}
+  )
   try {
     const out = await session.run(named(model.graph.inputs, fed(model, feeds)))
     return model.graph.outputs.map((id) => out[id] as Tensor)

@@ -12,5 +12,5 @@ it('makes no file that does not open, does not run or is wrong', { timeout: 600_
       `${found.counts.good} files as good as asked, ${found.counts.unjudged} not judged by numbers, ${found.counts.refused} refused`
   )
   expect(found.faults.map((f) => spelledFault(1, f))).toEqual([])
-  expect(found.counts.good).toBeGreaterThan(80)
+  expect(found.counts.good).toBeGreaterThan(60)
 })
