@@ -27,6 +27,7 @@ export {
   type WriteModelOptions,
   writeModel
 } from './formats/index.ts'
+export type * from './formats/types.ts'
 export { bind } from './ir/bind.ts'
 export { type Builder, builder } from './ir/build.ts'
 export { check } from './ir/check.ts'
@@ -81,6 +82,7 @@ export type * from './ops/types.ts'
 export { passes, passFor } from './passes/index.ts'
 export { type AnyPass, definePass, type PassDefinition, parseOptions } from './passes/pass.ts'
 export { type Applied, applyRecipe, type RecipeOptions, type Surroundings } from './passes/recipe.ts'
+export type * from './passes/types.ts'
 export { printGate, summaryOf } from './report/gate.ts'
 export type { GroupLine } from './report/groups.ts'
 export { printPage } from './report/html.ts'
@@ -99,6 +101,7 @@ export type {
   ScratchFolders
 } from './runtime/engine.ts'
 export { type Host, ortRunner } from './runtime/index.ts'
+export type * from './runtime/types.ts'
 export {
   type CompressResult,
   compress,
@@ -125,5 +128,6 @@ export { strategies } from './search/strategies/index.ts'
 export type { Problem, Strategy, StrategyRecord } from './search/strategy.ts'
 export type { Asked, Failed, Identity, Measured, Proposal, Timing, Trial } from './search/trial.ts'
 export { conforms, type Misfit, refuseMisfits, targetFor, targetOfFile, targets } from './targets/index.ts'
+export type * from './targets/types.ts'
 export * from './train/index.ts'
 export type * from './types.ts'

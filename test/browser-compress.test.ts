@@ -9,7 +9,7 @@ import * as pare from '../src/index.ts'
 import { producer } from '../src/ir/graph.ts'
 import { nodeRunner } from '../src/node/runner.ts'
 import { webRunner } from '../src/node/web-runner.ts'
-import type { Runner } from '../src/types.ts'
+import type { Runner } from '../src/runtime/types.ts'
 import { type Chromium, executable, openChromium } from './browser.ts'
 import { sharedData } from './shared.ts'
 

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import * as pare from '../src/index.ts'
 import { nodeRunner } from '../src/node/runner.ts'
-import type { Runner } from '../src/types.ts'
+import type { Runner } from '../src/runtime/types.ts'
 import { type Chromium, executable, openChromium } from './browser.ts'
 
 const text = await readFile(fileURLToPath(new URL('../bench/lenet.txt', import.meta.url)), 'utf8')

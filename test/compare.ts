@@ -4,8 +4,10 @@ import { elementCount, equalTensors, isFloat, tensor, toFloats, toNumbers } from
 import { machine } from '../src/node/machine.ts'
 import { nodeRunner } from '../src/node/runner.ts'
 import { saturatingNodes } from '../src/passes/quantize/common/saturation.ts'
+import type { Context, Refusal } from '../src/passes/types.ts'
+import type { Session } from '../src/runtime/types.ts'
 import { targetFor } from '../src/targets/index.ts'
-import type { Context, Dataset, Model, Refusal, Session, Tensor } from '../src/types.ts'
+import type { Dataset, Model, Tensor } from '../src/types.ts'
 
 /** The target of this processor: sums of 8-bit products saturate without VNNI, so weights have 7 bits there. */
 export const cpuTarget = machine().vnni === false ? 'ort-cpu-avx2' : 'ort-cpu'

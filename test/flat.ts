@@ -3,7 +3,8 @@ import { readModel, writeModel } from '../src/formats/index.ts'
 import { tflite } from '../src/formats/tflite/format.ts'
 import { elementCount, isFloat, rangeOf, tensor, toNumbers } from '../src/ir/tensor.ts'
 import { liteRtRunner, nodeRunner } from '../src/node/index.ts'
-import type { DType, Model, Runner, Tensor } from '../src/types.ts'
+import type { Runner } from '../src/runtime/types.ts'
+import type { DType, Model, Tensor } from '../src/types.ts'
 import { saturatesHere } from './compare.ts'
 
 /** Its package is a development dependency. */

@@ -8,7 +8,8 @@ import { elementCount, tensor } from '../src/ir/tensor.ts'
 import { parse } from '../src/ir/text.ts'
 import { nodeRunner } from '../src/node/runner.ts'
 import { type OrtModule, ortRunner } from '../src/runtime/index.ts'
-import type { DType, Form, Model, Runner, Tensor } from '../src/types.ts'
+import type { Runner } from '../src/runtime/types.ts'
+import type { DType, Form, Model, Tensor } from '../src/types.ts'
 import { difference, optimizedOf, randomFeeds } from './compare.ts'
 
 web.env.wasm.numThreads = 1

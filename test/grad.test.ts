@@ -12,9 +12,10 @@ import { algebra, range, sumOver } from '../src/ops/grad.ts'
 import { opFor, ops } from '../src/ops/index.ts'
 import { inferShapes } from '../src/ops/infer.ts'
 import type { Ref } from '../src/ops/types.ts'
+import type { Session } from '../src/runtime/types.ts'
 import { backward, follow, type Taped } from '../src/train/backward.ts'
 import { type TrainingGraph, trainingGraph } from '../src/train/graph.ts'
-import type { DType, Model, Session, Tensor, Value } from '../src/types.ts'
+import type { DType, Model, Tensor, Value } from '../src/types.ts'
 import { type GradCase, gradCases } from './grad.cases.ts'
 
 /** Of the largest gradient of the tensor. Float32 differences are good to about 1e-4. */

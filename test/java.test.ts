@@ -10,7 +10,8 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, it } from 'vitest'
 import { tensor, toFloats } from '../src/ir/tensor.ts'
 import { applyRecipe, load, nodeRunner, openDataset, rng, save, targetFor } from '../src/node/index.ts'
-import type { Recipe, Tensor } from '../src/types.ts'
+import type { Recipe } from '../src/passes/types.ts'
+import type { Tensor } from '../src/types.ts'
 
 const example = fileURLToPath(new URL('../examples/java/', import.meta.url))
 const lib = join(example, 'lib')

@@ -15,7 +15,8 @@ import { measurer } from '../src/measure/beside.ts'
 import { nodeRunner } from '../src/node/runner.ts'
 import { inferShapes } from '../src/ops/infer.ts'
 import { applyRecipe } from '../src/passes/recipe.ts'
-import type { Dataset, Model, Recipe, Tensor } from '../src/types.ts'
+import type { Recipe } from '../src/passes/types.ts'
+import type { Dataset, Model, Tensor } from '../src/types.ts'
 import { cpuTarget, difference, noise, outputsOf, randomFeeds, testContext } from './compare.ts'
 
 const network = (text: string): Model => inferShapes(readModel(writeModel(parse(text)).bytes))

@@ -12,8 +12,9 @@ import { parse } from '../src/ir/text.ts'
 import { nodeRunner } from '../src/node/runner.ts'
 import { inferShapes } from '../src/ops/infer.ts'
 import { applyRecipe } from '../src/passes/recipe.ts'
+import type { Recipe } from '../src/passes/types.ts'
 import { targetFor } from '../src/targets/index.ts'
-import type { Model, Recipe, Tensor } from '../src/types.ts'
+import type { Model, Tensor } from '../src/types.ts'
 import { cpuTarget, randomFeeds, testContext } from './compare.ts'
 
 interface Relative {

@@ -1,6 +1,6 @@
 /** A command of the program: its words and flags as data, and what it does. */
+import type { Catalog } from '../formats/types.ts'
 import type { Job, JobHooks, JobResult } from '../node/job.ts'
-import type { Catalog } from '../types.ts'
 import type { Flag, Parsed, Positional } from './flags.ts'
 
 /** What a command is given of the process around it. */

@@ -1,5 +1,5 @@
+import type { Recipe } from '../passes/types.ts'
 import { type Objective, objectives } from '../search/choose.ts'
-import type { Recipe } from '../types.ts'
 import { common, dataOf, judgedOf, maxTimeOf, readable, recipeOf, reportOf } from './check.ts'
 import { type Command, isOn, number, text } from './command.ts'
 import { strategyList } from './lists.ts'

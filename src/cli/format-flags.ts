@@ -1,5 +1,5 @@
 /** Options of formats as flags of the commands that read or write a model. */
-import type { AnyFormat, Catalog } from '../types.ts'
+import type { AnyFormat, Catalog } from '../formats/types.ts'
 import type { Command } from './command.ts'
 import type { Flag, Parsed } from './flags.ts'
 import { flagsOf, optionsFrom } from './schema.ts'

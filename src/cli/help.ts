@@ -1,7 +1,7 @@
 /** Help texts: what a command does, its flags with defaults, and examples. */
 
+import type { PassGroup } from '../passes/types.ts'
 import { type Cell, cell, columns, type Style, width } from '../report/table.ts'
-import type { PassGroup } from '../types.ts'
 import { type Flag, kebab, type Positional } from './flags.ts'
 
 /** What a help page tells of a command. */

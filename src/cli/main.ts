@@ -1,8 +1,8 @@
 #!/usr/bin/env node
+import type { Catalog } from '../formats/types.ts'
 /** The program `pare`. A worker thread starts with this module too, and then runs its job. */
 import { isTrialThread } from '../node/trial-pool.ts'
 import { isJobThread, serveJob } from '../node/worker.ts'
-import type { Catalog } from '../types.ts'
 import type { Command, Surroundings } from './command.ts'
 
 interface Entry {

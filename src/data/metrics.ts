@@ -7,7 +7,8 @@
 
 import { PareError } from '../base/errors.ts'
 import { isFloat, isInteger } from '../ir/tensor.ts'
-import type { Batch, Dim, Metric, Session, Tensor } from '../types.ts'
+import type { Session } from '../runtime/types.ts'
+import type { Batch, Dim, Metric, Tensor } from '../types.ts'
 import { argmax } from './argmax.ts'
 import { ctcText } from './ctc.ts'
 import { detections } from './detections.ts'

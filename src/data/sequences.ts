@@ -7,7 +7,8 @@
 import { part } from '../base/bytes.ts'
 import { PareError } from '../base/errors.ts'
 import { bitsOf, elementCount } from '../ir/tensor.ts'
-import type { Session, Tensor } from '../types.ts'
+import type { Session } from '../runtime/types.ts'
+import type { Tensor } from '../types.ts'
 
 type ModelInput = Session['inputs'][number]
 type Arrays = ReadonlyMap<string, () => Tensor>

@@ -4,6 +4,7 @@ import { rng } from '../base/random.ts'
 import { elementCount, toFloats } from '../ir/tensor.ts'
 import { neededTask, refuseRounded, taskLoss } from '../passes/train/loss.ts'
 import { runs } from '../runtime/batches.ts'
+import type { Runner, Session } from '../runtime/types.ts'
 import {
   differentiate,
   firstState,
@@ -15,7 +16,7 @@ import {
   withMasks
 } from '../train/index.ts'
 import { packChunk } from '../train/packing.ts'
-import type { Dataset, Model, Runner, Session, Tensor, Value } from '../types.ts'
+import type { Dataset, Model, Tensor, Value } from '../types.ts'
 import { fromVector, manifestOf, toVector, vectorOf } from './manifest.ts'
 import type { LocalOptions, Manifest } from './types.ts'
 

@@ -2,7 +2,8 @@
 
 import type { LabelledDataset } from '../data/arrays.ts'
 import { subset } from '../data/split.ts'
-import type { Model, Runner } from '../types.ts'
+import type { Runner } from '../runtime/types.ts'
+import type { Model } from '../types.ts'
 import { type Turned, takeTurn } from './client.ts'
 import { openLocal } from './local.ts'
 import type { FederationRecipe } from './recipe.ts'

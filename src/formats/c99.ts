@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { PareError } from '../base/errors.ts'
 import { cOf, identifier, lower } from '../compile/index.ts'
 import { bindInputs } from '../ir/bind.ts'
-import type { Format } from '../types.ts'
+import type { Format } from './types.ts'
 
 const options = z.strictObject({
   symbol: z

@@ -3,8 +3,9 @@
  * bundles little.
  */
 import { PareError } from '../base/errors.ts'
-import type { Bytes, Model, Noted, Reader, ReadOptions } from '../types.ts'
+import type { Bytes, Model } from '../types.ts'
 import { onnxReader } from './onnx/reader.ts'
+import type { Noted, Reader, ReadOptions } from './types.ts'
 import { likenessOf } from './unread.ts'
 
 /** Bytes at the start of a file that detection looks at. */

@@ -7,8 +7,9 @@ import { z } from 'zod'
 import { PareError } from '../base/errors.ts'
 import { check } from '../ir/check.ts'
 import { parse } from '../ir/text.ts'
-import type { Format, Graph, Model, Reader } from '../types.ts'
+import type { Graph, Model } from '../types.ts'
 import { newestOpset, workingOpset } from './onnx/opsets.ts'
+import type { Format, Reader } from './types.ts'
 
 const bom = '\ufeff'
 /** Comments and space, then the statement that every such file begins with. */

@@ -6,8 +6,9 @@ import { z } from 'zod'
 import { PareError } from '../base/errors.ts'
 import { isWasm, moduleOf, noteOf, type Port } from '../compile/index.ts'
 import { bindInputs } from '../ir/bind.ts'
-import type { Format, Model, Reader, Value } from '../types.ts'
+import type { Model, Value } from '../types.ts'
 import { workingOpset } from './onnx/opsets.ts'
+import type { Format, Reader } from './types.ts'
 
 const options = z.strictObject({})
 

@@ -1,6 +1,7 @@
 /** Which of a target's rows a node meets, and in words why it meets none. */
 import type { NodeView } from '../ops/types.ts'
-import type { Condition, Fact, Facts, Feature, FusedRow, IntegerRow, Node, Target } from '../types.ts'
+import type { Condition, Fact, Facts, Feature, FusedRow, IntegerRow, Target } from '../targets/types.ts'
+import type { Node } from '../types.ts'
 import { attrInt, attrInts, attrString } from './attrs.ts'
 import { opName } from './graph.ts'
 

@@ -2,7 +2,7 @@
  * States: inputs that a model gives back as outputs, to be fed again with the next piece of a sequence (hidden and cell
  * states of recurrent layers, past keys and values, caches). Found by name, type and shape.
  */
-import type { Session } from '../types.ts'
+import type { Session } from '../runtime/types.ts'
 
 /** An input, and the output that holds its next value. */
 export interface StatePair {

@@ -5,7 +5,8 @@
  */
 import { toArray } from '../base/bytes.ts'
 import { PareError } from '../base/errors.ts'
-import type { Batch, Dim, Session, Tensor } from '../types.ts'
+import type { Session } from '../runtime/types.ts'
+import type { Batch, Dim, Tensor } from '../types.ts'
 import { looksLikeState, statePairs } from './states.ts'
 import { byteLength, elementCount, tensor } from './tensor.ts'
 

@@ -6,7 +6,8 @@ import { edit } from '../ir/edit.ts'
 import { tensor, toFloats } from '../ir/tensor.ts'
 import { model } from '../ir/text.ts'
 import { nodeRunner } from '../node/runner.ts'
-import type { Dataset, Model, Runner } from '../types.ts'
+import type { Runner } from '../runtime/types.ts'
+import type { Dataset, Model } from '../types.ts'
 import { choosingParts, measurer, measuringParts } from './beside.ts'
 
 const net = model`

@@ -9,6 +9,7 @@ import { metricFor } from '../data/metrics.ts'
 import { compacted, heldBytes } from '../ir/compact.ts'
 import { bitsOf } from '../ir/tensor.ts'
 import { inferShapes } from '../ops/infer.ts'
+import type { Context, MeasureOptions } from '../passes/types.ts'
 import {
   batching,
   fedOf,
@@ -20,20 +21,8 @@ import {
   samplesWithin,
   timedRun
 } from '../runtime/batches.ts'
-import type {
-  Batch,
-  Context,
-  Dataset,
-  Dim,
-  Graph,
-  MeasureOptions,
-  Metric,
-  Model,
-  Ratio,
-  Runner,
-  Session,
-  Tensor
-} from '../types.ts'
+import type { Runner, Session } from '../runtime/types.ts'
+import type { Batch, Dataset, Dim, Graph, Metric, Model, Ratio, Tensor } from '../types.ts'
 import { borderValues } from './border.ts'
 import { type Suffix, suffixOf } from './cut.ts'
 import { pairedDrop } from './intervals.ts'

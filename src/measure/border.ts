@@ -1,6 +1,7 @@
 /** What cut-outs of a model are fed with: its own values at the border of the cut, batch by batch. */
 import { batching, runOf, runOn } from '../runtime/batches.ts'
-import type { Batch, Model, Session, Tensor } from '../types.ts'
+import type { Session } from '../runtime/types.ts'
+import type { Batch, Model, Tensor } from '../types.ts'
 import { prefixOf } from './cut.ts'
 
 /** Bytes of values at the last border that are kept, at most. Values that take more are computed again each time. */

@@ -15,7 +15,8 @@ import type { Shapes } from '../ops/cost.ts'
 import { operatorsOfModel } from '../ops/facts.ts'
 import { opFor } from '../ops/index.ts'
 import { isDequantize } from '../ops/quantized.ts'
-import type { DeviceRates, FileOperator, Model, Node } from '../types.ts'
+import type { DeviceRates, FileOperator } from '../targets/types.ts'
+import type { Model, Node } from '../types.ts'
 
 const line = z.strictObject({
   /** ms by one kernel, by 10⁶ multiply-adds, by 10⁶ loads, by 10⁶ bytes. */

@@ -6,7 +6,8 @@ import { evaluateDim } from '../base/dim.ts'
 import { edit, renameReads } from '../ir/edit.ts'
 import { constant, reads } from '../ir/graph.ts'
 import { bitsOf, tensor, toNumbers } from '../ir/tensor.ts'
-import type { Graph, Model, Session, Tensor } from '../types.ts'
+import type { Session } from '../runtime/types.ts'
+import type { Graph, Model, Tensor } from '../types.ts'
 import { seenAs } from './pairs.ts'
 
 const groupBytes = 64 * 1024 * 1024

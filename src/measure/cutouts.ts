@@ -12,7 +12,8 @@ import { isFloat, isInteger } from '../ir/tensor.ts'
 import { opFor } from '../ops/index.ts'
 import { inferShapes } from '../ops/infer.ts'
 import { batching, feedsOf, firstRun } from '../runtime/batches.ts'
-import type { Dataset, Graph, Model, Node, Runner, Session, Tensor, Value } from '../types.ts'
+import type { Runner, Session } from '../runtime/types.ts'
+import type { Dataset, Graph, Model, Node, Tensor, Value } from '../types.ts'
 import { interleave } from './latency.ts'
 
 export interface CutoutOptions {

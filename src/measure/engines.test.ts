@@ -9,7 +9,8 @@ import { nodeRunner } from '../node/runner.ts'
 import { webRunner } from '../node/web-runner.ts'
 import { parseOptions } from '../passes/pass.ts'
 import { quantizeStatic } from '../passes/quantize/static/quantize-static.ts'
-import type { Model, Runner } from '../types.ts'
+import type { Runner } from '../runtime/types.ts'
+import type { Model } from '../types.ts'
 import { codeTolerance, compareEngines, type Engine, floatTolerance } from './engines.ts'
 
 const node: Engine = { name: 'node', runner: nodeRunner() }

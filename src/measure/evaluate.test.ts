@@ -5,7 +5,8 @@ import { tensor, toNumbers } from '../ir/tensor.ts'
 import { model } from '../ir/text.ts'
 import { openDataset } from '../node/dataset.ts'
 import { nodeRunner } from '../node/runner.ts'
-import type { Dataset, Metric, Model, Session } from '../types.ts'
+import type { Session } from '../runtime/types.ts'
+import type { Dataset, Metric, Model } from '../types.ts'
 import { type EvaluateOptions, evaluate, holdOutputs, metricDrops, metricIntervals, type Scores } from './evaluate.ts'
 
 const runner = nodeRunner()

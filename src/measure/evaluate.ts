@@ -2,7 +2,8 @@
 
 import { PareError, stopIfAborted } from '../base/errors.ts'
 import { batching, runOn, runs } from '../runtime/batches.ts'
-import type { Dataset, Interval, Metric, Progress, Session, Tensor } from '../types.ts'
+import type { Session } from '../runtime/types.ts'
+import type { Dataset, Interval, Metric, Progress, Tensor } from '../types.ts'
 import { metricInterval, pairedDrop } from './intervals.ts'
 
 /** One score per sample, by the metric's name, in the order of the samples. */

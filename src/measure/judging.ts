@@ -9,7 +9,8 @@ import { type Part, partName, partsOf, type Seen } from '../data/parts.ts'
 import { statePairs } from '../ir/states.ts'
 import { isFloat } from '../ir/tensor.ts'
 import { batching, fedOf, runOn, runs } from '../runtime/batches.ts'
-import type { Dataset, Interval, Metric, Model, Session } from '../types.ts'
+import type { Session } from '../runtime/types.ts'
+import type { Dataset, Interval, Metric, Model } from '../types.ts'
 import { decide, isHandedOn } from './meaning.ts'
 
 /** What there is to decide by. */

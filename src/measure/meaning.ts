@@ -4,7 +4,8 @@ import { constant, graphView, producer } from '../ir/graph.ts'
 import { isFloat, isInteger } from '../ir/tensor.ts'
 import { linearOf } from '../ops/ask.ts'
 import { opFor } from '../ops/index.ts'
-import type { Dim, Model, Node, Session } from '../types.ts'
+import type { Session } from '../runtime/types.ts'
+import type { Dim, Model, Node } from '../types.ts'
 
 type Port = Session['outputs'][number]
 

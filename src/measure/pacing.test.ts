@@ -1,7 +1,8 @@
 import { expect, it } from 'vitest'
 import { arrayDataset } from '../data/arrays.ts'
 import { tensor } from '../ir/tensor.ts'
-import type { Dataset, Session } from '../types.ts'
+import type { Session } from '../runtime/types.ts'
+import type { Dataset } from '../types.ts'
 import { paced, sampleTime } from './pacing.ts'
 
 /** A session whose runs move the clock: `start` ms, and `each` ms a sample. */

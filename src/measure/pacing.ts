@@ -4,7 +4,8 @@
  */
 import { drawn } from '../data/split.ts'
 import { atMost, batching, firstRun, prescribed, runOn } from '../runtime/batches.ts'
-import type { Dataset, Session } from '../types.ts'
+import type { Session } from '../runtime/types.ts'
+import type { Dataset } from '../types.ts'
 
 export interface PacedOptions {
   /** Time that running all samples through all models may take, in ms; absent: as long as it takes. */

@@ -1,7 +1,8 @@
 /** What is timed: one sample, or where samples cost differently, several. */
 import { adaptiveOf } from '../data/adaptive.ts'
 import { type Batching, firstRun, type Run, timedRun } from '../runtime/batches.ts'
-import type { Dataset, Model, Session } from '../types.ts'
+import type { Session } from '../runtime/types.ts'
+import type { Dataset, Model } from '../types.ts'
 import type { TimedRun } from './latency.ts'
 
 /** Samples that stand for all where they cost differently. */

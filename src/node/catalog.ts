@@ -3,8 +3,9 @@ import { hasEnding } from '../base/endings.ts'
 import { PareError } from '../base/errors.ts'
 import { parseOptions } from '../base/options.ts'
 import { formatFor, formats } from '../formats/index.ts'
+import type { AnyFormat, Catalog } from '../formats/types.ts'
 import { targetFor, targetOfFile, targets } from '../targets/index.ts'
-import type { AnyFormat, Catalog, Target } from '../types.ts'
+import type { Target } from '../targets/types.ts'
 
 /** All that Pare itself knows. */
 export const standard: Catalog = { formats, targets }

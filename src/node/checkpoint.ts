@@ -1,7 +1,7 @@
 /** Checkpoints of long passes as files beside the output: `OUT.KEY.checkpoint`. */
 import { existsSync, rmSync } from 'node:fs'
 import { toArray } from '../base/bytes.ts'
-import type { Checkpoints } from '../types.ts'
+import type { Checkpoints } from '../passes/types.ts'
 import { fileBytes, writeAtomic } from './files.ts'
 
 /** Checkpoints of one job. */

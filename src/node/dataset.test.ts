@@ -9,7 +9,8 @@ import { sharedData } from '../../test/shared.ts'
 import type { DataDescription } from '../data/description.ts'
 import { classCount, metricFor } from '../data/metrics.ts'
 import { bytesOf, toNumbers, typedValues } from '../ir/tensor.ts'
-import type { Dataset, DType, Session, Tensor } from '../types.ts'
+import type { Session } from '../runtime/types.ts'
+import type { Dataset, DType, Tensor } from '../types.ts'
 import { openDataset } from './dataset.ts'
 
 const home = mkdtempSync(join(tmpdir(), 'pare-data-'))

@@ -21,8 +21,10 @@ import { hasEnding } from '../base/endings.ts'
 import { PareError, stopIfAborted } from '../base/errors.ts'
 import { writeIn } from '../formats/index.ts'
 import { readNoted } from '../formats/read.ts'
+import type { AnyFormat, Catalog, Noted, ReadOptions, Written } from '../formats/types.ts'
 import { refuseMisfits } from '../targets/index.ts'
-import type { AnyFormat, Bytes, Catalog, Model, Noted, ReadOptions, Target, Written } from '../types.ts'
+import type { Target } from '../targets/types.ts'
+import type { Bytes, Model } from '../types.ts'
 import { outputFormat, standard, targetOf } from './catalog.ts'
 
 /** Files up to this size are read at once. */

@@ -1,10 +1,11 @@
 /** A command as data, and what it says on the way. Without a Dataset or Metric of the program's own it is plain JSON, which a worker can be given. */
 import type { DataDescription } from '../data/description.ts'
+import type { Recipe } from '../passes/types.ts'
 import type { GroupLine } from '../report/groups.ts'
 import type { Inspection } from '../report/inspection.ts'
 import type { Report } from '../report/types.ts'
 import type { Objective } from '../search/compress.ts'
-import type { Dataset, Metric, Progress, Recipe } from '../types.ts'
+import type { Dataset, Metric, Progress } from '../types.ts'
 
 /** Every job; `apply` is a recipe on its own. */
 export const jobCommands = [

@@ -1,5 +1,5 @@
 /** Runs a job in this thread; `worker.ts` runs it in one of its own. */
-import type { Catalog } from '../types.ts'
+import type { Catalog } from '../formats/types.ts'
 import { standard } from './catalog.ts'
 import type { Job, JobCommand, JobHooks, JobResult } from './job.ts'
 import { checkJob } from './job-options.ts'

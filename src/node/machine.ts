@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { availableParallelism, cpus } from 'node:os'
 import type { Report } from '../report/types.ts'
-import type { Runner } from '../types.ts'
+import type { Runner } from '../runtime/types.ts'
 import type { Runners } from './runtimes.ts'
 
 export interface Machine {

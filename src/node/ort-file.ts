@@ -8,9 +8,10 @@ import { basename, extname } from 'node:path'
 import * as ort from 'onnxruntime-node'
 import { concat, toArray } from '../base/bytes.ts'
 import { PareError } from '../base/errors.ts'
+import type { Written } from '../formats/types.ts'
 import { allGraphs } from '../ir/graph.ts'
 import { inferShapes } from '../ops/infer.ts'
-import type { DType, Model, Written } from '../types.ts'
+import type { DType, Model } from '../types.ts'
 import { keepSilent, nodeRunner, scratchFolders } from './runner.ts'
 
 /** Fusions that hold on every processor; layouts of the one at hand are left to the phone. */

@@ -6,7 +6,8 @@ import { join } from 'node:path'
 import * as ort from 'onnxruntime-node'
 import { PareError } from '../base/errors.ts'
 import { ortRunner, type ScratchFolder, type ScratchFolders } from '../runtime/index.ts'
-import type { Bytes, Runner } from '../types.ts'
+import type { Runner } from '../runtime/types.ts'
+import type { Bytes } from '../types.ts'
 
 /**
  * A Runner over onnxruntime-node.

@@ -1,7 +1,9 @@
 /** The runtimes that targets name, as far as they are installed here. */
 
 import { compiledRuntime } from '../runtime/compiled.ts'
-import type { Model, Runner, Source, Target } from '../types.ts'
+import type { Runner, Source } from '../runtime/types.ts'
+import type { Target } from '../targets/types.ts'
+import type { Model } from '../types.ts'
 import { compiledFiles } from './compiled-runner.ts'
 import { liteRtRunner } from './litert-runner.ts'
 import { nodeRunner } from './runner.ts'

@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import wavefile from 'wavefile'
 import { toNumbers } from '../ir/tensor.ts'
-import type { Batch, Dataset, Session, Tensor } from '../types.ts'
+import type { Session } from '../runtime/types.ts'
+import type { Batch, Dataset, Tensor } from '../types.ts'
 import { openDataset } from './dataset.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'pare-waves-'))

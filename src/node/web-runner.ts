@@ -2,7 +2,7 @@
 import { PareError } from '../base/errors.ts'
 import { bytesText } from '../report/words.ts'
 import { ortRunner } from '../runtime/index.ts'
-import type { Runner, Source } from '../types.ts'
+import type { Runner, Source } from '../runtime/types.ts'
 import { fileBytes, load } from './files.ts'
 
 /** What to do where the package is absent. */

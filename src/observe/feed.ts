@@ -3,8 +3,10 @@ import { evaluateDim } from '../base/dim.ts'
 import { PareError } from '../base/errors.ts'
 import { greatest } from '../base/extremes.ts'
 import { statePairs } from '../ir/states.ts'
+import type { Context } from '../passes/types.ts'
 import { batching, fedOf, runs, stepwise } from '../runtime/batches.ts'
-import type { Context, Dataset, Model, OpenOptions, Session, Tensor, Value } from '../types.ts'
+import type { OpenOptions, Session } from '../runtime/types.ts'
+import type { Dataset, Model, Tensor, Value } from '../types.ts'
 
 export type Surroundings = Pick<Context, 'engine' | 'signal' | 'progress'>
 

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { model } from '../ir/text.ts'
-import type { Fact, Feature } from '../types.ts'
+import type { Fact, Feature } from '../targets/types.ts'
 import { operatorsOfModel } from './facts.ts'
 
 const float = model`

@@ -1,6 +1,7 @@
 /** What a pass is made of: its name, and its options as a strict schema. */
 import { z } from 'zod'
-import type { Context, Model, Pass } from '../types.ts'
+import type { Model } from '../types.ts'
+import type { Context, Pass } from './types.ts'
 
 export { parseOptions } from '../base/options.ts'
 

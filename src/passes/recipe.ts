@@ -5,10 +5,11 @@ import { allGraphs } from '../ir/graph.ts'
 import { tensorBytes } from '../ir/tensor.ts'
 import { isRounded } from '../ops/quantized.ts'
 import type { Report, Step } from '../report/types.ts'
-import type { Bytes, Context, Model, Recipe, Refusal } from '../types.ts'
+import type { Bytes, Model } from '../types.ts'
 import { passFor } from './index.ts'
 import { withLeft } from './left.ts'
 import { type AnyPass, parseOptions } from './pass.ts'
+import type { Context, Recipe, Refusal } from './types.ts'
 
 /** A context without the collecting functions, which `applyRecipe` brings itself. */
 export interface Surroundings extends Omit<Context, 'refuse' | 'note' | 'plan' | 'replay' | 'apply'> {

@@ -3,7 +3,8 @@
  * text and marks keep their size on a phone; colours are the page's CSS variables; every mark has its `<title>`.
  */
 import { greatest, least } from '../base/extremes.ts'
-import type { Interval, Refusal } from '../types.ts'
+import type { Refusal } from '../passes/types.ts'
+import type { Interval } from '../types.ts'
 import { html, type Markup, percent } from './markup.ts'
 import type { Candidate, Layer } from './types.ts'
 import {

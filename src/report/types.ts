@@ -1,16 +1,7 @@
-/** The Report, JSON that every printer reads, and what it is made of. Types only; any room may import them. */
-import type {
-  Condition,
-  DType,
-  Fact,
-  Feature,
-  Interval,
-  Measurement,
-  Ratios,
-  Recipe,
-  Refusal,
-  Sourced
-} from '../types.ts'
+/** The Report, JSON that every printer reads, and what it is made of. Types only. */
+import type { Recipe, Refusal } from '../passes/types.ts'
+import type { Condition, Fact, Feature, Sourced } from '../targets/types.ts'
+import type { DType, Interval, Measurement, Ratios } from '../types.ts'
 import type { SearchReport } from './search.ts'
 
 export type * from './search.ts'

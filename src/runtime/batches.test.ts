@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { tensor, toNumbers } from '../ir/tensor.ts'
 import { model } from '../ir/text.ts'
 import { nodeRunner } from '../node/runner.ts'
-import type { Batch, Dataset, Session } from '../types.ts'
+import type { Batch, Dataset } from '../types.ts'
 import {
   batching,
   fedOf,
@@ -16,6 +16,7 @@ import {
   samplesWithin,
   wholeInputs
 } from './batches.ts'
+import type { Session } from './types.ts'
 
 const inputs = (...shapes: readonly (readonly (number | string)[])[]): Session['inputs'] =>
   shapes.map((shape, i) => ({ name: 'xyz'[i] as string, shape }))

@@ -21,7 +21,8 @@ import { evaluateDim, unknownDim } from '../base/dim.ts'
 import { PareError, stopIfAborted } from '../base/errors.ts'
 import { emptyState, joinSteps, stepOf, stepsOn } from '../ir/steps.ts'
 import { byteLength, elementCount, tensor } from '../ir/tensor.ts'
-import type { Batch, Dataset, Dim, Model, Session, Tensor } from '../types.ts'
+import type { Batch, Dataset, Dim, Model, Tensor } from '../types.ts'
+import type { Session } from './types.ts'
 
 /** What is known of a model before it runs: its inputs, as a session of it tells them. */
 export type Fed = Pick<Session, 'inputs'>

@@ -4,7 +4,8 @@ import { PareError } from '../base/errors.ts'
 import { fastestOf, type ModuleNote, moduleOf, noteOf } from '../compile/index.ts'
 import { bind } from '../ir/bind.ts'
 import { bytesOf, elementCount, tensor, tensorOf, toNumbers } from '../ir/tensor.ts'
-import type { Dim, DType, Model, Runner, Session, Tensor } from '../types.ts'
+import type { Dim, DType, Model, Tensor } from '../types.ts'
+import type { Runner, Session } from './types.ts'
 
 export const compiledRuntime = 'pare-wasm'
 

@@ -3,7 +3,7 @@ import { toArray } from '../base/bytes.ts'
 import { PareError } from '../base/errors.ts'
 import { writeOnnx } from '../formats/onnx/write.ts'
 import { allGraphs } from '../ir/graph.ts'
-import type { KernelTime, Model, OpenOptions, Runner, Session, Source, Tensor } from '../types.ts'
+import type { Model, Tensor } from '../types.ts'
 import { dtypeFrom, fromEngine, toEngine } from './convert.ts'
 import type {
   OrtModule,
@@ -16,6 +16,7 @@ import type {
 } from './engine.ts'
 import { kernelsOf } from './kernels.ts'
 import { kernelTimes, optimizedModel } from './records.ts'
+import type { KernelTime, OpenOptions, Runner, Session, Source } from './types.ts'
 
 export type { OrtModule, ScratchFolder, ScratchFolders } from './engine.ts'
 

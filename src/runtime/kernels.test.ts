@@ -2,8 +2,9 @@ import { expect, test } from 'vitest'
 import { optimizedOf } from '../../test/compare.ts'
 import { model } from '../ir/text.ts'
 import { nodeRunner } from '../node/runner.ts'
-import type { Model, OpenOptions } from '../types.ts'
+import type { Model } from '../types.ts'
 import { countIntegerKernels, kernelsOf } from './kernels.ts'
+import type { OpenOptions } from './types.ts'
 
 const runner = nodeRunner()
 

@@ -8,7 +8,8 @@
 
 import { allGraphs, constant, consumers, isOutput, producer } from '../ir/graph.ts'
 import { isDequantize, isQdq, isQuantize } from '../ops/quantized.ts'
-import type { FloatIsland, Graph, Kernel, Kernels, Model, Node } from '../types.ts'
+import type { Graph, Model, Node } from '../types.ts'
+import type { FloatIsland, Kernel, Kernels } from './types.ts'
 
 const unknown: Kernel = { kernel: '?', integer: false }
 const folded: Kernel = { kernel: 'folded', integer: false }

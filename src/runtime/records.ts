@@ -2,8 +2,9 @@
 import { toArray } from '../base/bytes.ts'
 import { PareError } from '../base/errors.ts'
 import { readOnnx } from '../formats/onnx/read.ts'
-import type { Bytes, KernelTime, Model } from '../types.ts'
+import type { Bytes, Model } from '../types.ts'
 import type { OrtSession, ScratchFolder } from './engine.ts'
+import type { KernelTime } from './types.ts'
 
 /** The optimised graph that the engine saved; the file may go. Constants that the opened file kept beside it cannot be read. */
 export async function optimizedModel(folder: ScratchFolder, name: string): Promise<Model> {

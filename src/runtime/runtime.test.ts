@@ -9,9 +9,10 @@ import { writeModel } from '../formats/index.ts'
 import { scalar, tensor, toNumbers } from '../ir/tensor.ts'
 import { model } from '../ir/text.ts'
 import { nodeRunner, scratchFolders } from '../node/runner.ts'
-import type { DType, Model, OpenOptions, Source, Tensor } from '../types.ts'
+import type { DType, Model, Tensor } from '../types.ts'
 import { ortRunner } from './index.ts'
 import { parseProfile } from './records.ts'
+import type { OpenOptions, Source } from './types.ts'
 
 const runner = nodeRunner()
 const values = (t: Tensor | undefined): number[] => (t ? Array.from(toNumbers(t)) : [])

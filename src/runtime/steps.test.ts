@@ -8,8 +8,9 @@ import { judgingOf } from '../measure/judging.ts'
 import { nodeRunner } from '../node/runner.ts'
 import { observeChannels } from '../observe/channels.ts'
 import { heldSamples } from '../observe/held.ts'
-import type { Dataset, Model, Session, Tensor } from '../types.ts'
+import type { Dataset, Model, Tensor } from '../types.ts'
 import { batching, fedOf, feedsOf, firstRun, runOn, runs, stepwise, wholeInputs } from './batches.ts'
+import type { Session } from './types.ts'
 
 /** Sums what it has seen: s' = s + x, y = 2 s', with a scale that is the same at every step. */
 const summing = model`

@@ -2,11 +2,11 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import { network } from '../../test/digits.ts'
 import { rng } from '../base/random.ts'
 import { formatFor, readModel, writeModel } from '../formats/index.ts'
+import type { AnyFormat } from '../formats/types.ts'
 import { bytesCounter } from '../node/files.ts'
 import { nodeRunner } from '../node/runner.ts'
 import type { Surroundings } from '../passes/recipe.ts'
 import { targetFor } from '../targets/index.ts'
-import type { AnyFormat } from '../types.ts'
 import { modelBuilder } from './build.ts'
 
 let ctx: Surroundings

@@ -2,7 +2,8 @@
 import { allGraphs } from '../ir/graph.ts'
 import { isRounded } from '../ops/quantized.ts'
 import { type Applied, applyRecipe, checkRecipe, joined, type Surroundings } from '../passes/recipe.ts'
-import type { Bytes, Model, Recipe } from '../types.ts'
+import type { Recipe } from '../passes/types.ts'
+import type { Bytes, Model } from '../types.ts'
 import { canonical } from './trial.ts'
 
 /** Makes the model of a recipe. */

@@ -1,6 +1,7 @@
 /** A search fitted into the time allowed: fewer samples for slow models, and time kept for the proof of the choice. */
 import { paced, sampleTime } from '../measure/pacing.ts'
-import type { Dataset, Session } from '../types.ts'
+import type { Session } from '../runtime/types.ts'
+import type { Dataset } from '../types.ts'
 import type { CompressInput } from './input.ts'
 
 export interface Fitted {

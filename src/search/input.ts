@@ -1,8 +1,11 @@
 /** What a search is given. */
 import type { Rng } from '../base/random.ts'
 import type { Shapes } from '../ops/cost.ts'
+import type { Checkpoints, Recipe } from '../passes/types.ts'
 import type { Candidate } from '../report/types.ts'
-import type { Checkpoints, Dataset, Metric, Model, Progress, Recipe, Runner, Source, Target } from '../types.ts'
+import type { Runner, Source } from '../runtime/types.ts'
+import type { Target } from '../targets/types.ts'
+import type { Dataset, Metric, Model, Progress } from '../types.ts'
 import type { Objective } from './choose.ts'
 import type { Identity, Trial } from './trial.ts'
 

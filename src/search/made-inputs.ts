@@ -10,7 +10,8 @@ import { looksLikeState, statePairs } from '../ir/states.ts'
 import { elementCount, isFloat, tensor } from '../ir/tensor.ts'
 import { opFor } from '../ops/index.ts'
 import { reachOf } from '../ops/reach.ts'
-import type { Dim, Graph, Model, Session, Tensor } from '../types.ts'
+import type { Session } from '../runtime/types.ts'
+import type { Dim, Graph, Model, Tensor } from '../types.ts'
 
 /** What the folder's configuration says of inputs. */
 export interface InputFacts {

@@ -2,7 +2,8 @@
 import { PareError } from '../base/errors.ts'
 import { nearest } from '../base/suggest.ts'
 import { allGraphs, opName } from '../ir/graph.ts'
-import type { Model, Recipe } from '../types.ts'
+import type { Recipe } from '../passes/types.ts'
+import type { Model } from '../types.ts'
 
 /** Values of the option `dtype` of transformers.js that Pare makes files for. */
 export const dtypes = ['fp16', 'q8', 'int8', 'uint8', 'q4', 'q4f16', 'bnb4'] as const

@@ -1,6 +1,7 @@
 /** A strategy: what is tried next, as a pure function of what was measured so far. */
 import type { Rng } from '../base/random.ts'
-import type { Model, Target } from '../types.ts'
+import type { Target } from '../targets/types.ts'
+import type { Model } from '../types.ts'
 import type { Objective } from './choose.ts'
 import type { Proposal, Trial } from './trial.ts'
 

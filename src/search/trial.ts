@@ -3,8 +3,9 @@
  * survives JSON, so that it can be written down and taken up again.
  */
 import { quickHash } from '../base/bytes.ts'
+import type { Recipe, Refusal } from '../passes/types.ts'
 import type { Candidate, Step } from '../report/types.ts'
-import type { Interval, Latency, Ratio, Recipe, Refusal } from '../types.ts'
+import type { Interval, Latency, Ratio } from '../types.ts'
 import type { Standing, Verdict } from './choose.ts'
 
 /** A candidate to be made and measured. */

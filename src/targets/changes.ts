@@ -2,7 +2,7 @@
 import { greatest } from '../base/extremes.ts'
 import { featureWords } from '../ir/rows.ts'
 import type { Change, OperatorVerdict, Reason } from '../report/types.ts'
-import type { Alignment, Condition, Device, Fact, FileOperator } from '../types.ts'
+import type { Alignment, Condition, Device, Fact, FileOperator } from './types.ts'
 
 type Judged = Pick<OperatorVerdict, 'verdict' | 'reasons'>
 

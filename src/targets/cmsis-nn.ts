@@ -1,5 +1,5 @@
-import type { Device, DeviceOperators, Target } from '../types.ts'
 import { int8Rows, plainly, tfLite } from './tflite.ts'
+import type { Device, DeviceOperators, Target } from './types.ts'
 
 const micro = {
   from: 'source',

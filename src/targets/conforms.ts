@@ -2,7 +2,8 @@
 import { PareError } from '../base/errors.ts'
 import { listed } from '../base/listed.ts'
 import { allGraphs, opName } from '../ir/graph.ts'
-import type { Attr, DType, Model, Target, ValueType } from '../types.ts'
+import type { Attr, DType, Model, ValueType } from '../types.ts'
+import type { Target } from './types.ts'
 
 /** Something in a model that its target does not load, and the nodes or values that have it. */
 export interface Misfit {

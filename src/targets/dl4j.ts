@@ -1,5 +1,5 @@
-import type { Target } from '../types.ts'
 import { onnxRuntime } from './onnxruntime.ts'
+import type { Target } from './types.ts'
 
 /** DeepLearning4J itself, which computes with floats only. What it can say of a network is told by its format. */
 export const deepLearning4J: Target = {

@@ -1,5 +1,5 @@
-import type { Device, Target } from '../types.ts'
 import { int8Rows, plainly, tfLite } from './tflite.ts'
+import type { Device, Target } from './types.ts'
 
 const table = {
   from: 'documentation',

@@ -1,6 +1,6 @@
-import type { Device, Target } from '../types.ts'
 import { microKernels } from './cmsis-nn.ts'
 import { int8Rows, plainly, tfLite } from './tflite.ts'
+import type { Device, Target } from './types.ts'
 
 const espNn = { from: 'source', ref: 'ESP-NN d45b843', url: 'https://github.com/espressif/esp-nn' } as const
 const readme = { from: 'documentation', ref: 'README of ESP-NN', url: espNn.url } as const

@@ -1,6 +1,6 @@
 /** Arm Ethos-U55, U65 and U85, by the rules of Arm's compiler, Vela 5.2.0 (vela --supported-ops-report). */
-import type { Condition, Device, DeviceOperators, DeviceRates, Target } from '../types.ts'
 import { int8Rows, plainly, tfLite } from './tflite.ts'
+import type { Condition, Device, DeviceOperators, DeviceRates, Target } from './types.ts'
 
 const vela = {
   from: 'source',

@@ -1,5 +1,5 @@
-import type { Device, Target } from '../types.ts'
 import { plainly, tfLite } from './tflite.ts'
+import type { Device, Target } from './types.ts'
 
 const xnnpack = {
   from: 'source',

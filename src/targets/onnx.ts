@@ -1,6 +1,7 @@
 /** What devices have in common that are given an ONNX file and compile it themselves. */
-import type { DType, IntegerRow, Target } from '../types.ts'
+import type { DType } from '../types.ts'
 import { integerRows, onnxRuntime } from './onnxruntime.ts'
+import type { IntegerRow, Target } from './types.ts'
 
 /** Of such a target; its `integer`, `channelMultiple` and `device` are its own. */
 export const compiled = {

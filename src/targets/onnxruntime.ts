@@ -1,5 +1,6 @@
 /** What ONNX Runtime's CPU and WebAssembly providers have in common. */
-import type { Condition, Device, DynamicRow, Form, FusedRow, IntegerRow, Target } from '../types.ts'
+import type { Form } from '../types.ts'
+import type { Condition, Device, DynamicRow, FusedRow, IntegerRow, Target } from './types.ts'
 
 const values: IntegerRow['types'] = [{ values: 'uint8' }, { values: 'int8' }]
 

@@ -1,5 +1,5 @@
-import type { Device, Target } from '../types.ts'
 import { compiled, integersOf } from './onnx.ts'
+import type { Device, Target } from './types.ts'
 
 const docs = {
   from: 'documentation',

@@ -1,6 +1,6 @@
-import type { Target } from '../types.ts'
 import { onnxRuntimeDevice } from './onnxruntime.ts'
 import { ortCpu } from './ort-cpu.ts'
+import type { Target } from './types.ts'
 
 /** The same on Arm64, where kernels take int8 activations as well. Nothing here runs it. */
 export const ortCpuArm: Target = {

@@ -1,6 +1,6 @@
-import type { Target } from '../types.ts'
 import { onnxRuntimeDevice } from './onnxruntime.ts'
 import { ortCpu } from './ort-cpu.ts'
+import type { Target } from './types.ts'
 
 /** The same on x86 without VNNI: products of u8 and s8 are added in pairs in int16, which saturates. */
 export const ortCpuAvx2: Target = {

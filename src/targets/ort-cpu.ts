@@ -1,5 +1,5 @@
-import type { Target } from '../types.ts'
 import { fusedRows, onnxRuntime, onnxRuntimeDevice } from './onnxruntime.ts'
+import type { Target } from './types.ts'
 
 /** ONNX Runtime's CPU provider on a machine with dot-product instructions (VNNI, ARM dotprod). */
 export const ortCpu: Target = {

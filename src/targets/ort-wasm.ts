@@ -1,5 +1,5 @@
-import type { Target } from '../types.ts'
 import { fusedRows, onnxRuntime, onnxRuntimeDevice } from './onnxruntime.ts'
+import type { Target } from './types.ts'
 
 /** ONNX Runtime's WebAssembly provider, in browsers. */
 export const ortWasm: Target = {

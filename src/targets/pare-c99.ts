@@ -1,5 +1,5 @@
-import type { Target } from '../types.ts'
 import { pareWasm } from './pare-wasm.ts'
+import type { Target } from './types.ts'
 
 /** C99 for whatever has a compiler, microcontrollers among them: no runtime, no allocation. Nothing here runs it. */
 export const pareC99: Target = {

@@ -1,4 +1,4 @@
-import type { IntegerRow, Target } from '../types.ts'
+import type { IntegerRow, Target } from './types.ts'
 
 const values: IntegerRow['types'] = [{ values: 'uint8' }, { values: 'int8' }]
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { featureWords } from '../ir/rows.ts'
-import type { Device, Fact, Feature, FileOperator } from '../types.ts'
 import { preflight, targets } from './index.ts'
+import type { Device, Fact, Feature, FileOperator } from './types.ts'
 
 const device: Device = {
   read: 'a source of today',

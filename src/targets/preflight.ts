@@ -4,9 +4,10 @@
  */
 import { featureWords, isMet } from '../ir/rows.ts'
 import type { OperatorVerdict, Preflight, Reason } from '../report/types.ts'
-import type { Condition, Device, DType, Fact, Facts, FileOperator, Sourced, Target } from '../types.ts'
+import type { DType } from '../types.ts'
 import { changesOf } from './changes.ts'
 import { memoryOf, rooflineOf } from './roofline.ts'
+import type { Condition, Device, Fact, Facts, FileOperator, Sourced, Target } from './types.ts'
 
 /** `undefined` for a target that runs all that it loads. */
 export function preflight(

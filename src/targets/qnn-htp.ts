@@ -1,6 +1,6 @@
-import type { Device, Target } from '../types.ts'
 import { compiled, integersOf } from './onnx.ts'
 import { plainly } from './tflite.ts'
+import type { Device, Target } from './types.ts'
 
 const provider = 'https://onnxruntime.ai/docs/execution-providers/QNN-ExecutionProvider.html'
 const builders = {

@@ -1,6 +1,6 @@
-import type { Condition, Device, Target } from '../types.ts'
 import { compiled, integersOf } from './onnx.ts'
 import { plainly } from './tflite.ts'
+import type { Condition, Device, Target } from './types.ts'
 
 const list = {
   from: 'documentation',

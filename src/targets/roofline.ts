@@ -6,7 +6,8 @@
  * A rate that is not stated does not count. No device reaches its peaks: this ranks, and promises nothing.
  */
 import type { Preflight } from '../report/types.ts'
-import type { Device, DeviceRates, DType, FileOperator } from '../types.ts'
+import type { DType } from '../types.ts'
+import type { Device, DeviceRates, FileOperator } from './types.ts'
 
 /** Bytes of what was float, once it is quantized to a type. */
 const narrowed = (bytes: number, as: DType | undefined): number =>

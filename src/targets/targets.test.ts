@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { model } from '../ir/text.ts'
-import type { Model, Target, Value } from '../types.ts'
+import type { Model, Value } from '../types.ts'
 import { conforms, refuseMisfits, targetFor, targetOfFile, targets } from './index.ts'
+import type { Target } from './types.ts'
 
 describe('targets', () => {
   it('are found by name, the default first', () => {

@@ -3,7 +3,7 @@
  * weights are symmetric, −127 to 127; the scale of a bias is the product of those of data and weight.
  * Source: https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_spec
  */
-import type { DeviceOperators, IntegerRow, Target } from '../types.ts'
+import type { DeviceOperators, IntegerRow, Target } from './types.ts'
 
 const values: IntegerRow['types'] = [{ values: 'int8' }]
 

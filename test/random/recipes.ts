@@ -1,7 +1,7 @@
 /** Every pass with several options each, pairs of them, and writing at every opset. */
 import { type Rng, rng } from '../../src/base/random.ts'
 import { passes } from '../../src/passes/index.ts'
-import type { Recipe } from '../../src/types.ts'
+import type { Recipe } from '../../src/passes/types.ts'
 import { type Kind, kinds } from './noise.ts'
 
 export interface Trial {

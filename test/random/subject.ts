@@ -13,7 +13,8 @@ import { parse } from '../../src/ir/text.ts'
 import { nodeRunner } from '../../src/node/runner.ts'
 import { opFor } from '../../src/ops/index.ts'
 import { fedOf, wholeInputs } from '../../src/runtime/batches.ts'
-import type { Dataset, Dim, DType, Model, OpenOptions, Source, Tensor } from '../../src/types.ts'
+import type { OpenOptions, Source } from '../../src/runtime/types.ts'
+import type { Dataset, Dim, DType, Model, Tensor } from '../../src/types.ts'
 
 /** How a graph is spelled in its file. */
 export interface Spelling {

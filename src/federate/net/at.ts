@@ -1,7 +1,8 @@
 /** What a client's steps are given. */
 import { PareError } from '../../base/errors.ts'
 import { toHex } from '../../base/hex.ts'
-import type { Dataset, Model, Runner } from '../../types.ts'
+import type { Runner } from '../../runtime/types.ts'
+import type { Dataset, Model } from '../../types.ts'
 import type { Local } from '../local.ts'
 import type { FederationRecipe } from '../recipe.ts'
 import type { SecureCrypto, Signer } from '../secure/types.ts'

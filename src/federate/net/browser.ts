@@ -3,7 +3,8 @@
  * not give away, and what is kept between rounds lies in IndexedDB, so that a tab that was closed goes on where it was.
  */
 import { PareError } from '../../base/errors.ts'
-import type { Dataset, Model, Runner } from '../../types.ts'
+import type { Runner } from '../../runtime/types.ts'
+import type { Dataset, Model } from '../../types.ts'
 import { secureCrypto, signerOf } from '../secure/crypto.ts'
 import type { SecureCrypto, Signer } from '../secure/types.ts'
 import type { JoinEvent } from './at.ts'

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { parseOptions } from '../../base/options.ts'
-import type { Format } from '../../types.ts'
+import type { Format } from '../types.ts'
 import { looksLikeArchive } from './archive.ts'
 import { formatName } from './facts.ts'
 import { readDl4j } from './read.ts'

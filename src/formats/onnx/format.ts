@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { plainSoftmax } from '../../ops/plain-softmax.ts'
-import type { Format } from '../../types.ts'
+import type { Format } from '../types.ts'
 import { spellForms } from './forms.ts'
 import { onnxReader } from './reader.ts'
 import { writeOnnx } from './write.ts'

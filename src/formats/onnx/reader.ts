@@ -1,4 +1,4 @@
-import type { Reader } from '../../types.ts'
+import type { Reader } from '../types.ts'
 import { formatName } from './meta.ts'
 import { readOnnx } from './read.ts'
 import { looksLikeModel } from './scan.ts'

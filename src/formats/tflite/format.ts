@@ -1,7 +1,7 @@
 /** The format of TensorFlow Lite and LiteRT. */
 import { z } from 'zod'
 import { moveTransposes } from '../../ops/layout.ts'
-import type { Format, Written } from '../../types.ts'
+import type { Format, Written } from '../types.ts'
 import { looksLikeFlatModel } from './decode.ts'
 import { operatorsOf } from './facts.ts'
 import { floatNotes, hasNoFloats, refuseFloats } from './integers.ts'

@@ -1,7 +1,7 @@
 /** `intOnly`: what runs on whole numbers alone, as microcontrollers and the Edge TPU want it, or a list of what does not. */
 import { PareError } from '../../base/errors.ts'
 import { listed } from '../../base/listed.ts'
-import type { FileOperator, Target } from '../../types.ts'
+import type { FileOperator, Target } from '../../targets/types.ts'
 
 const floats: readonly string[] = ['float16', 'float32', 'float64', 'bfloat16']
 

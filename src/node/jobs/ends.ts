@@ -8,7 +8,8 @@ import { permuteTensor } from '../../ir/order.ts'
 import { isFloat, isInteger, rangeOf, roundHalfEven, tensor, toNumbers } from '../../ir/tensor.ts'
 import { opFor } from '../../ops/index.ts'
 import { isQdq } from '../../ops/quantized.ts'
-import type { Dim, Graph, Model, Node, Session, Tensor } from '../../types.ts'
+import type { Session } from '../../runtime/types.ts'
+import type { Dim, Graph, Model, Node, Tensor } from '../../types.ts'
 
 type Io = Session['inputs'][number]
 

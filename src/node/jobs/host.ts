@@ -3,7 +3,8 @@ import { listed } from '../../base/listed.ts'
 import { saturatingNodes } from '../../passes/quantize/common/saturation.ts'
 import type { Candidate } from '../../report/types.ts'
 import { targets } from '../../targets/index.ts'
-import type { Model, Target } from '../../types.ts'
+import type { Target } from '../../targets/types.ts'
+import type { Model } from '../../types.ts'
 import { machine } from '../machine.ts'
 
 interface Processor {

@@ -1,5 +1,6 @@
 /** `inspect`: where the bytes and the work are, and what could be saved. Reads no weights, but for groups of channels. */
 
+import type { AnyFormat, Catalog } from '../../formats/types.ts'
 import { allGraphs, graphView, opName, producer, soleConsumer } from '../../ir/graph.ts'
 import { elementCount, isFloat, tensorBytes } from '../../ir/tensor.ts'
 import { print, printType } from '../../ir/text.ts'
@@ -11,7 +12,7 @@ import type { GroupLine } from '../../report/groups.ts'
 import type { Inspection, Saving, Share } from '../../report/inspection.ts'
 import type { Layer } from '../../report/types.ts'
 import { bytesText, countText, fileName, whole } from '../../report/words.ts'
-import type { AnyFormat, Catalog, Graph, Measurement, Model, Node } from '../../types.ts'
+import type { Graph, Measurement, Model, Node } from '../../types.ts'
 import type { Job, JobHooks, JobResult } from '../job.ts'
 import { factsOf, type Opened, openJob } from './open.ts'
 import { preflightOf } from './preflight.ts'

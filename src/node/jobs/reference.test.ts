@@ -9,7 +9,7 @@ import { formats, writeModel } from '../../formats/index.ts'
 import { tensor } from '../../ir/tensor.ts'
 import { model } from '../../ir/text.ts'
 import { applyRecipe } from '../../passes/recipe.ts'
-import type { Recipe } from '../../types.ts'
+import type { Recipe } from '../../passes/types.ts'
 import { load, save } from '../files.ts'
 import { openReference } from './reference.ts'
 

@@ -1,9 +1,10 @@
 /** The float model beside a quantized one, for passes that compare the two. */
 import { PareError } from '../../base/errors.ts'
+import type { AnyFormat } from '../../formats/types.ts'
 import { isRounded } from '../../ops/quantized.ts'
 import { likeness } from '../../passes/quantize/round/reference.ts'
 import { applyRecipe, type Surroundings } from '../../passes/recipe.ts'
-import type { AnyFormat, Model } from '../../types.ts'
+import type { Model } from '../../types.ts'
 import { loadRunnable } from './runnable.ts'
 
 /**

@@ -1,10 +1,12 @@
 /** What a search and its workers begin with: the model, simplified, the samples by purpose, and the space. */
+import type { Catalog } from '../../formats/types.ts'
 import { measurer, measuringParts } from '../../measure/beside.ts'
 import type { MixType } from '../../passes/quantize/mix/types.ts'
 import { applyRecipe } from '../../passes/recipe.ts'
+import type { Context } from '../../passes/types.ts'
 import { baseRecipe } from '../../search/space/recipe.ts'
 import { type Prepared, prepareSpace, type SpaceOptions, spaceDefaults } from '../../search/space/search.ts'
-import type { Catalog, Context, Metric } from '../../types.ts'
+import type { Metric } from '../../types.ts'
 import { formatOf } from '../catalog.ts'
 import { bytesCounter } from '../files.ts'
 import type { Job, JobHooks, SearchJob } from '../job.ts'

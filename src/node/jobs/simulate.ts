@@ -21,10 +21,11 @@ import {
   trainersHere
 } from '../../federate/index.ts'
 import { writeModel } from '../../formats/index.ts'
+import type { Catalog } from '../../formats/types.ts'
 import { evaluate, metricIntervals } from '../../measure/evaluate.ts'
 import type { Federation, Report } from '../../report/types.ts'
 import { initialise, meanScore } from '../../train/index.ts'
-import type { Catalog, Dataset, Interval, Model } from '../../types.ts'
+import type { Dataset, Interval, Model } from '../../types.ts'
 import { checkpointsBeside } from '../checkpoint.ts'
 import { trainersIn } from '../federate/pool.ts'
 import { save } from '../files.ts'

@@ -7,8 +7,9 @@ import { byteLength, elementCount } from '../../ir/tensor.ts'
 import { costOf, type Shapes } from '../../ops/cost.ts'
 import { countText } from '../../report/words.ts'
 import { batching, feedsOf, firstRun, wholeInputs } from '../../runtime/batches.ts'
+import type { Runner, Session } from '../../runtime/types.ts'
 import { madeShapes, preparedInputs, seriesLengths } from '../../search/made-inputs.ts'
-import type { Dataset, Model, Runner, Session, Tensor } from '../../types.ts'
+import type { Dataset, Model, Tensor } from '../../types.ts'
 import { hasLoops } from './foreseen.ts'
 
 /** MACs that all random samples of a model may take together; and the fewest samples, which can still be split. */

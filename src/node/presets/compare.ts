@@ -4,7 +4,8 @@ import { elementCount, isFloat, toFloats } from '../../ir/tensor.ts'
 import type { Engine } from '../../measure/engines.ts'
 import { addPair, type Sums, sqnrDb } from '../../measure/sums.ts'
 import type { FamilyRun } from '../../report/types.ts'
-import type { OpenOptions, Source, Tensor } from '../../types.ts'
+import type { OpenOptions, Source } from '../../runtime/types.ts'
+import type { Tensor } from '../../types.ts'
 
 type Values = Readonly<Record<string, Tensor>>
 

@@ -8,9 +8,10 @@ import { check } from '../../ir/check.ts'
 import { toFloats } from '../../ir/tensor.ts'
 import { parse, print } from '../../ir/text.ts'
 import { inferShapes } from '../../ops/infer.ts'
-import type { Context, Dataset, Model, Tensor } from '../../types.ts'
+import type { Dataset, Model, Tensor } from '../../types.ts'
 import { parseOptions } from '../pass.ts'
 import { applyRecipe } from '../recipe.ts'
+import type { Context } from '../types.ts'
 import { cascade } from './cascade.ts'
 
 /** The large model's answers, from a little more than the small one sees: they differ where the small one is not sure. */

@@ -10,9 +10,10 @@ import { type Draft, edit } from '../../ir/edit.ts'
 import { elementCount, tensor, toFloats } from '../../ir/tensor.ts'
 import { inferShapes } from '../../ops/infer.ts'
 import { initialise } from '../../train/index.ts'
-import type { Context, Dataset, Model, Tensor } from '../../types.ts'
+import type { Dataset, Model, Tensor } from '../../types.ts'
 import { learn } from '../train/learn.ts'
 import type { TrainingOptions } from '../train/options.ts'
+import type { Context } from '../types.ts'
 import type { CutPoint } from './cuts.ts'
 
 /** Most numbers that a head reads of a sample. */

@@ -13,8 +13,9 @@ import {
 } from '../../data/thresholds.ts'
 import { foldStages, type ScoreForm, unfoldStages, withThresholds } from '../../ir/stages.ts'
 import { routesOf, type Scores, type Seen } from '../../observe/routes.ts'
-import type { Context, Dataset, Model } from '../../types.ts'
+import type { Dataset, Model } from '../../types.ts'
 import { taskOf } from '../train/task.ts'
+import type { Context } from '../types.ts'
 
 const share = z.number().gt(0).lt(1).meta({ format: 'share' })
 

@@ -2,7 +2,7 @@
 import type { Adaptive } from '../../data/adaptive.ts'
 import { sharesOf } from '../../data/adaptive.ts'
 import { never, routed, thresholdsFor } from '../../data/thresholds.ts'
-import type { Context } from '../../types.ts'
+import type { Context } from '../types.ts'
 import type { Promising } from './promise.ts'
 
 const percent = (x: number): string => `${Number((100 * x).toPrecision(3))} %`

@@ -1,7 +1,8 @@
 /** Dense matrices of doubles, row-major, and their products: small ones here, large ones in the engine. */
 import { builder } from '../../ir/build.ts'
 import { bytesOf, tensorOf, toNumbers } from '../../ir/tensor.ts'
-import type { Runner, Session, Tensor } from '../../types.ts'
+import type { Runner, Session } from '../../runtime/types.ts'
+import type { Tensor } from '../../types.ts'
 
 export interface Matrix {
   readonly rows: number

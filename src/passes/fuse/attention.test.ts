@@ -6,8 +6,9 @@ import { bind } from '../../ir/bind.ts'
 import { opName } from '../../ir/graph.ts'
 import { parse } from '../../ir/text.ts'
 import { nodeRunner } from '../../node/runner.ts'
-import type { Model, Recipe, Tensor } from '../../types.ts'
+import type { Model, Tensor } from '../../types.ts'
 import { applyRecipe } from '../recipe.ts'
+import type { Recipe } from '../types.ts'
 
 /** float32 by other kernels, relative to the largest output. */
 const FUSED = 1e-5

@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest'
 import { difference, outputsOf, randomFeeds, testContext } from '../../../test/compare.ts'
 import { opName } from '../../ir/graph.ts'
 import { parse } from '../../ir/text.ts'
-import type { Model, Target } from '../../types.ts'
+import type { Target } from '../../targets/types.ts'
+import type { Model } from '../../types.ts'
 import { fuseTransformer } from './fuse-transformer.ts'
 
 /** float32 by other kernels, relative to the largest output. */

@@ -6,8 +6,9 @@ import { bertFeeds, gptFeeds, llamaFeeds, smallBert, smallGpt, smallLlama } from
 import { opName } from '../../ir/graph.ts'
 import { ortRunner } from '../../runtime/index.ts'
 import { targetFor } from '../../targets/index.ts'
-import type { Model, Recipe, Tensor } from '../../types.ts'
+import type { Model, Tensor } from '../../types.ts'
 import { applyRecipe } from '../recipe.ts'
+import type { Recipe } from '../types.ts'
 
 web.env.wasm.numThreads = 1
 

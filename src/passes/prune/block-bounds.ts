@@ -1,10 +1,11 @@
 /** How many blocks have to go: bounds on what is left, and what each block saves of what is still missing. */
 import { PareError } from '../../base/errors.ts'
 import { costOf } from '../../ops/cost.ts'
-import type { Context, Model } from '../../types.ts'
+import type { Model } from '../../types.ts'
 import { parseOptions } from '../pass.ts'
 import { simplify } from '../simplify/index.ts'
 import { parameterCount } from '../train/learn.ts'
+import type { Context } from '../types.ts'
 import type { Block, BlockCost } from './blocks.ts'
 
 const pass = 'prune-blocks'

@@ -6,12 +6,14 @@ import { PareError, stopIfAborted } from '../../base/errors.ts'
 import { subset } from '../../data/split.ts'
 import { tensor } from '../../ir/tensor.ts'
 import { runs } from '../../runtime/batches.ts'
+import type { Session } from '../../runtime/types.ts'
 import { differentiate, openTraining, type Training } from '../../train/index.ts'
 import { unpackChunk } from '../../train/packing.ts'
-import type { Context, Dataset, Model, Session, Tensor } from '../../types.ts'
+import type { Dataset, Model, Tensor } from '../../types.ts'
 import { inputTargets, neededTask, taskLoss } from '../train/loss.ts'
 import { type Task, usable } from '../train/task.ts'
 import { labelledBy } from '../train/teacher.ts'
+import type { Context } from '../types.ts'
 
 /** Samples of a batch: squared means of larger batches say less of single samples. */
 const batchSize = 16

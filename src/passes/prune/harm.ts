@@ -2,7 +2,8 @@
 import { PareError } from '../../base/errors.ts'
 import { isFloat, toFloats } from '../../ir/tensor.ts'
 import { outputsOn } from '../../observe/feed.ts'
-import type { Context, Dataset, Model } from '../../types.ts'
+import type { Dataset, Model } from '../../types.ts'
+import type { Context } from '../types.ts'
 
 /** Outputs of the original that are held; samples beyond are not looked at. */
 const mostBytes = 256 * 2 ** 20

@@ -17,7 +17,8 @@ import { observeChannels } from '../../observe/channels.ts'
 import { linearOf } from '../../ops/ask.ts'
 import { opFor } from '../../ops/index.ts'
 import { inferShapes } from '../../ops/infer.ts'
-import type { Context, Dataset, Model, Tensor } from '../../types.ts'
+import type { Dataset, Model, Tensor } from '../../types.ts'
+import type { Context } from '../types.ts'
 import type { ChannelGroup, Slice } from './groups.ts'
 
 export const criteria = ['l1', 'l2', 'bn-scale', 'fpgm', 'activation', 'taylor', 'random'] as const

@@ -4,12 +4,13 @@ import { PareError, stopIfAborted } from '../../base/errors.ts'
 import { heldSamples } from '../../observe/held.ts'
 import { costOf } from '../../ops/cost.ts'
 import { inferShapes } from '../../ops/infer.ts'
-import type { Context, Dataset, Model } from '../../types.ts'
+import type { Dataset, Model } from '../../types.ts'
 import { definePass, parseOptions } from '../pass.ts'
 import { simplify } from '../simplify/index.ts'
 import { parameterCount } from '../train/learn.ts'
 import { refuseRounded } from '../train/loss.ts'
 import { taskOf } from '../train/task.ts'
+import type { Context } from '../types.ts'
 import {
   blockOf,
   byImportance,

@@ -16,11 +16,12 @@ import { type Gram, grams, type LayerInput, layerInput } from '../../observe/gra
 import { heldSamples } from '../../observe/held.ts'
 import { opFor } from '../../ops/index.ts'
 import { inferShapes } from '../../ops/infer.ts'
-import type { Context, Model, Tensor } from '../../types.ts'
+import type { Model, Tensor } from '../../types.ts'
 import { definePass } from '../pass.ts'
 import { matcher } from '../quantize/common/select.ts'
 import { gptq, gptqDefaults, inverseRoot } from '../quantize/weights/gptq.ts'
 import { refuseRounded } from '../train/loss.ts'
+import type { Context } from '../types.ts'
 import { eachGradient } from './gradients.ts'
 import { fewOfMany, lowest, type PatternName, patternOf, patterns, smaller, unitsOf } from './masks.ts'
 

@@ -12,10 +12,11 @@ import { consumers, producer, soleConsumer } from '../../ir/graph.ts'
 import { tensor, toFloats } from '../../ir/tensor.ts'
 import { type Gram, grams, type LayerInput, layerInput } from '../../observe/gram.ts'
 import { inferShapes } from '../../ops/infer.ts'
-import type { Context, Dataset, Model, Tensor } from '../../types.ts'
+import type { Dataset, Model, Tensor } from '../../types.ts'
 import { biasPlace, shiftBiases } from '../biases.ts'
 import { inverseRoot } from '../quantize/weights/gptq.ts'
 import { canShift, centred, shiftOf } from '../quantize/weights/layerwise.ts'
+import type { Context } from '../types.ts'
 import type { Kept } from './remove.ts'
 
 /** Layers are repaired in at most so many stages; those of one stage see the same changed model. */

@@ -15,8 +15,9 @@ import { linearOf } from '../../ops/ask.ts'
 import { inferShapes } from '../../ops/infer.ts'
 import { channelAt } from '../../ops/linear.ts'
 import { fedOf, prescribed } from '../../runtime/batches.ts'
-import type { Context, Dataset, Model, Node, Tensor } from '../../types.ts'
+import type { Dataset, Model, Node, Tensor } from '../../types.ts'
 import { biasPlace } from '../biases.ts'
+import type { Context } from '../types.ts'
 import { type Gone, goneOf, type Kept } from './remove.ts'
 
 /** Samples of a run, at most and at least; and bytes of its largest value. */

@@ -12,7 +12,8 @@ import { reduceChannels } from '../../observe/reductions.ts'
 import { opFor } from '../../ops/index.ts'
 import { inferShapes } from '../../ops/infer.ts'
 import { fedOf, prescribed } from '../../runtime/batches.ts'
-import type { Context, Dataset, Model, Node, Tensor } from '../../types.ts'
+import type { Dataset, Model, Node, Tensor } from '../../types.ts'
+import type { Context } from '../types.ts'
 
 /** Samples of the run, at most and at least; and bytes of its largest value. */
 const [mostSamples, leastSamples, mostBytes] = [256, 16, 64 * 2 ** 20]

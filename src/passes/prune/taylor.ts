@@ -1,7 +1,8 @@
 /** Channels by the squared first-order change of the loss without them: E[(Σ w·∂L/∂w)²], the sum over the weights that read them. */
 import { PareError } from '../../base/errors.ts'
 import { toFloats } from '../../ir/tensor.ts'
-import type { Context, Model } from '../../types.ts'
+import type { Model } from '../../types.ts'
+import type { Context } from '../types.ts'
 import { eachGradient } from './gradients.ts'
 import type { ChannelGroup } from './groups.ts'
 import { byChannel, readingWeights, type Scores, sumsAlong } from './importance.ts'

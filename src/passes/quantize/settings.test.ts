@@ -6,8 +6,9 @@ import { rng } from '../../base/random.ts'
 import { arrayDataset } from '../../data/index.ts'
 import { elementCount, tensor } from '../../ir/tensor.ts'
 import { model } from '../../ir/text.ts'
-import type { Dataset, Model, Recipe } from '../../types.ts'
+import type { Dataset, Model } from '../../types.ts'
 import { applyRecipe } from '../recipe.ts'
+import type { Recipe } from '../types.ts'
 import { fewSamples } from './common/advice.ts'
 
 const network = model`

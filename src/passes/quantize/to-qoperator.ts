@@ -10,9 +10,10 @@ import { constant } from '../../ir/graph.ts'
 import { elementCount, equalTensors, tensor, toFloats, toNumbers } from '../../ir/tensor.ts'
 import { opFor } from '../../ops/index.ts'
 import { isDequantize, isQdq, isQuantize } from '../../ops/quantized.ts'
-import type { Context, DType, Graph, Model, Node, Tensor } from '../../types.ts'
+import type { DType, Graph, Model, Node, Tensor } from '../../types.ts'
 import { definePass } from '../pass.ts'
 import { withTypes } from '../typed.ts'
+import type { Context } from '../types.ts'
 import { matcher } from './common/select.ts'
 
 /** Turns quantized operators into QLinearConv, QLinearMatMul and data movement on integers. */

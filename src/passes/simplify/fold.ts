@@ -13,7 +13,8 @@ import { byteLength, elementCount, tensorBytes } from '../../ir/tensor.ts'
 import { opFor } from '../../ops/index.ts'
 import { viewOf } from '../../ops/infer.ts'
 import { isRounding } from '../../ops/quantized.ts'
-import type { Context, Graph, Model, Node, Tensor, Value } from '../../types.ts'
+import type { Graph, Model, Node, Tensor, Value } from '../../types.ts'
+import type { Context } from '../types.ts'
 
 /** Nodes to fold together, and those of their results that others read. */
 export interface Group {

@@ -1,8 +1,9 @@
 /** Training that goes on: the loss of the task on the training part, the best epoch by the selection part. */
 import { z } from 'zod'
 import { PareError } from '../../base/errors.ts'
-import type { Context, Model } from '../../types.ts'
+import type { Model } from '../../types.ts'
 import { definePass } from '../pass.ts'
+import type { Context } from '../types.ts'
 import { gradualFields, inRounds, roundsOf } from './gradual.ts'
 import { type Fitted, learn } from './learn.ts'
 import { inputTargets, neededTask, refuseRounded, taskLoss } from './loss.ts'

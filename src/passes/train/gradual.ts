@@ -7,12 +7,13 @@
 import { z } from 'zod'
 import { PareError } from '../../base/errors.ts'
 import { costOf } from '../../ops/cost.ts'
-import type { Context, Model } from '../../types.ts'
+import type { Model } from '../../types.ts'
 import { parseOptions } from '../pass.ts'
 import { patterns } from '../prune/masks.ts'
 import { pruneBlocks } from '../prune/prune-blocks.ts'
 import { pruneChannels } from '../prune/prune-channels.ts'
 import { pruneWeights } from '../prune/prune-weights.ts'
+import type { Context } from '../types.ts'
 import type { Fitted } from './learn.ts'
 
 /** Options of pruning beside training; none is given: nothing is pruned. */

@@ -19,7 +19,8 @@ import {
   type Training,
   train
 } from '../../train/index.ts'
-import type { Batch, Context, Metric, Model, Tensor } from '../../types.ts'
+import type { Batch, Metric, Model, Tensor } from '../../types.ts'
+import type { Context } from '../types.ts'
 import { augmentOf, optimizerOf, rateOf, scheduleOf, type TrainingOptions } from './options.ts'
 import type { Samples } from './task.ts'
 

@@ -12,7 +12,8 @@ import { isFloat } from '../../ir/tensor.ts'
 import { opFor } from '../../ops/index.ts'
 import { inferShapes } from '../../ops/infer.ts'
 import { fedOf, wholeInputs } from '../../runtime/batches.ts'
-import type { Context, Dataset, Dim, Metric, Model, Value } from '../../types.ts'
+import type { Dataset, Dim, Metric, Model, Value } from '../../types.ts'
+import type { Context } from '../types.ts'
 
 /** Class scores, or an output that is to be an input again. */
 export type Task =

@@ -3,8 +3,10 @@ import { PareError } from '../../base/errors.ts'
 import { elementCount, tensor, toFloats } from '../../ir/tensor.ts'
 import { outputsOn, watch } from '../../observe/feed.ts'
 import { fedOf, feedsOf, prescribed } from '../../runtime/batches.ts'
+import type { Session } from '../../runtime/types.ts'
 import type { StepPlace, Training } from '../../train/index.ts'
-import type { Batch, Context, Dataset, Model, Session, Tensor } from '../../types.ts'
+import type { Batch, Dataset, Model, Tensor } from '../../types.ts'
+import type { Context } from '../types.ts'
 import { shapedLike } from './learn.ts'
 
 /** Values of the teacher by the value of the student that is to be like it. */

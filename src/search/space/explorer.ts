@@ -1,6 +1,6 @@
 /** A way to explore a space: the next raw point as a function of what was measured. */
 import type { Rng } from '../../base/random.ts'
-import type { Runner } from '../../types.ts'
+import type { Runner } from '../../runtime/types.ts'
 import type { Project } from './project.ts'
 import type { Kind, Point, Space } from './space.ts'
 

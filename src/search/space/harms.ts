@@ -1,6 +1,6 @@
 /** The change of the output, e², of every choice alone, which adds up over units while it is small. */
 import { PareError, stopIfAborted } from '../../base/errors.ts'
-import type { Context } from '../../types.ts'
+import type { Context } from '../../passes/types.ts'
 import { masked } from './build.ts'
 import type { Material } from './material.ts'
 import type { Maker } from './weights.ts'

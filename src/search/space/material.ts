@@ -11,7 +11,8 @@ import { activationScores, weightScores } from '../../passes/prune/importance.ts
 import { freeGroups } from '../../passes/prune/narrow.ts'
 import { type MixType, type Part, partsOf, type Way } from '../../passes/quantize/mix/types.ts'
 import { centred } from '../../passes/quantize/weights/layerwise.ts'
-import type { Context, Dataset, Model } from '../../types.ts'
+import type { Context } from '../../passes/types.ts'
+import type { Dataset, Model } from '../../types.ts'
 
 /** What may be chosen. */
 export interface MaterialOptions {

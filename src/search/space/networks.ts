@@ -4,6 +4,7 @@
  */
 import type { Rng } from '../../base/random.ts'
 import { bytesOf, tensorOf, toFloats } from '../../ir/tensor.ts'
+import type { Runner, Session } from '../../runtime/types.ts'
 import {
   differentiate,
   firstState,
@@ -14,7 +15,7 @@ import {
   type TrainState,
   trainedValues
 } from '../../train/index.ts'
-import type { Model, Node, Runner, Session, Tensor, Value } from '../../types.ts'
+import type { Model, Node, Tensor, Value } from '../../types.ts'
 
 /** Weights of a network by name. */
 export type Weights = Readonly<Record<string, Tensor>>

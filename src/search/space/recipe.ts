@@ -1,5 +1,5 @@
 /** A point as a recipe: what makes its model without a search, with all care. */
-import type { Recipe } from '../../types.ts'
+import type { Recipe } from '../../passes/types.ts'
 import type { Material } from './material.ts'
 import type { Point } from './space.ts'
 

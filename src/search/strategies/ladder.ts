@@ -3,7 +3,7 @@
  * what `mix-precision` finds by measurement; for `size`, the mixture of the fewest bits; with training data, models pruned by
  * structure and trained again.
  */
-import type { Recipe } from '../../types.ts'
+import type { Recipe } from '../../passes/types.ts'
 import { choose, type Standing, tie } from '../choose.ts'
 import type { Problem, StrategyRecord } from '../strategy.ts'
 import { isMeasured, type Measured, measuredOf, type Proposal, standing, type Trial } from '../trial.ts'

@@ -4,7 +4,8 @@ import { tensorBytes } from '../../ir/tensor.ts'
 import { linearOf } from '../../ops/ask.ts'
 import { opFor } from '../../ops/index.ts'
 import { weightUses } from '../../passes/quantize/common/uses.ts'
-import type { Graph, Model, Node, Target } from '../../types.ts'
+import type { Target } from '../../targets/types.ts'
+import type { Graph, Model, Node } from '../../types.ts'
 
 export interface MadeOf {
   /** Operator types of the model that have a form with inputs quantized at run time, without convolutions. */

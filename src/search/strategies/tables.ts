@@ -1,7 +1,7 @@
 /** Candidates for models whose bytes are mostly tables of embeddings: rows of 4 bits, and fewer rows where texts to train on tell which. */
 import { inferShapes } from '../../ops/infer.ts'
 import { tablesOf } from '../../passes/prune/tables.ts'
-import type { Recipe } from '../../types.ts'
+import type { Recipe } from '../../passes/types.ts'
 import type { Problem } from '../strategy.ts'
 
 /** Below this share of the file's bytes, tables cannot change much. */

@@ -3,7 +3,8 @@ import { edit } from '../../../ir/edit.ts'
 import { toFloats } from '../../../ir/tensor.ts'
 import { watch } from '../../../observe/feed.ts'
 import { reduceAll } from '../../../observe/reductions.ts'
-import type { Context, Dataset, Model, Tensor } from '../../../types.ts'
+import type { Dataset, Model, Tensor } from '../../../types.ts'
+import type { Context } from '../../types.ts'
 
 /** Samples per run where the model leaves it open. */
 const samplesPerRun = 8

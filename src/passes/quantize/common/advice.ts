@@ -3,7 +3,8 @@ import { PareError } from '../../../base/errors.ts'
 import { allGraphs, consumers } from '../../../ir/graph.ts'
 import type { Method } from '../../../observe/ranges.ts'
 import { opFor } from '../../../ops/index.ts'
-import type { Context, Dataset, Model, Node } from '../../../types.ts'
+import type { Dataset, Model, Node } from '../../../types.ts'
+import type { Context } from '../../types.ts'
 
 /** Below so many samples, ranges are those of the samples rather than those of the data. */
 export const fewSamples = 32

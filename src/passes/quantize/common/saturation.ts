@@ -12,7 +12,8 @@ import { isDepthwise } from '../../../ops/linear.ts'
 import { dequantizedConstant, dequantizer, isQuantize } from '../../../ops/quantized.ts'
 import { moveOf } from '../../../ops/reorder.ts'
 import type { Linear } from '../../../ops/types.ts'
-import type { Graph, Model, Node, Target, Tensor } from '../../../types.ts'
+import type { Target } from '../../../targets/types.ts'
+import type { Graph, Model, Node, Tensor } from '../../../types.ts'
 
 /** Codes up to this cannot saturate: 255 · (64 + 64) = 32640. */
 export const safeLevels = 64

@@ -1,7 +1,8 @@
 /** Choosing nodes by operator or by name. */
 import { nearest } from '../../../base/suggest.ts'
 import { allGraphs, opName } from '../../../ir/graph.ts'
-import type { Context, Model, Node } from '../../../types.ts'
+import type { Model, Node } from '../../../types.ts'
+import type { Context } from '../../types.ts'
 
 type Named = Pick<Node, 'name' | 'op' | 'domain'>
 

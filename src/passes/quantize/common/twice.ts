@@ -1,7 +1,8 @@
 /** Weights that a file holds twice: as codes for the nodes that became integer, and as float for other readers. */
 import { constant, consumers } from '../../../ir/graph.ts'
 import { isFloat, tensorBytes } from '../../../ir/tensor.ts'
-import type { Context, Model } from '../../../types.ts'
+import type { Model } from '../../../types.ts'
+import type { Context } from '../../types.ts'
 
 /** Says which of the weights that got codes are still there as float, with bytes and readers. */
 export function noteTwice(made: Model, weights: Iterable<string>, ctx: Pick<Context, 'note'>): void {

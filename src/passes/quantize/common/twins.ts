@@ -5,7 +5,8 @@ import { opName, producer } from '../../../ir/graph.ts'
 import { opFor } from '../../../ops/index.ts'
 import { dequantizer, isRounded } from '../../../ops/quantized.ts'
 import type { QuantRule } from '../../../ops/types.ts'
-import type { Context, Graph, Model, Node } from '../../../types.ts'
+import type { Graph, Model, Node } from '../../../types.ts'
+import type { Context } from '../../types.ts'
 
 /** A layer of the rounded model and the node of the reference that it came from. */
 export interface Twin {

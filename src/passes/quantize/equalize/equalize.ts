@@ -13,10 +13,11 @@ import { type ChannelNumbers, observeChannels } from '../../../observe/channels.
 import { heldSamples } from '../../../observe/held.ts'
 import { isClamp, linearOf } from '../../../ops/ask.ts'
 import { channelAt, isUnpadded } from '../../../ops/linear.ts'
-import type { Context, Model } from '../../../types.ts'
+import type { Model } from '../../../types.ts'
 import { absorbAfter, absorbBefore, type LinearLayer, takesBias } from '../../fuse/linear.ts'
 import { definePass } from '../../pass.ts'
 import { withTypes } from '../../typed.ts'
+import type { Context } from '../../types.ts'
 import { type Edge, edgesOf } from './edges.ts'
 import { changeLinear } from './linear-change.ts'
 

@@ -1,7 +1,8 @@
 /** Applies an assignment of types to nodes. All weights are rounded in one pass, in which each layer makes up for the errors of those before it. */
 import { PareError } from '../../../base/errors.ts'
 import { allGraphs } from '../../../ir/graph.ts'
-import type { Context, Model } from '../../../types.ts'
+import type { Model } from '../../../types.ts'
+import type { Context } from '../../types.ts'
 import { castFloat } from '../cast/cast-float.ts'
 import { weightUses } from '../common/uses.ts'
 import { storeWeights } from '../weights/quantize-weights.ts'

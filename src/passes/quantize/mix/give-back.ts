@@ -1,5 +1,6 @@
 /** Where the fastest split loses too much: its layers are made more precise, those first that change the output most for the time they save. */
-import type { Context, Model } from '../../../types.ts'
+import type { Model } from '../../../types.ts'
+import type { Context } from '../../types.ts'
 import { applyStatic } from '../static/apply.ts'
 import type { NodePlan, StaticPlan } from '../static/plan.ts'
 import { type Choice, type Point, paretoFront } from './knapsack.ts'

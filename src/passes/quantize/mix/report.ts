@@ -1,5 +1,5 @@
 /** What was chosen and why, as plain data for the report, and in words. */
-import type { Comparison, Context } from '../../../types.ts'
+import type { Comparison, Context } from '../../types.ts'
 import type { Point } from './knapsack.ts'
 import type { Part } from './types.ts'
 import type { Measured } from './walk.ts'

@@ -1,6 +1,7 @@
 /** The types that `mix-precision` chooses from, and what a weight takes and becomes in each. */
 import { bitsOf, elementCount, tensor, tensorBytes, toFloats } from '../../../ir/tensor.ts'
-import type { Context, Model, Tensor } from '../../../types.ts'
+import type { Model, Tensor } from '../../../types.ts'
+import type { Context } from '../../types.ts'
 import { encodedBytes, scaleTypeOf } from '../common/cells.ts'
 import type { Codes } from '../common/fit.ts'
 import { matcher } from '../common/select.ts'

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { Comparison } from '../../../types.ts'
+import type { Comparison } from '../../types.ts'
 import type { Point } from './knapsack.ts'
 import { isSafe, kneeOf, walk } from './walk.ts'
 

@@ -10,7 +10,7 @@
  * (k + error)·e² are within it.
  */
 import { least as smallest } from '../../../base/extremes.ts'
-import type { Comparison } from '../../../types.ts'
+import type { Comparison } from '../../types.ts'
 import type { Point } from './knapsack.ts'
 
 /** What a bound is checked by. */

@@ -9,8 +9,9 @@ import { subset } from '../../../data/split.ts'
 import { evaluate, metricDrops } from '../../../measure/evaluate.ts'
 import { openDataset } from '../../../node/dataset.ts'
 import { load } from '../../../node/files.ts'
-import type { Model, Recipe } from '../../../types.ts'
+import type { Model } from '../../../types.ts'
 import { applyRecipe } from '../../recipe.ts'
+import type { Recipe } from '../../types.ts'
 
 const minutes = 60_000
 const start: Recipe = [

@@ -7,9 +7,10 @@ import { toNumbers } from '../../../ir/tensor.ts'
 import { model } from '../../../ir/text.ts'
 import { nodeRunner } from '../../../node/runner.ts'
 import { countIntegerKernels } from '../../../runtime/kernels.ts'
-import type { Model, Recipe, Value } from '../../../types.ts'
+import type { Model, Value } from '../../../types.ts'
 import { parseOptions } from '../../pass.ts'
 import { applyRecipe } from '../../recipe.ts'
+import type { Recipe } from '../../types.ts'
 import { quantizeStatic } from './quantize-static.ts'
 
 const network = model`

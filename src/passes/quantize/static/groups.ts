@@ -3,7 +3,8 @@ import { greatest, least } from '../../../base/extremes.ts'
 import { opFor } from '../../../ops/index.ts'
 import { viewOf } from '../../../ops/infer.ts'
 import type { QuantRule } from '../../../ops/types.ts'
-import type { IntegerRow, Model, Node } from '../../../types.ts'
+import type { IntegerRow } from '../../../targets/types.ts'
+import type { Model, Node } from '../../../types.ts'
 
 /** A node to become integer. */
 export interface IntegerNode {

@@ -20,7 +20,9 @@ import { opFor } from '../../../ops/index.ts'
 import { viewOf } from '../../../ops/infer.ts'
 import { dequantizedConstant, isDequantize } from '../../../ops/quantized.ts'
 import type { QuantRule } from '../../../ops/types.ts'
-import type { Context, Dim, IntegerRow, Model, Node, Target, Tensor } from '../../../types.ts'
+import type { IntegerRow, Target } from '../../../targets/types.ts'
+import type { Dim, Model, Node, Tensor } from '../../../types.ts'
+import type { Context } from '../../types.ts'
 import { clampBounds, type Group, groupValues, type IntegerNode } from './groups.ts'
 
 export interface Layout {
