@@ -3,7 +3,7 @@
  * Dirichlet distributions. What codings cost in accuracy, beside floats with the same seeds, and what they save in bytes. The
  * pictures are those of Debian's package dataset-fashion-mnist.
  *
- *   node bench/federated.mjs [--keep FOLDER] [--only NAME,…] [--alpha 0.5,0.1] [--seeds 3] [--minutes 8] [--table]
+ *   node bench/federated.mjs [--keep FOLDER] [--only NAME]… [--alpha 0.5,0.1] [--seeds 3] [--minutes 8] [--table]
  *   node bench/federated.mjs --hostile …       20 % of the clients send −10 times their update, by rules
  *
  * A run that is done is a line in FOLDER/runs.jsonl and is not done again; one that was stopped (by Ctrl-C, a kill, or --minutes)
@@ -20,7 +20,7 @@ const { values } = parseArgs({
   options: {
     keep: { type: 'string', default: 'bench/out/federated' },
     data: { type: 'string', default: '/usr/share/datasets/fashion-mnist' },
-    only: { type: 'string' },
+    only: { type: 'string', multiple: true },
     alpha: { type: 'string', default: '0.5,0.1' },
     seeds: { type: 'string', default: '3' },
     workers: { type: 'string' },
@@ -59,7 +59,7 @@ const rules = {
 
 /** What is run: the acceptance table first, what is beside it last. */
 function planned() {
-  const only = values.only?.split(',')
+  const { only } = values
   const names = Object.keys(values.hostile ? rules : codings).filter((n) => !only || only.includes(n))
   const alphas = values.hostile ? [1000, 0.1] : values.alpha.split(',').map(Number)
   return alphas.flatMap((alpha) => {

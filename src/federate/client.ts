@@ -3,7 +3,7 @@ import { rng } from '../base/random.ts'
 import type { Dataset } from '../types.ts'
 import type { Local } from './local.ts'
 import { manifestHash, sha256 } from './manifest.ts'
-import { type FederationRecipe, keepsResidual } from './recipe.ts'
+import { type FederationRecipe, isRoundedIn, keepsResidual } from './recipe.ts'
 import { decodeMessage, encodeMessage, mostWeight } from './wire.ts'
 
 /** What a client did not send yet, and the round that it is of. */
@@ -49,7 +49,7 @@ export async function takeTurn(t: Turn): Promise<Turned> {
   const { header, values, support, mask } = await decodeMessage(t.message, { manifest, kind: 'model', base })
   const random = rng(t.seed).fork(`round ${header.round}`)
   const trained = await local.round({
-    ...{ base: values, support, data, signal: t.signal },
+    ...{ base: values, support, data, signal: t.signal, isRounded: isRoundedIn(recipe, header.round) },
     seed: String(random.fork('samples').next())
   })
   const kept = keepsResidual(recipe)

@@ -1,8 +1,9 @@
 /** Training on a client: the model of a round goes in, the difference that its samples made comes out. */
-import { PareError } from '../base/errors.ts'
+import { assert, PareError } from '../base/errors.ts'
 import { rng } from '../base/random.ts'
 import { elementCount, toFloats } from '../ir/tensor.ts'
 import { neededTask, refuseRounded, taskLoss } from '../passes/train/loss.ts'
+import { computingOnGrid } from '../passes/train/peak-steps.ts'
 import { runs } from '../runtime/batches.ts'
 import type { Runner, Session } from '../runtime/types.ts'
 import {
@@ -18,6 +19,7 @@ import {
 import { packChunk } from '../train/packing.ts'
 import type { Dataset, Model, Tensor, Value } from '../types.ts'
 import { fromVector, manifestOf, toVector, vectorOf } from './manifest.ts'
+import type { FederationRecipe } from './recipe.ts'
 import type { LocalOptions, Manifest } from './types.ts'
 
 /** A client's task in one round. */
@@ -26,6 +28,8 @@ export interface LocalTask {
   readonly base: Float32Array
   /** 1 where the model may differ from zero. */
   readonly support?: Uint8Array | undefined
+  /** Train with weights rounded to their grid? The setup must have `bits`. */
+  readonly isRounded?: boolean
   readonly data: Dataset
   /** What the order of the samples is drawn by. */
   readonly seed: number | string
@@ -57,34 +61,55 @@ export interface LocalSetup {
   readonly engine: Runner
   /** May weights be masked? */
   readonly isPruned?: boolean
+  /** Of weights, in rounds that train with them rounded. */
+  readonly bits?: number
   /** Which constants are trained; by default all of more than one element. */
   readonly parameters?: (constant: Value) => boolean
 }
 
+/** Opens a model for training as a recipe asks. Throws as `openLocal`. */
+export const localFor = (model: Model, { local, prune, quantize }: FederationRecipe, engine: Runner): Promise<Local> =>
+  openLocal(model, {
+    ...{ options: local, engine },
+    ...(prune ? { isPruned: true } : {}),
+    ...(quantize ? { bits: quantize.bits } : {})
+  })
+
 /** Opens a model for training. Throws what `differentiate` throws, and `E_UNSUPPORTED` for a model without a loss. */
 export async function openLocal(model: Model, setup: LocalSetup): Promise<Local> {
   refuseRounded(model, 'federate')
-  const { options, engine } = setup
-  const task = neededTask(model, 'federate', undefined)
+  const source = setup.isPruned ? maskable(model) : model
+  const plain = await opened(source, setup)
+  const onGrid = setup.bits === undefined ? undefined : await opened(computingOnGrid(source, setup.bits), setup)
+  const { manifest } = plain
+  return {
+    manifest,
+    initial: vectorOf(manifest, model),
+    round: (t) => {
+      const open = t.isRounded ? onGrid : plain
+      assert(open, 'rounded training was not set up')
+      return roundOn(open, t)
+    },
+    close: async () => {
+      await plain.session.close()
+      await onGrid?.session.close()
+    }
+  }
+}
+
+async function opened(source: Model, { options, engine, parameters }: LocalSetup): Promise<Open> {
+  const task = neededTask(source, 'federate', undefined)
   if (task.kind !== 'classes')
     throw new PareError('E_UNSUPPORTED', 'federations train models of class scores', { where: task.output })
-  const source = setup.isPruned ? maskable(model) : model
   const training = differentiate(source, {
     loss: [taskLoss(task, 0)],
     batch: options.batch,
     optimizer: { kind: 'sgd', momentum: options.momentum, weightDecay: options.decay },
     ...(options.clip === undefined ? {} : { clip: options.clip }),
-    ...(setup.parameters ? { parameters: setup.parameters } : {})
+    ...(parameters ? { parameters } : {})
   })
-  const manifest = manifestOf(training, model)
   const session = await openTraining(training, { engine })
-  const open: Open = { training, manifest, session, options, start: firstState(training, source) }
-  return {
-    manifest,
-    initial: vectorOf(manifest, model),
-    round: (t) => roundOn(open, t),
-    close: () => session.close()
-  }
+  return { training, manifest: manifestOf(training, source), session, options, start: firstState(training, source) }
 }
 
 interface Open {

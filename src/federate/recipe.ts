@@ -71,6 +71,11 @@ const prune = z.strictObject({
   every: z.int().min(1).default(1).describe('rounds from one step to the next')
 })
 
+const quantize = z.strictObject({
+  bits: z.int().min(3).max(8).default(8).describe('bits of weights'),
+  from: z.int().min(0).default(0).describe('first round that trains with rounded weights')
+})
+
 const compress = z.strictObject({
   maxDrop: z.number().min(0).lt(1).default(0.01).describe('loss of accuracy that is allowed'),
   objective: z.enum(['balanced', 'size', 'latency', 'macs']).default('balanced')
@@ -88,6 +93,7 @@ const recipe = z.strictObject({
   mask: share.optional().describe('share of the weights that updates hold: half by what moved last, half at random'),
   bound: z.number().positive().max(1e6).default(256).describe('largest number of an update that is taken'),
   prune: prune.optional(),
+  quantize: quantize.optional().describe('train with weights rounded to codes, and end with such weights'),
   compress: compress.optional().describe('what the job makes of the model behind the last round')
 })
 
@@ -104,13 +110,20 @@ export interface FederationRecipe {
   readonly mask?: number
   readonly bound: number
   readonly prune?: z.output<typeof prune>
+  readonly quantize?: z.output<typeof quantize>
   readonly compress?: z.output<typeof compress>
 }
 
 /** A recipe with its defaults. Throws `E_OPTION` for what does not exist or fit. */
 export function parseRecipe(given: unknown): FederationRecipe {
   const made = parseOptions({ name: 'federate', options: recipe }, given) as FederationRecipe
-  const { prune: p } = made
+  const { prune: p, quantize: q } = made
+  if (q && q.from >= made.rounds)
+    throw new PareError(
+      'E_OPTION',
+      `rounding of weights begins in round ${q.from}, and the last is ${made.rounds - 1}`,
+      { where: 'quantize.from', hint: 'rounds are counted from 0' }
+    )
   if (p && p.until < p.from)
     throw new PareError('E_OPTION', `pruning until round ${p.until} begins in round ${p.from}`, {
       where: 'prune.until'
@@ -122,6 +135,10 @@ export function parseRecipe(given: unknown): FederationRecipe {
     })
   return made
 }
+
+/** Do clients train with rounded weights in this round? */
+export const isRoundedIn = ({ quantize: q }: FederationRecipe, round: number): boolean =>
+  q !== undefined && round >= q.from
 
 /** Do updates lose what a residual brings back? Rounding at random loses nothing in the mean. */
 export const keepsResidual = ({ up, feedback, mask }: FederationRecipe): boolean =>

@@ -2,15 +2,15 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { rng } from '../base/random.ts'
 import { arrayDataset, type LabelledDataset } from '../data/arrays.ts'
 import { metricFor } from '../data/metrics.ts'
-import { tensor } from '../ir/tensor.ts'
+import { tensor, toFloats } from '../ir/tensor.ts'
 import { model } from '../ir/text.ts'
 import { nodeRunner } from '../node/runner.ts'
 import { initialise, meanScore } from '../train/index.ts'
-import type { Model } from '../types.ts'
+import type { Model, Tensor } from '../types.ts'
 import { openLocal } from './local.ts'
 import { partition } from './partition.ts'
 import { parseRecipe } from './recipe.ts'
-import { type SimulateState, simulate, type Trainers } from './simulate.ts'
+import { modelOf, type SimulateState, simulate, type Trainers } from './simulate.ts'
 import { decodeState, encodeState } from './state.ts'
 import { trainersHere } from './trainers.ts'
 
@@ -133,6 +133,21 @@ describe('a simulated federation', () => {
     expect(zeros.filter((x) => x === 0).length).toBeGreaterThanOrEqual(120)
     expect(history.at(-1)?.score).toBeGreaterThan(0.85)
     expect(history.at(-1)?.upPayload).toBeLessThan(0.8 * (history[0]?.upPayload as number))
+  })
+
+  it('ends with rounded weights where clients train with them rounded', async () => {
+    const given = { ...common, quantize: { bits: 4, from: 2 } }
+    const { run, history } = await stateOf(given)
+    expect(history.at(-1)?.score).toBeGreaterThan(0.9)
+    const weights = toFloats(modelOf(net, run).graph.values.get('B')?.data as Tensor)
+    for (const c of [0, 1, 2]) {
+      const codes = weights.filter((_, i) => i % 3 === c)
+      const step = codes.map(Math.abs).reduce((a, b) => Math.max(a, b)) / 7
+      for (const w of codes) expect(Math.abs(w / step - Math.round(w / step))).toBeLessThan(1e-4)
+    }
+    const float = modelOf(net, { ...run, round: 2 })
+    expect(new Set(toFloats(float.graph.values.get('B')?.data as Tensor)).size).toBeGreaterThan(45)
+    expect(() => parseRecipe({ rounds: 3, quantize: { from: 3 } })).toThrow(/the last is 2/)
   })
 
   it('is led astray by hostile clients, unless another rule than the mean is asked', async () => {

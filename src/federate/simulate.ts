@@ -1,12 +1,13 @@
 /** A federation in one process: virtual clients with parts of one data set. The same seed gives the same bytes, whoever trains. */
 import { PareError, stopIfAborted } from '../base/errors.ts'
 import { rng } from '../base/random.ts'
+import { movedToGrid } from '../passes/train/peak-steps.ts'
 import { withValues } from '../train/index.ts'
 import type { Model } from '../types.ts'
 import type { Residual, Turned } from './client.ts'
 import { combineFor } from './combine.ts'
 import { fromVector } from './manifest.ts'
-import type { FederationRecipe } from './recipe.ts'
+import { type FederationRecipe, isRoundedIn } from './recipe.ts'
 import { commitRound, openRound, type Round, type Run, startRun, type Taken, takeUpdate } from './server.ts'
 import type { Manifest } from './types.ts'
 import { headerBytes, trailerBytes } from './wire.ts'
@@ -110,9 +111,11 @@ export async function simulate(
   return { model: modelOf(model, state.run), state }
 }
 
-/** The model with the server's numbers. */
-export const modelOf = (model: Model, { manifest, state }: Run): Model =>
-  withValues(model, fromVector(manifest, state.model))
+/** The model with the server's numbers, rounded where clients trained it so. */
+export function modelOf(model: Model, { manifest, state, recipe, round }: Run): Model {
+  const made = withValues(model, fromVector(manifest, state.model))
+  return recipe.quantize && isRoundedIn(recipe, round - 1) ? movedToGrid(made, recipe.quantize.bits) : made
+}
 
 async function oneRound(
   model: Model,

@@ -5,7 +5,7 @@ import { subset } from '../data/split.ts'
 import type { Runner } from '../runtime/types.ts'
 import type { Model } from '../types.ts'
 import { type Turned, takeTurn } from './client.ts'
-import { openLocal } from './local.ts'
+import { localFor } from './local.ts'
 import type { FederationRecipe } from './recipe.ts'
 import type { Trainers } from './simulate.ts'
 
@@ -15,11 +15,7 @@ export async function trainersHere(
   recipe: FederationRecipe,
   o: { readonly data: LabelledDataset; readonly clients: readonly (readonly number[])[]; readonly engine: Runner }
 ): Promise<Trainers> {
-  const local = await openLocal(model, {
-    options: recipe.local,
-    engine: o.engine,
-    ...(recipe.prune ? { isPruned: true } : {})
-  })
+  const local = await localFor(model, recipe, o.engine)
   return {
     manifest: local.manifest,
     initial: local.initial,

@@ -3,7 +3,7 @@ import { PareError, stopIfAborted } from '../../base/errors.ts'
 import { fromHex, toHex } from '../../base/hex.ts'
 import { readModel } from '../../formats/read.ts'
 import { type Residual, takeTurn } from '../client.ts'
-import { openLocal } from '../local.ts'
+import { localFor } from '../local.ts'
 import { parseRecipe } from '../recipe.ts'
 import { type At, type JoinOptions, messageOf, seedOf } from './at.ts'
 import { type OpenRound, type RunInfo, readForm, receiptForm, roundForm, runForm } from './forms.ts'
@@ -57,11 +57,7 @@ export async function takePartIn(o: JoinOptions): Promise<Joined> {
   const recipe = parseRecipe(info.recipe)
   const model = readModel(bytes)
   const data = typeof o.data === 'function' ? await o.data(model) : o.data
-  const local = await openLocal(model, {
-    options: recipe.local,
-    engine: o.engine,
-    ...(recipe.prune ? { isPruned: true } : {})
-  })
+  const local = await localFor(model, recipe, o.engine)
   try {
     const ended = await rounds({ o, requests, info, recipe, local, data, run: connection.run })
     return { ...ended, ...counts }

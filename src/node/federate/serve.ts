@@ -6,7 +6,7 @@ import { toArray } from '../../base/bytes.ts'
 import { PareError } from '../../base/errors.ts'
 import { fromHex, toHex } from '../../base/hex.ts'
 import { metricFor } from '../../data/index.ts'
-import { type FederationRecipe, modelOf, openLocal, parseRecipe, startRun } from '../../federate/index.ts'
+import { type FederationRecipe, localFor, modelOf, parseRecipe, startRun } from '../../federate/index.ts'
 import { type Invitation, invitationForm, type RunInfo, readForm } from '../../federate/net/forms.ts'
 import { noiseRatio, noiseWarning, roundsWithin } from '../../federate/privacy/accountant.ts'
 import { ruleFor } from '../../federate/robust.ts'
@@ -70,7 +70,7 @@ export async function serveFederation(o: FederateServeOptions): Promise<Federati
   const model = readModel(bytes)
   const recipe = parseRecipe(file.recipe)
   const engine = nodeRunner()
-  const local = await openLocal(model, { options: recipe.local, engine, ...(recipe.prune ? { isPruned: true } : {}) })
+  const local = await localFor(model, recipe, engine)
   const { manifest, initial } = local
   await local.close()
   const first = startRun(recipe, manifest, initial, fromHex(file.run))

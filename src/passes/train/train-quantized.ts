@@ -6,7 +6,7 @@ import { z } from 'zod'
 import { PareError } from '../../base/errors.ts'
 import { subset } from '../../data/split.ts'
 import { producer } from '../../ir/graph.ts'
-import { elementCount, tensor, toFloats } from '../../ir/tensor.ts'
+import { elementCount, toFloats } from '../../ir/tensor.ts'
 import { opFor } from '../../ops/index.ts'
 import { viewOf } from '../../ops/infer.ts'
 import { withValues } from '../../train/index.ts'
@@ -26,6 +26,7 @@ import { type FakeQuantized, fakeQuantized, tapOf, trainedSteps, type WeightStep
 import { type Fitted, learn } from './learn.ts'
 import { inputTargets, neededTask, refuseRounded, taskLoss } from './loss.ts'
 import { trainingFields } from './options.ts'
+import { clamped, rounded } from './rounded.ts'
 import { samplesFor } from './task.ts'
 
 const { patience: _, ...fields } = trainingFields
@@ -183,21 +184,6 @@ function weightPlan(model: Model, o: Options, ctx: Context): WeightPlan[] {
   if (o.bits === 8 || !o.quantization.keepEnds) return plan
   const whole = new Map(at(8).map((w) => [w.id, w]))
   return plan.map((w, i) => (i === 0 || i === plan.length - 1 ? (whole.get(w.id) ?? w) : w))
-}
-
-const clamped = (t: Tensor, axis: number | undefined, scales: Float64Array, level: number): Tensor =>
-  perElement(t, axis, (x, c) => Math.min(level, Math.max(-level, x / (scales[c] as number))) * (scales[c] as number))
-
-const rounded = (t: Tensor, axis: number | undefined, scales: Float64Array): Tensor =>
-  perElement(t, axis, (x, c) => Math.round(x / (scales[c] as number)) * (scales[c] as number))
-
-function perElement(t: Tensor, axis: number | undefined, change: (x: number, channel: number) => number): Tensor {
-  const { count, inner } = channelsOf(t.shape, axis)
-  return tensor(
-    'float32',
-    t.shape,
-    toFloats(t).map((x, i) => change(x, Math.floor(i / inner) % count))
-  )
 }
 
 // ---------------------------------------------------------------- both
