@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path'
 import { toArray } from '../src/base/bytes.ts'
 import { writeOnnx } from '../src/formats/onnx/write.ts'
 import { parse } from '../src/ir/text.ts'
+import type { ServeOptions } from '../src/node/serve/index.ts'
 
 const texts = {
   /** Convolutions in float over pictures of any size. */
@@ -119,3 +120,10 @@ export function writeKinds(folder: string, kinds: readonly Kind[]): string {
   for (const kind of kinds) writeKind(kind, join(folder, `${kind}.onnx`))
   return folder
 }
+
+/** A server for tests: two threads, any port, no log. */
+export const serveOptions = (path: string): ServeOptions => ({
+  ...{ path, host: '127.0.0.1', port: 0, workers: 2, isIsolated: false, delayMs: 0, timeoutMs: 20_000 },
+  ...{ hangMs: 60_000, drainMs: 0, maxBodyBytes: 1024 * 1024, maxConnections: 2000, compress: false, origins: [] },
+  ...{ isControlled: true, logLevel: 'silent' }
+})

@@ -14,16 +14,12 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { rng } from '../src/base/random.ts'
 import { type ServeOptions, type Server, serve } from '../src/node/serve/index.ts'
 import { isBuilt, program } from './program.ts'
-import { writeKind, writeKinds } from './serve-models.ts'
+import { serveOptions, writeKind, writeKinds } from './serve-models.ts'
 
 const isFull = process.env['PARE_SERVE_FULL'] === '1'
 const folder = mkdtempSync(join(tmpdir(), 'pare-serve-clients-'))
 let server: Server
-const options: ServeOptions = {
-  ...{ path: folder, host: '127.0.0.1', port: 0, workers: 2, isIsolated: false, delayMs: 0, timeoutMs: 20_000 },
-  ...{ hangMs: 60_000, drainMs: 0, maxBodyBytes: 1024 * 1024, maxConnections: 1024, compress: true, origins: [] },
-  ...{ isControlled: true, logLevel: 'silent' }
-}
+const options: ServeOptions = { ...serveOptions(folder), maxConnections: 1024, compress: true }
 
 beforeAll(async () => {
   writeKinds(folder, ['echo', 'dynamic', 'conv'])

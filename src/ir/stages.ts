@@ -46,7 +46,7 @@ export interface Folded {
 }
 
 /** Nodes by the first stage that needs them: those of exit i in place i, the rest of what the output needs last. */
-function stagesOf(graph: Graph, ends: readonly string[]): Map<Node, number> {
+export function stagesOf(graph: Graph, ends: readonly string[]): Map<Node, number> {
   const stage = new Map<Node, number>()
   for (const [i, end] of ends.entries()) {
     const open = [end]

@@ -8,7 +8,7 @@ const own = `
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(7.2rem,1fr));gap:.8rem 1rem;margin:.9rem 0 0}
 .figures div{min-width:0}.figures dt{color:var(--soft);font-size:.8rem}.figures dd{margin:0;font-size:1.2rem;font-weight:600;letter-spacing:-.01em}
 .spark{display:block;width:100%;height:2.6rem;margin-top:.8rem}.spark path{fill:none;stroke:var(--accent);stroke-width:1.5;vector-effect:non-scaling-stroke}
-.why{color:var(--soft);font-size:.85rem;margin:.7rem 0 0}
+.stages{margin:.7rem 0 0}.why{color:var(--soft);font-size:.85rem;margin:.7rem 0 0}
 `
 
 /** Text goes in as text alone: names of models never become elements. */
@@ -39,7 +39,10 @@ function show(m, now) {
     ['requests per second', figure(rate)], ['p50', figure(m.latency_ms.p50, ' ms')], ['p99', figure(m.latency_ms.p99, ' ms')],
     ['samples a run', figure(runs > 0 ? d('samples') / runs : m.runs ? m.samples / m.runs : undefined)], ['waiting', String(m.waiting)], ['answered', m.requests.toLocaleString('en')], ['failed', m.failed.toLocaleString('en')]
   ]) { const e = make('div'); e.append(make('dt', label), make('dd', value)); list.append(e) }
-  box.append(list, spark(rates), make('p', 'Batches of ' + m.batch.size + ': ' + m.batch.why + '. ' + m.checked + '.' + (m.reason ? ' Last load failed: ' + m.reason : ''), 'why'))
+  const several = m.stages.length > 1, all = m.stages.reduce((n, s) => n + s.answered, 0)
+  if (several) box.append(make('p', 'Answered by ' + m.stages.map((s) => s.name + ': ' + (all ? Math.round(100 * s.answered / all) + ' %' : '–') + (s.waiting ? ', ' + s.waiting + ' waiting' : '')).join(' · '), 'stages'))
+  const batches = m.stages.map((s) => (several ? s.name + ', batches' : 'Batches') + ' of ' + s.batch.size + ': ' + s.batch.why).join('. ')
+  box.append(list, spark(rates), make('p', batches + '. ' + m.checked + '.' + (m.reason ? ' Last load failed: ' + m.reason : ''), 'why'))
   return box
 }
 async function look() {

@@ -357,7 +357,7 @@ it('figures are told as Prometheus and the statistics extension have them', () =
     '# HELP h of h\n# TYPE h histogram\nh_bucket{m="a\\"b",le="1"} 2\nh_bucket{m="a\\"b",le="2"} 3\nh_bucket{m="a\\"b",le="+Inf"} 4\nh_sum{m="a\\"b"} 12\nh_count{m="a\\"b"} 4\n# HELP c of c\n# TYPE c counter\nc{m="x"} 1\n'
   )
   const s = statistics()
-  countRun(s, 4, 2, { input: 1, infer: 2, output: 3 }, 77)
+  countRun(s, { samples: 4, isFirst: true, requests: 2 }, { input: 1, infer: 2, output: 3 }, 77)
   countRequest(s, true, 10, 5)
   countRequest(s, false, 1, 0)
   expect(statisticsJson('m', '1', s, 9)).toMatchObject({

@@ -61,10 +61,17 @@ export interface RunTimes {
   readonly output: number
 }
 
-/** Counts a run of `samples` for `requests`. */
-export function countRun(s: Statistics, samples: number, requests: number, ms: RunTimes, now: number): void {
+/** What a run was of: samples that are run again by a later stage were counted by the first. */
+export interface RunSize {
+  readonly samples: number
+  readonly isFirst: boolean
+  readonly requests: number
+}
+
+/** Counts a run. */
+export function countRun(s: Statistics, { samples, isFirst, requests }: RunSize, ms: RunTimes, now: number): void {
   s.last = now
-  s.samples += samples
+  if (isFirst) s.samples += samples
   s.runs++
   const batch = s.batches.get(samples) ?? { compute_input: zero(), compute_infer: zero(), compute_output: zero() }
   s.batches.set(samples, batch)

@@ -5,8 +5,8 @@ import { chooseWorkers, type Workers } from '../../serve/plan.ts'
 import { httpServer } from '../http.ts'
 import { room } from './limits.ts'
 import { metrics } from './metrics.ts'
-import type { Served } from './model.ts'
-import { pool } from './pool.ts'
+import { bytesOf, type Served } from './model.ts'
+import { pool, workOf } from './pool.ts'
 import { type Repository, repository } from './repository.ts'
 import { addRoutes, openPaths } from './routes.ts'
 
@@ -107,10 +107,7 @@ async function measure({ workers, models }: Parts, o: ServeOptions): Promise<Pla
   await models.loadAll()
   const chosen = chooseWorkers(
     room(),
-    models.ready.map(({ tuning }) => ({
-      sampleMs: (tuning.times.get(tuning.size) ?? tuning.times.get(1) ?? 0) / tuning.size,
-      bytes: tuning.bytes
-    }))
+    models.ready.map((m) => ({ sampleMs: workOf(m, m.stages[0], ''), bytes: bytesOf(m) }))
   )
   const asked =
     o.workers === undefined ? undefined : { count: o.workers, why: `asked for; measured best: ${chosen.count}` }

@@ -2,7 +2,7 @@
 import { counter, exposition, type Family, histogram, type Labels, type Sample } from '../../serve/exposition.ts'
 import type { Reason } from '../../serve/queue.ts'
 import type { Stat, Statistics } from '../../serve/statistics.ts'
-import type { Served } from './model.ts'
+import { bytesOf, type Served } from './model.ts'
 import type { Pool } from './pool.ts'
 import type { Repository } from './repository.ts'
 
@@ -85,11 +85,14 @@ export function metrics(): Metrics {
           'Requests that have not been answered',
           each((m) => m.active)
         ),
-        gauge(
-          'pare_loaded_bytes',
-          'Memory that a copy of the model took when it was loaded',
-          each((m) => m.tuning.bytes)
-        ),
+        gauge('pare_loaded_bytes', 'Memory that a copy of the model took when it was loaded', each(bytesOf)),
+        {
+          ...{ name: 'pare_stage_samples_total', type: 'counter' },
+          help: 'Samples by the stage that answered them, of models that answer easy ones early',
+          samples: ready.flatMap((m) =>
+            m.stages.flatMap(({ name, route }) => (route ? [[{ ...labelsOf(m), stage: name }, route.answered]] : []))
+          )
+        },
         gauge('pare_workers', 'Workers that answer', [[{}, alive]]),
         gauge('pare_worker_busy', 'Workers that compute', [[{}, busy]]),
         whole.family('pare_request_seconds', 'Time from the arrival of a request to its reply'),

@@ -9,7 +9,7 @@ import type { Reason } from '../../serve/queue.ts'
 import { countRun } from '../../serve/statistics.ts'
 import type { DType, Tensor } from '../../types.ts'
 import { buffers } from './buffers.ts'
-import type { Part, Served } from './model.ts'
+import { type Part, type Served, type Stage, waitingIn } from './model.ts'
 import type { Moved, Ran } from './program.ts'
 import { startWorker, type Worker } from './worker.ts'
 
@@ -121,19 +121,26 @@ export function pool(o: PoolOptions): Pool {
   /** The run that is due first, of what this worker has open. */
   const next = (slot: Slot): void => {
     const at = now()
-    const ready = [...models].filter((m) => m.queues.samples > 0 && slot.open.has(m.key) && !waits(m, at))
-    const model = ready.toSorted((a, b) => (a.queues.head()?.due ?? 0) - (b.queues.head()?.due ?? 0))[0]
-    if (!model) return
-    const { run, late, reason } = model.queues.take(model.tuning.size, at, (key, n) => rateOf(model, key) * n)
+    const ready = [...models].flatMap((model) => (slot.open.has(model.key) ? waitingStages(model, at) : []))
+    const next = ready.toSorted((a, b) => a.due - b.due)[0]
+    if (!next) return
+    const { model, stage } = next
+    const { run, late, reason } = stage.queues.take(stage.tuning.size, at, (key, n) => workOf(model, stage, key) * n)
     for (const part of late) part.fail(part.isGone() ? gone() : tooLate(at - part.arrived))
     if (run.length > 0) {
       slot.isBusy = true
-      void runAll(slot, model, run, reason).finally(() => free(slot))
+      void runAll(slot, stage, run, reason).finally(() => free(slot))
     } else dispatch()
   }
 
-  /** Holds a model's parts back while they may still be joined by others. */
-  const waits = ({ queues, tuning }: Served, at: number): boolean => {
+  const waitingStages = (model: Served, at: number) =>
+    model.stages.flatMap((stage) => {
+      const head = stage.queues.head()
+      return head && !waits(stage, at) ? [{ model, stage, due: head.due }] : []
+    })
+
+  /** Holds parts back while they may still be joined by others. */
+  const waits = ({ queues, tuning }: Stage, at: number): boolean => {
     if (o.delayMs === 0 || queues.samples >= tuning.size) return false
     const left = (queues.head()?.arrived ?? at) + o.delayMs - at
     if (left <= 0) return false
@@ -141,38 +148,39 @@ export function pool(o: PoolOptions): Pool {
     return true
   }
 
-  const runAll = async (slot: Slot, model: Served, parts: readonly Part[], reason: Reason): Promise<void> => {
+  const runAll = async (slot: Slot, stage: Stage, parts: readonly Part[], reason: Reason): Promise<void> => {
     try {
-      await runOnce(slot, model, parts, reason)
+      await runOnce(slot, stage, parts, reason)
     } catch (error) {
       const isAlone = parts.length === 1 || slot.worker.isLost
       if (isAlone) for (const part of parts) part.fail(error as Error)
       // One of them is at fault: each is run again alone, so that only that one fails.
-      else for (const part of parts) await runAll(slot, model, [part], reason)
+      else for (const part of parts) await runAll(slot, stage, [part], reason)
     }
   }
 
-  const runOnce = async (slot: Slot, model: Served, parts: readonly Part[], reason: Reason): Promise<void> => {
+  const runOnce = async (slot: Slot, stage: Stage, parts: readonly Part[], reason: Reason): Promise<void> => {
     const began = now()
     const samples = parts.reduce((n, p) => n + p.samples, 0)
-    const key = parts[0]?.key ?? ''
-    slot.freeAt = began + rateOf(model, key) * samples
+    const { key, model } = parts[0] as Part
+    slot.freeAt = began + rateOf(stage, key) * samples
     const inputs = joined(
       parts.map((p) => p.inputs),
       memory.room
     )
     const outputs = [...new Set(parts.flatMap((p) => p.outputs))]
     const sent = now()
-    const { ms, ...given } = await guarded(slot, (worker) => run(worker, model.key, inputs, outputs))
+    const { ms, ...given } = await guarded(slot, (worker) => run(worker, stage.key, inputs, outputs))
     memory.give(slot.worker.isProcess ? buffersOf(inputs) : given.back)
     const came = now()
-    learn(model, key, samples, ms)
+    learn(stage, key, samples, ms)
+    stage.done.samples += samples
+    stage.done.runs++
     const waited = parts.map((p) => began - p.arrived)
     hand(parts, given.outputs, began)
     countRun(
       model.statistics,
-      samples,
-      parts.length,
+      { samples, isFirst: stage === model.stages[0], requests: parts.length },
       { input: sent - began, infer: ms, output: now() - came },
       Date.now()
     )
@@ -233,18 +241,21 @@ export function pool(o: PoolOptions): Pool {
       )
     },
     queue: (part) => {
-      part.model.queues.add(part)
+      part.stage.queues.add(part)
       dispatch()
     },
     waiting: () => {
       const at = now()
       const all = [...models]
       const running = slots.reduce((ms, s) => ms + (s.isBusy ? Math.max(0, s.freeAt - at) : 0), 0)
-      const waiting = all.reduce((ms, m) => ms + m.queues.samples * meanRate(m), 0)
+      const waiting = all.reduce(
+        (ms, m) => ms + m.stages.reduce((own, s) => own + s.queues.samples * workOf(m, s, ''), 0),
+        0
+      )
       const isIdle = waiting === 0 && slots.some((s) => !s.isBusy)
       return {
-        samples: all.reduce((n, m) => n + m.queues.samples, 0),
-        bytes: all.reduce((n, m) => n + m.queues.bytes, 0),
+        samples: all.reduce((n, m) => n + waitingIn(m), 0),
+        bytes: all.reduce((n, m) => n + m.stages.reduce((own, s) => own + s.queues.bytes, 0), 0),
         waitMs: isIdle ? 0 : (running + waiting) / Math.max(1, slots.length)
       }
     },
@@ -257,13 +268,11 @@ export function pool(o: PoolOptions): Pool {
 }
 
 /** Opens a model in a worker, and runs it there once in each size. */
-export async function openWarm(
-  worker: Worker,
-  model: Pick<Served, 'key' | 'path' | 'warm' | 'signature'>
-): Promise<void> {
-  await worker.ask({ do: 'open', key: model.key, path: model.path })
-  const outputs = model.signature.outputs.map((p) => p.name)
-  for (const inputs of model.warm) await run(worker, model.key, copyOf(inputs), outputs)
+export async function openWarm(worker: Worker, { stages }: Pick<Served, 'stages'>): Promise<void> {
+  for (const { key, file, warm, outputs } of stages) {
+    await worker.ask({ do: 'open', key, file })
+    for (const inputs of warm) await run(worker, key, copyOf(inputs), outputs)
+  }
 }
 
 /** The same in memory of its own. */
@@ -310,17 +319,20 @@ function hand(parts: readonly Part[], outputs: readonly Moved[], began: number):
   }
 }
 
-/** ms of a sample of a shape; until it has run, by what was measured and the bytes of its inputs. */
-export const rateOf = (model: Served, key: string): number => model.rates.get(key) ?? meanRate(model)
+/** ms of a sample of a shape; until it has run, by what was measured. */
+export const rateOf = ({ rates }: Stage, key: string): number => rates.get(key) ?? rates.get('') ?? 0
 
-const meanRate = ({ rates }: Served): number => rates.get('') ?? 0
+/** ms that a sample takes from this stage on: what the later ones take, for the share that reaches them. */
+export function workOf(model: Served, stage: Stage, key: string): number {
+  const later = model.stages[model.stages.indexOf(stage) + 1]
+  return rateOf(stage, key) + (later ? (stage.route?.goingOn ?? 0) * workOf(model, later, '') : 0)
+}
 
 /** Shapes whose times are kept. */
 const mostRates = 256
 
 /** `''` holds the mean over all shapes. */
-function learn(model: Served, key: string, samples: number, ms: number): void {
-  const { rates } = model
+function learn({ rates }: Stage, key: string, samples: number, ms: number): void {
   for (const k of [key, '']) {
     const old = rates.get(k)
     if (old === undefined && rates.size >= mostRates) continue

@@ -2,7 +2,7 @@
  * What a worker runs, a thread or a process of its own. It is text, so that it is the same whether Pare runs from source or built,
  * and loads the runtime alone.
  *
- * It answers messages in order: `open` a file under a key, `run` it, `close` it, `end`. A run gives back the memory of its inputs
+ * It answers messages in order: `open` a file under a key, `run` it, `close` all whose keys begin with one, `end`. A run gives back the memory of its inputs
  * with the outputs, so that both move between threads without being copied.
  */
 
@@ -23,7 +23,7 @@ export interface Told {
 
 /** What a worker is asked to do. */
 export type Ask =
-  | { readonly do: 'open'; readonly key: string; readonly path: string }
+  | { readonly do: 'open'; readonly key: string; readonly file: string | Uint8Array }
   | { readonly do: 'run'; readonly key: string; readonly feeds: readonly Moved[]; readonly outputs: readonly string[] }
   | { readonly do: 'close'; readonly key: string }
   | { readonly do: 'end' }
@@ -61,9 +61,9 @@ const options = {
 }
 const told = (all) => all.filter((v) => v.isTensor).map(({ name, type, shape }) => ({ name, dtype: type, shape }))
 const tasks = {
-  async open({ key, path }) {
+  async open({ key, file }) {
     const [before, start] = [process.memoryUsage().rss, performance.now()]
-    const session = await ort.InferenceSession.create(path, options)
+    const session = await ort.InferenceSession.create(file, options)
     sessions.set(key, session)
     return {
       inputs: told(session.inputMetadata), outputs: told(session.outputMetadata),
@@ -84,12 +84,14 @@ const tasks = {
     return { outputs: made, ms, cpuMs: (user + system) / 1000, back: isThread ? feeds.flatMap((f) => (f.data.buffer ? [f.data.buffer] : [])) : [] }
   },
   async close({ key }) {
-    const session = sessions.get(key)
-    sessions.delete(key)
-    await session?.release()
+    for (const [own, session] of [...sessions])
+      if (own.startsWith(key)) {
+        sessions.delete(own)
+        await session.release()
+      }
   },
   async end() {
-    for (const key of [...sessions.keys()]) await tasks.close({ key })
+    await tasks.close({ key: '' })
     setImmediate(() => (isThread ? parentPort.close() : process.exit(0)))
   }
 }

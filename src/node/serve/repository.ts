@@ -5,9 +5,10 @@ import { PareError } from '../../base/errors.ts'
 import { queues } from '../../serve/queue.ts'
 import { statistics } from '../../serve/statistics.ts'
 import type { Signature } from '../../serve/types.ts'
-import { type Loaded, type LoadOptions, loadModel } from './load.ts'
-import type { Part, Served } from './model.ts'
+import { type Loaded, type LoadedStage, loadModel } from './load.ts'
+import type { Part, Served, Stage } from './model.ts'
 import { openWarm, type Pool } from './pool.ts'
+import type { TuneOptions } from './tune.ts'
 
 /** A file that holds a version of a model. */
 export interface Place {
@@ -93,7 +94,7 @@ export interface RepositoryOptions {
   readonly path: string
   /** A batch size that the user gave. */
   readonly batch?: number
-  readonly load: LoadOptions
+  readonly load: TuneOptions
   /** Measuring while others are served takes less time, ms. */
   readonly reloadBudgetMs: number
   readonly told: (event: string, facts: object) => void
@@ -119,7 +120,8 @@ export function repository(pool: Pool, o: RepositoryOptions): Repository {
   const bring = async (place: Place, budgetMs: number): Promise<void> => {
     const entry = entryOf(place)
     const old = entry.served
-    const key = `${place.name}/${place.version}#${++count}`
+    // Its last character ends it: no key is the beginning of another.
+    const key = `${place.name}/${place.version}#${++count}/`
     if (!old) entry.state = 'LOADING'
     try {
       const loaded = await loadModel(place.path, key, pool.first, { ...o.load, budgetMs })
@@ -131,7 +133,7 @@ export function repository(pool: Pool, o: RepositoryOptions): Repository {
       o.told('loaded', {
         model: place.name,
         version: place.version,
-        batch: served.tuning.size,
+        batch: served.stages.map((s) => s.tuning.size),
         checked: loaded.checked
       })
     } catch (error) {
@@ -196,18 +198,29 @@ const newest = (all: readonly Entry[]): Entry | undefined =>
     (a, b) => Number(b.served !== undefined) - Number(a.served !== undefined) || Number(b.version) - Number(a.version)
   )[0]
 
-const servedOf = (place: Place, key: string, { signature, tuning, warm }: Loaded): Served => ({
+const servedOf = (place: Place, key: string, { signature, stages: [first, ...rest] }: Loaded): Served => ({
   ...place,
-  ...{ key, signature, tuning, warm, queues: queues<Part>(), statistics: statistics(), active: 0 },
-  rates: new Map([['', (tuning.times.get(tuning.size) ?? tuning.times.get(1) ?? 0) / tuning.size]])
+  ...{ key, signature, stages: [stageOf(first), ...rest.map(stageOf)], statistics: statistics(), active: 0 }
+})
+
+const stageOf = ({ route, ...loaded }: LoadedStage): Stage => ({
+  ...loaded,
+  ...{ queues: queues<Part>(), done: { samples: 0, runs: 0 } },
+  rates: new Map([['', (loaded.tuning.times.get(loaded.tuning.size) ?? 0) / loaded.tuning.size]]),
+  ...(route ? { route: { ...route, answered: 0 } } : {})
 })
 
 /** A size that the user named is taken where samples may be joined at all. */
 function withBatch(loaded: Loaded, size: number | undefined): Loaded {
-  const { tuning } = loaded
-  if (size === undefined || !tuning.isBatched) return loaded
-  const why = `${size} was asked for; measured: ${tuning.why}`
-  return { ...loaded, tuning: { ...tuning, size, piece: Math.max(size, tuning.piece), why } }
+  if (size === undefined) return loaded
+  const sized = (stage: LoadedStage): LoadedStage => {
+    const { tuning } = stage
+    if (!tuning.isBatched) return stage
+    const why = `${size} was asked for; measured: ${tuning.why}`
+    return { ...stage, tuning: { ...tuning, size, piece: Math.max(size, tuning.piece), why } }
+  }
+  const [first, ...rest] = loaded.stages
+  return { ...loaded, stages: [sized(first), ...rest.map(sized)] }
 }
 
 /** Opens it in every worker that has not yet. */

@@ -11,7 +11,7 @@ import { route, statusOf } from '../http.ts'
 import { version } from '../version.ts'
 import { answer } from './calls.ts'
 import type { Metrics } from './metrics.ts'
-import type { Served } from './model.ts'
+import { bytesOf, type Served } from './model.ts'
 import type { Pool } from './pool.ts'
 import type { Repository } from './repository.ts'
 import { snapshot } from './snapshot.ts'
@@ -78,7 +78,7 @@ function health(app: FastifyInstance, { models, isReady }: Serving): void {
   route(app, 'GET', '/v2/models/stats', () => ({ model_stats: models.ready.map(statsOf) }))
 }
 
-const statsOf = (m: Served): object => statisticsJson(m.name, m.version, m.statistics, m.tuning.bytes)
+const statsOf = (m: Served): object => statisticsJson(m.name, m.version, m.statistics, bytesOf(m))
 
 interface Named {
   readonly name: string
@@ -97,7 +97,8 @@ function ofModel(app: FastifyInstance, prefix: string, s: Serving): void {
   })
   route(app, 'GET', `${prefix}/ready`, (request) => ({ name: found(request).name, ready: true }))
   route(app, 'GET', `${prefix}/config`, (request) => {
-    const { name, signature, tuning } = found(request)
+    const { name, signature, stages } = found(request)
+    const { tuning } = stages[0]
     const most = tuning.isBatched ? tuning.size : 0
     return configJson(name, signature, { most, delayMs: s.delayMs, workers: s.workers() })
   })

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type Kind, writeKind, writeKinds } from '../../../test/serve-models.ts'
+import { type Kind, serveOptions, writeKind, writeKinds } from '../../../test/serve-models.ts'
 import { rng } from '../../base/random.ts'
 import { bytesOf, equalTensors } from '../../ir/tensor.ts'
 import { difference } from '../../serve/batching.ts'
@@ -18,30 +18,8 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true })
 })
 
-const options = (path: string): ServeOptions => ({
-  ...{
-    path,
-    host: '127.0.0.1',
-    port: 0,
-    workers: 2,
-    isIsolated: false,
-    delayMs: 0,
-    timeoutMs: 20_000,
-    hangMs: 60_000,
-    drainMs: 0
-  },
-  ...{
-    maxBodyBytes: 1024 * 1024,
-    maxConnections: 2000,
-    compress: false,
-    origins: [],
-    isControlled: true,
-    logLevel: 'silent'
-  }
-})
-
 async function start(path: string, more: Partial<ServeOptions> = {}): Promise<string> {
-  const server = await serve({ ...options(path), ...more })
+  const server = await serve({ ...serveOptions(path), ...more })
   servers.push(server)
   return server.url
 }
@@ -192,9 +170,9 @@ describe('models', () => {
   it('are batched only where a sample’s results are its own', async () => {
     const [, { models }] = (await json(`${url}/stats`)) as unknown as [
       number,
-      { models: { name: string; batch: { size: number; why: string } }[] }
+      { models: { name: string; stages: [{ batch: { size: number; why: string } }] }[] }
     ]
-    const batch = Object.fromEntries(models.map((m) => [m.name, m.batch]))
+    const batch = Object.fromEntries(models.map((m) => [m.name, m.stages[0].batch]))
     expect(batch['dynamic']).toMatchObject({ size: 1, why: expect.stringContaining('depend on its company') })
     expect(batch['conv']?.why).toContain('as fast')
     expect(batch['lstm']?.why).toContain('as fast')
@@ -352,12 +330,12 @@ it('fills requests up by a mask, where that changes nothing', async () => {
   await session.close()
   const [, { models }] = (await json(`${url}/stats`)) as unknown as [
     number,
-    { models: { name: string; samples: number; runs: number; batch: { why: string } }[] }
+    { models: { name: string; samples: number; runs: number; stages: [{ batch: { why: string } }] }[] }
   ]
   const of = (name: string) => models.find((m) => m.name === name)
-  expect(of('masked')?.batch.why).toContain('are filled up to 8, 12, 16')
+  expect(of('masked')?.stages[0].batch.why).toContain('are filled up to 8, 12, 16')
   expect(of('masked')?.runs).toBeLessThan(of('masked')?.samples as number)
-  expect(of('unmasked')?.batch.why).toContain('requests are not filled up: mask does not keep')
+  expect(of('unmasked')?.stages[0].batch.why).toContain('requests are not filled up: mask does not keep')
 }, 30_000)
 
 it('compresses replies where it is to', async () => {
