@@ -4,26 +4,27 @@
  * - magnitude: |w|.
  * - wanda: |w|·√E[x_j²] on samples (Sun et al., 2024); with scope layer compared in each row of outputs, otherwise after
  *   dividing by the layer's root of the sum of squares.
- * - sparsegpt: w²/[H⁻¹]_jj with H = E[xxᵀ]; the weights that stay then make up for the others, column by column
- *   (Frantar and Alistarh, 2023, here with the pattern chosen before, by the weights as they were).
+ * - sparsegpt: w²/U_jj² with H⁻¹ = UᵀU, H = E[xxᵀ], told block by block of columns while the weights that stay make up for
+ *   the others (Frantar and Alistarh, 2023). With scope global, w²/[H⁻¹]_jj tells how many of each layer go.
  * - taylor: E[(w·∂L/∂w)²] over batches (Molchanov et al., 2019).
  */
 import { z } from 'zod'
 import { PareError } from '../../base/errors.ts'
 import { edit } from '../../ir/edit.ts'
-import { tensor, toFloats } from '../../ir/tensor.ts'
+import { toFloats } from '../../ir/tensor.ts'
 import { type Gram, grams, type LayerInput, layerInput } from '../../observe/gram.ts'
 import { heldSamples } from '../../observe/held.ts'
 import { opFor } from '../../ops/index.ts'
 import { inferShapes } from '../../ops/infer.ts'
-import type { Model, Tensor } from '../../types.ts'
+import type { Dataset, Model, Tensor } from '../../types.ts'
 import { definePass } from '../pass.ts'
 import { matcher } from '../quantize/common/select.ts'
-import { gptq, gptqDefaults, inverseRoot } from '../quantize/weights/gptq.ts'
 import { refuseRounded } from '../train/loss.ts'
 import type { Context } from '../types.ts'
 import { eachGradient } from './gradients.ts'
-import { fewOfMany, lowest, type PatternName, patternOf, patterns, smaller, unitsOf } from './masks.ts'
+import { fewOfMany, lowest, patternOf, patterns, smaller, unitsOf } from './masks.ts'
+import { fromRows, groupsOf, matrixOf, rowsOf } from './matrices.ts'
+import { costsAlone, sparsegpt } from './sparsegpt.ts'
 
 const pass = 'prune-weights'
 
@@ -128,27 +129,7 @@ function layersOf(typed: Model, o: Options, ctx: Context): LayerInput[] {
   })
 }
 
-// ---------------------------------------------------------------- as matrices
-
-/** A weight [outputs of all groups × K]. */
-function rowsOf({ outputs, k, outStride, inStride }: LayerInput, t: Tensor): Float64Array {
-  const values = toFloats(t)
-  const out = new Float64Array(outputs * k)
-  for (let o = 0; o < outputs; o++)
-    for (let i = 0; i < k; i++) out[o * k + i] = values[o * outStride + i * inStride] as number
-  return out
-}
-
-function fromRows({ outputs, k, outStride, inStride }: LayerInput, t: Tensor, rows: Float64Array): Tensor {
-  const values = new Float32Array(toFloats(t).length)
-  for (let o = 0; o < outputs; o++)
-    for (let i = 0; i < k; i++) values[o * outStride + i * inStride] = rows[o * k + i] as number
-  return tensor('float32', t.shape, values)
-}
-
 const weightOf = (typed: Model, { weight }: LayerInput): Tensor => typed.graph.values.get(weight)?.data as Tensor
-
-const matrixOf = ({ outputs, k }: LayerInput): { rows: number; columns: number } => ({ rows: outputs, columns: k })
 
 // ---------------------------------------------------------------- masks
 
@@ -176,7 +157,7 @@ function goneOf(
   scores: readonly Float64Array[],
   o: Options
 ): readonly Uint8Array[] {
-  const pattern = patternOf(o.pattern as PatternName)
+  const pattern = patternOf(o.pattern)
   if (pattern.kind === 'n:m')
     return layers.map((l, i) => fewOfMany(scores[i] as Float64Array, matrixOf(l), pattern.keep, pattern.of))
   const parts = layers.map((l, i) => ({ scores: scores[i] as Float64Array, units: unitsOf(matrixOf(l), pattern) }))
@@ -214,11 +195,7 @@ async function scoresOf(
       const [row, column] = [Math.floor(at / layer.k), at % layer.k]
       return x * x * power(gram, Math.floor(row / perGroup), column)
     })
-    const total = powers.reduce((a, b) => a + b, 0)
-    out.set(
-      layer,
-      powers.map((p) => Math.sqrt(total > 0 ? p / total : 0))
-    )
+    out.set(layer, asShares(powers).map(Math.sqrt))
   }
   return layers.map((l) => out.get(l) as Float64Array)
 }
@@ -263,46 +240,47 @@ async function compensated(
   o: Options,
   ctx: Context
 ): Promise<Map<string, Tensor>> {
-  const weights = layers.map((l) => rowsOf(l, weightOf(typed, l)))
   const data = await samplesFor(o, ctx)
-  const scores: Float64Array[] = []
-  for await (const [layer, gram] of grams(typed, layers, data, ctx)) {
-    const i = layers.indexOf(layer)
-    scores[i] = obsScores(layer, weights[i] as Float64Array, gram)
-  }
-  const gone = goneOf(layers, weights, scores, o)
+  const shares = await sharesOf(typed, layers, data, o, ctx)
   const out = new Map<string, Tensor>()
   for await (const [layer, gram] of grams(typed, layers, data, ctx)) {
-    const i = layers.indexOf(layer)
-    const [w, mask] = [Float64Array.from(weights[i] as Float64Array), gone[i] as Uint8Array]
-    const size = (layer.outputs / layer.groups) * layer.k
-    for (let g = 0; g < layer.groups; g++) {
-      const part = w.subarray(g * size, (g + 1) * size)
-      gptq(part, layer.k, hOf(gram, g), (r, c, v) => (mask[g * size + r * layer.k + c] ? 0 : v), gptqDefaults)
-    }
+    const w = rowsOf(layer, weightOf(typed, layer))
+    for (const { part, h } of groupsOf(w, layer, gram))
+      sparsegpt(part, layer.k, h, patternOf(o.pattern), shares.get(layer) as number)
     out.set(layer.weight, fromRows(layer, weightOf(typed, layer), w))
   }
   return out
 }
 
-const hOf = ({ h, k }: Gram, group: number): Float64Array => h.subarray(group * k * k, (group + 1) * k * k)
-
-/** w²/[H⁻¹]_jj, as a share of the layer’s sum. */
-function obsScores({ k, groups, outputs }: LayerInput, w: Float64Array, gram: Gram): Float64Array {
-  const out = new Float64Array(w.length)
-  const perGroup = outputs / groups
-  const order = Int32Array.from({ length: k }, (_, i) => i)
-  for (let g = 0; g < groups; g++) {
-    const u = inverseRoot(hOf(gram, g), k, order, gptqDefaults.damp)
-    const inverse = new Float64Array(k)
-    for (let i = 0; i < k; i++)
-      for (let j = i; j < k; j++) inverse[j] = (inverse[j] as number) + (u[i * k + j] as number) ** 2
-    for (let at = g * perGroup * k; at < (g + 1) * perGroup * k; at++)
-      out[at] = (w[at] as number) ** 2 / (inverse[at % k] as number)
+/** The share of each layer's weights that goes: the same of all, or by what single weights cost, as shares of their layer's sum. */
+async function sharesOf(
+  typed: Model,
+  layers: readonly LayerInput[],
+  data: Dataset,
+  o: Options,
+  ctx: Context
+): Promise<ReadonlyMap<LayerInput, number>> {
+  const { ratio = 0.5 } = o
+  if (o.scope === 'layer' || o.pattern.includes(':')) return new Map(layers.map((l) => [l, ratio]))
+  const weights = layers.map((l) => rowsOf(l, weightOf(typed, l)))
+  const costs: Float64Array[] = []
+  for await (const [layer, gram] of grams(typed, layers, data, ctx)) {
+    const i = layers.indexOf(layer)
+    const all = new Float64Array((weights[i] as Float64Array).length)
+    for (const { part, h, at } of groupsOf(weights[i] as Float64Array, layer, gram))
+      all.set(costsAlone(part, layer.k, h), at)
+    costs[i] = asShares(all)
   }
-  const total = out.reduce((a, b) => a + b, 0)
-  return total > 0 ? out.map((s) => s / total) : out
+  const gone = goneOf(layers, weights, costs, o)
+  return new Map(layers.map((l, i) => [l, shareOf(gone[i] as Uint8Array)]))
 }
+
+function asShares(all: Float64Array): Float64Array {
+  const total = all.reduce((a, b) => a + b, 0)
+  return total > 0 ? all.map((x) => x / total) : all
+}
+
+const shareOf = (gone: Uint8Array): number => gone.reduce((n, x) => n + x, 0) / gone.length
 
 // ---------------------------------------------------------------- what is said
 

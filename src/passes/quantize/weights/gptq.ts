@@ -19,7 +19,8 @@ export interface GptqOptions {
 
 export const gptqDefaults: GptqOptions = { damp: 0.01, actOrder: true }
 
-const blockColumns = 128
+/** Columns that are rounded before what they were off by is taken to those behind them. */
+export const blockColumns = 128
 
 /**
  * Rounds rows of `k` weights under H (k × k, row-major). `w` holds the rows, afterwards rounded; returned is what was
@@ -46,7 +47,7 @@ export function gptq(
       for (let i = 0; i < k; i++) to[r * k + (order[i] as number)] = turned[r * k + i] as number
   }
   back(wanted)
-  roundColumns(turned, k, u, order, round)
+  roundColumns(turned, k, { order, u }, round)
   back(w)
   return wanted
 }
@@ -69,11 +70,26 @@ function columnOrder(h: Float64Array, k: number, byUse: boolean): Int32Array {
   return byUse ? order.sort((a, b) => use(b) - use(a) || a - b) : order
 }
 
-function roundColumns(w: Float64Array, k: number, u: Float64Array, order: Int32Array, round: Rounder): void {
+/** Columns that are worked on together. */
+export interface ColumnBlocks {
+  readonly columns: number
+  /** Called before columns from ≤ j < to are rounded, when `w` has all that the columns before them were off by. */
+  readonly begin?: (from: number, to: number) => void
+}
+
+/** Rounds the rows in `w`, whose columns are in the order of the root, and lets later columns make up for earlier ones. */
+export function roundColumns(
+  w: Float64Array,
+  k: number,
+  { u, order }: Root,
+  round: Rounder,
+  { columns, begin }: ColumnBlocks = { columns: blockColumns }
+): void {
   const rows = w.length / k
-  const errors = new Float64Array(blockColumns)
-  for (let from = 0; from < k; from += blockColumns) {
-    const to = Math.min(k, from + blockColumns)
+  const errors = new Float64Array(columns)
+  for (let from = 0; from < k; from += columns) {
+    const to = Math.min(k, from + columns)
+    begin?.(from, to)
     for (let r = 0; r < rows; r++) {
       const at = r * k
       for (let i = from; i < to; i++) {
