@@ -43,11 +43,11 @@ export async function aloneErrors(
   for (const tail of tails.values()) bytes += tail ? weightBytes(tail.model) : 0
   if (bytes > mostBytes) return out
   const heldBytes = (id: string): number =>
-    [id, ...(tails.get(id)?.border ?? [])].reduce((n, v) => n + valueBytes(before.graph, v), 0)
+    [id, ...(tails.get(id)?.border.keys() ?? [])].reduce((n, v) => n + valueBytes(before.graph, v), 0)
   const indices = (o.indices ?? Array.from({ length: dataset.size }, (_, i) => i)).slice(0, samples)
   let done = 0
   for (const group of grouped(values, heldBytes)) {
-    const border = [...new Set(group.flatMap((id) => tails.get(id)?.border ?? []))]
+    const border = [...new Set(group.flatMap((id) => [...(tails.get(id)?.border.keys() ?? [])]))]
     const seen = await localValues(before, after, { all: values, group, border }, dataset, indices, o)
     for (const id of group) {
       stopIfAborted(o.signal)
@@ -130,7 +130,9 @@ async function outputError(
       stopIfAborted(o.signal)
       const given = own[id]
       if (!given) continue
-      const feeds = Object.fromEntries((tail?.border ?? []).map((b) => [b, b === id ? given : (border[b] as Tensor)]))
+      const feeds = Object.fromEntries(
+        [...(tail?.border.keys() ?? [])].map((b) => [b, b === id ? given : (border[b] as Tensor)])
+      )
       const y = { ...outputs, ...(await session?.run(feeds)), ...(isOutput(before.graph, id) ? { [id]: given } : {}) }
       for (const [name, x] of Object.entries(outputs)) if (isFloat(x.dtype)) addPair(sums, x, y[name])
     }

@@ -2,10 +2,11 @@ import { describe, expect, it } from 'vitest'
 import { rng } from '../base/random.ts'
 import { arrayDataset } from '../data/index.ts'
 import { metricFor } from '../data/metrics.ts'
-import { edit } from '../ir/edit.ts'
+import { edit, renameReads } from '../ir/edit.ts'
 import { tensor, toFloats } from '../ir/tensor.ts'
 import { model } from '../ir/text.ts'
 import { nodeRunner } from '../node/runner.ts'
+import type { Comparison } from '../passes/types.ts'
 import type { Runner } from '../runtime/types.ts'
 import type { Dataset, Model } from '../types.ts'
 import { choosingParts, measurer, measuringParts } from './beside.ts'
@@ -93,9 +94,9 @@ describe('measurer', () => {
             )
           })
       })
-      const whole = await look(made, { beside: folded })
-      expect(whole.error).toBeGreaterThan(1e-4)
-      expect(await look(made, { beside: folded, changed: [id] })).toEqual(whole)
+      const { error, drop } = await look(made, { beside: folded, seconds: 0.01 })
+      expect(error).toBeGreaterThan(1e-4)
+      expect(await look(made, { beside: folded })).toMatchObject({ error, drop })
     }
   })
   it('reads the samples once for each model beside', async () => {
@@ -107,7 +108,7 @@ describe('measurer', () => {
     expect(b).toEqual(a)
     expect([first.reads, second.reads]).toEqual([1, 1])
   })
-  it('runs only what follows changed constants, and tells the same', async () => {
+  it('runs only what follows changed constants and new nodes, and tells the same', async () => {
     const deep = model`
       input x: f32[N,8]
       a = Gemm(x, A: f32[8,8], Ab: f32[8])
@@ -128,12 +129,13 @@ describe('measurer', () => {
     }
     const parts = [data(70, 1)]
     const look = measurer({ engine: watched, parts, metric: metricFor('relativeError'), rng: rng(0) })
-    for (const [id, follows] of [
-      ['A', ['a', 'r', 'b', 's', 'c']],
-      ['B', ['b', 's', 'c']],
-      ['C', ['c']]
-    ] as const) {
-      const made = edit(deep, (d) => {
+    const changed = (id: string): Model =>
+      edit(deep, (d) => {
+        const read = d.producer('b')
+        if (id === 'new' && read) {
+          d.add('Tanh', ['r'], { outputs: ['t'] })
+          d.replace(read, renameReads(read, 'r', 't'))
+        }
         const v = d.value(id)
         if (v?.data)
           d.set({
@@ -145,21 +147,32 @@ describe('measurer', () => {
             )
           })
       })
-      const whole = await look(made, { beside: deep })
+    // What makes the values at the border, from those at the border before, and what follows.
+    const cases = [
+      ['A', [], ['a', 'r', 'b', 's', 'c']],
+      ['B', [['a', 'r']], ['b', 's', 'c']],
+      ['C', [['b', 's']], ['c']],
+      ['new', [['a', 'r']], ['t', 'b', 's', 'c']]
+    ] as const
+    const made = cases.map(([id]) => changed(id))
+    const whole: Comparison[] = []
+    for (const m of made) whole.push(await look(m, { beside: deep, seconds: 0.01 }))
+    for (const [i, [, before, follows]] of cases.entries()) {
+      const m = made[i] as Model
       opened.length = 0
-      const cut = await look(made, { beside: deep, changed: [id] })
-      const again = await look(made, { beside: deep, changed: [id] })
+      const cut = await look(m, { beside: deep })
+      const again = await look(m, { beside: deep })
       expect(cut.error).toBeGreaterThan(1e-3)
       // The same products, summed in the same order.
-      expect(cut.error / whole.error).toBeCloseTo(1, 6)
-      expect(cut.drop.value).toBeCloseTo(whole.drop.value, 6)
+      expect(cut.error / (whole[i]?.error ?? 0)).toBeCloseTo(1, 6)
+      expect(cut.drop.value).toBeCloseTo(whole[i]?.drop.value ?? 0, 6)
       expect(again).toEqual(cut)
-      // The values at the border are made once; those of `A` are the input.
-      const before = id === 'A' ? [] : id === 'B' ? [['a', 'r']] : [['a', 'r', 'b', 's']]
-      expect(opened.toSorted((p, q) => p.length - q.length)).toEqual(
-        [...before, [...follows], [...follows]].toSorted((p, q) => p.length - q.length)
-      )
+      expect(opened.map(String).toSorted()).toEqual([...before, follows, follows].map(String).toSorted())
     }
+    // Other samples are cut into other batches.
+    const fewer = await look(made[2] as Model, { beside: deep, samples: 40 })
+    const { error, drop } = await look(made[2] as Model, { beside: deep, samples: 40, seconds: 0.01 })
+    expect([fewer.error / error, fewer.drop.n]).toEqual([expect.closeTo(1, 6), drop.n])
   })
   it('times both, and every kernel, where asked', async () => {
     const seen = await measure([data(10, 1)])(grown, { beside: net, seconds: 0.01, kernels: true })

@@ -94,8 +94,8 @@ export function measurer(o: BesideOptions): NonNullable<Context['measure']> {
     if (most === 0) throw new PareError('E_DATA', 'there are no samples to measure on')
     const sums = { before: [] as number[], after: [] as number[], errors: [] as number[] }
     const seen = seenBy(o, held, what.beside, most)
-    const suffix = suffixIn(model, what)
-    if (!what.changed) border.forget()
+    const suffix = suffixIn(o, model, what)
+    if (!suffix) border.forget()
     const session = await open(o, suffix?.model ?? model, what.seconds !== undefined)
     try {
       for await (const { batch, reference, values } of suffix ? border.of(what.beside, suffix.border, seen) : seen) {
@@ -126,12 +126,13 @@ export function measurer(o: BesideOptions): NonNullable<Context['measure']> {
 const open = (o: BesideOptions, model: Model, plansMemory: boolean): Promise<Session> =>
   (o.measured ?? o.engine).open(model, { plansMemory, ...(o.threads === undefined ? {} : { threads: o.threads }) })
 
-/** The cut-out that tells all; `undefined` where the whole model has to run. */
-function suffixIn(model: Model, { beside, changed, seconds, kernels }: MeasureOptions): Suffix | undefined {
-  if (!changed || seconds !== undefined || kernels || prescribed(fedOf(beside)) !== undefined) return undefined
+/** The cut-out that tells all; `undefined` where the whole model has to run, as what is timed must. */
+function suffixIn(o: BesideOptions, model: Model, { beside, seconds, kernels }: MeasureOptions): Suffix | undefined {
+  if (seconds !== undefined || kernels || prescribed(fedOf(beside)) !== undefined) return undefined
+  if (o.parts.some((d) => d.isStepped)) return undefined
   const { graph } = inferShapes(beside)
-  const suffix = suffixOf(model, changed, graph)
-  return suffix && [...suffix.border, ...graph.outputs].every(isBySample(graph)) ? suffix : undefined
+  const suffix = suffixOf(model, beside.graph, graph)
+  return suffix && [...suffix.border.keys(), ...graph.outputs].every(isBySample(graph)) ? suffix : undefined
 }
 
 /** Does a value hold the samples along its first axis, as the inputs do? What does not is handed on in another shape. */

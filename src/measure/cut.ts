@@ -7,7 +7,7 @@ import { edit, renameReads } from '../ir/edit.ts'
 import { constant, reads } from '../ir/graph.ts'
 import { bitsOf, tensor, toNumbers } from '../ir/tensor.ts'
 import type { Session } from '../runtime/types.ts'
-import type { Graph, Model, Tensor } from '../types.ts'
+import type { Graph, Model, Node, Tensor, Value } from '../types.ts'
 import { seenAs } from './pairs.ts'
 
 const groupBytes = 64 * 1024 * 1024
@@ -99,53 +99,70 @@ export function valueBytes(graph: Graph, id: string): number {
   return (elements * bitsOf(dtype)) / 8
 }
 
-/** The nodes that follow some values: what a change of these can change. */
+/** Some nodes of a model and all that follow them. */
 export interface Suffix {
   readonly model: Model
-  /** Values that it is fed with: made before, or inputs of the whole model; the values that changed among them. */
-  readonly border: readonly string[]
+  /** Values that it is fed with, and their types: made before, or inputs of the whole model. */
+  readonly border: ReadonlyMap<string, Value>
 }
 
 /**
- * The part of a model that follows constants of its outermost graph. `types`: the same graph with inferred types. `undefined`
- * where the constants are not there, or values at the border have no known type.
+ * The part of a model that can differ from the model it was made of: what follows nodes that are not the other's very own, and
+ * nodes that read constants with other data. `types`: the other's graph with inferred types. `undefined` where nothing differs or
+ * all does, outputs have other names, or values at the border have no known type.
  */
-export function suffixOf(model: Model, constants: readonly string[], types: Graph): Suffix | undefined {
-  const { graph } = model
-  if (constants.some((id) => !constant(graph, id)) || graph.inputs.some((id) => graph.values.get(id)?.data))
-    return undefined
-  return behind(model, constants, types)
+export function suffixOf({ graph, ...rest }: Model, beside: Graph, types: Graph): Suffix | undefined {
+  if (graph.inputs.some((id) => graph.values.get(id)?.data)) return undefined
+  if (String(graph.outputs) !== String(beside.outputs)) return undefined
+  const kept = new Set(beside.nodes)
+  const differs = (id: string): boolean => graph.values.get(id)?.data !== beside.values.get(id)?.data
+  const found = behind({ graph, ...rest }, (n) => !kept.has(n) || reads(n).some(differs), types)
+  return found && found.model.graph.nodes.length < graph.nodes.length ? found : undefined
 }
 
 /** The part of a model that follows a value; `undefined` where no output does, or a value at the border has no known type. */
-export const tailOf = (model: Model, value: string, types: Graph): Suffix | undefined => behind(model, [value], types)
+export const tailOf = (model: Model, value: string, types: Graph): Suffix | undefined =>
+  behind(model, (n) => reads(n).includes(value), types)
 
-function behind({ graph, ...rest }: Model, starts: readonly string[], types: Graph): Suffix | undefined {
-  const follows = new Set(starts)
+function behind({ graph, ...rest }: Model, isFirst: (n: Node) => boolean, types: Graph): Suffix | undefined {
+  const follows = new Set<string>()
   const nodes = graph.nodes.filter((n) => {
-    if (!reads(n).some((id) => follows.has(id))) return false
+    if (!isFirst(n) && !reads(n).some((id) => follows.has(id))) return false
     for (const id of n.outputs) follows.add(id)
     return true
   })
-  for (const id of starts) if (!constant(graph, id)) follows.delete(id)
-  const border = new Set(nodes.flatMap(reads).filter((id) => !follows.has(id) && !constant(graph, id)))
-  const read = new Set([...nodes.flatMap(reads), ...nodes.flatMap((n) => n.outputs)])
-  const values = new Map([...graph.values].filter(([id]) => read.has(id)))
-  for (const id of border) {
+  const border = new Map<string, Value>()
+  for (const id of nodes.flatMap(reads)) {
+    if (follows.has(id) || constant(graph, id)) continue
     const v = types.values.get(id)
     if (v?.type !== 'tensor' || v.dtype === undefined || v.data) return undefined
-    values.set(id, v)
+    border.set(id, v)
   }
+  const read = new Set([...nodes.flatMap(reads), ...nodes.flatMap((n) => n.outputs)])
+  const values = new Map([...[...graph.values].filter(([id]) => read.has(id)), ...border])
   const outputs = graph.outputs.filter((id) => follows.has(id))
   if (border.size === 0 || outputs.length === 0) return undefined
-  return { model: { ...rest, graph: { ...graph, inputs: [...border], outputs, nodes, values } }, border: [...border] }
+  return { model: { ...rest, graph: { ...graph, inputs: [...border.keys()], outputs, nodes, values } }, border }
 }
 
-/** The part of a model that makes some values. */
-export function prefixOf(model: Model, values: readonly string[]): Model {
-  return edit(model, (d) => {
-    d.setOutputs(values)
-    d.sweep()
-    d.setInputs(d.inputs.filter((id) => d.consumers(id).length > 0))
-  })
+/** The part of a model that makes some values, from its inputs or, where those are nearer, from given values. */
+export function prefixOf(
+  { graph, ...rest }: Model,
+  outputs: readonly string[],
+  given: ReadonlyMap<string, Value> = new Map()
+): Model {
+  const needed = new Set(outputs)
+  const nodes = graph.nodes
+    .toReversed()
+    .filter((n) => {
+      if (!n.outputs.some((id) => needed.has(id) && !given.has(id))) return false
+      for (const id of reads(n)) needed.add(id)
+      return true
+    })
+    .reverse()
+  const made = new Set(nodes.flatMap((n) => n.outputs))
+  const inputs = [...needed].filter((id) => !made.has(id) && (given.has(id) || graph.inputs.includes(id)))
+  const values = new Map([...graph.values].filter(([id]) => needed.has(id) || made.has(id)))
+  for (const id of inputs) values.set(id, given.get(id) ?? (values.get(id) as Value))
+  return { ...rest, graph: { ...graph, inputs, outputs, nodes, values } }
 }

@@ -54,15 +54,10 @@ export interface Checkpoints {
 }
 
 export interface MeasureOptions {
-  /** What the model came from. */
+  /** What the model came from. Only what follows the first difference is run, on the values that this one makes before. */
   readonly beside: Model
   /** Samples to compare on, at most; all that may choose by default. */
   readonly samples?: number
-  /**
-   * Constants of the outermost graph, with the biases of their nodes, in which the model differs: only what follows them is
-   * run, on the values that `beside` makes before. By default all of the model is run.
-   */
-  readonly changed?: readonly string[]
   /** Time both, interleaved, for so long; by default they are not timed. */
   readonly seconds?: number
   /** Tell the time of every kernel of the model. */

@@ -25,8 +25,7 @@ export async function harmsOf(
       stopIfAborted(ctx.signal)
       ctx.progress('measuring choices alone', done++, total)
       const point = all.with(unit, choice)
-      const changed = maker.changed(point)
-      own.push((await measure(masked(m, maker, point), { beside: m.model, samples, changed })).error)
+      own.push((await measure(masked(m, maker, point), { beside: m.model, samples })).error)
     }
     out.push([...own, 0])
   }

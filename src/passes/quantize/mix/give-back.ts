@@ -24,19 +24,18 @@ export async function giveBack(
   const { plan } = from
   const fixed = plan ? layersOf(plan) : []
   const mayBeDynamic = new Set(able.layers)
-  const moving = [...new Set([...from.dynamic, ...fixed.map((n) => n.node).filter((n) => mayBeDynamic.has(n))])]
+  const total = fixed.length + fixed.filter((n) => mayBeDynamic.has(n.node)).length + from.dynamic.length
   let done = 0
   const alone = async (made: Model): Promise<number> => {
-    ctx.progress('measuring layers', done++, fixed.length + moving.length)
+    ctx.progress('measuring layers', done++, total)
     return (await measure(made, { beside: model, samples: o.probes })).error
   }
-  const dynamic = new Map<string, number>()
-  for (const n of moving) dynamic.set(n, await alone(await dynamicAlone(model, n, able, ctx)))
+  const inDynamic = async (node: string): Promise<number> => alone(await dynamicAlone(model, node, able, ctx))
   // The time that int8 saves in a single layer is within the noise of a profile: all layers count alike.
   const movable: Movable[] = []
   for (const n of fixed) {
     const harm = await alone(applyStatic(model, onlyOne(plan as StaticPlan, n, model)))
-    const between = dynamic.get(n.node)
+    const between = mayBeDynamic.has(n.node) ? await inDynamic(n.node) : undefined
     movable.push({
       node: n.node,
       ways: [
@@ -52,7 +51,7 @@ export async function giveBack(
     movable.push({
       node,
       ways: [
-        { side: 'dynamic', choice: { cost: 0, harm: dynamic.get(node) ?? 0 } },
+        { side: 'dynamic', choice: { cost: 0, harm: await inDynamic(node) } },
         { side: 'float', choice: { cost: 1, harm: 0 } }
       ]
     })

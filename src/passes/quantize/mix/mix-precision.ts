@@ -124,7 +124,7 @@ async function mixSize(model: Model, o: MixOptions, ctx: Context): Promise<Model
   checkSize(parts)
   const calibration = ctx.data.calibration && (await heldSamples(ctx.data.calibration, mostSamples))
   const made = await disturbances(model, parts, o.method, calibration, ctx)
-  const errors = await sensitivities(model, made, parts, o.probes, ctx)
+  const errors = await sensitivities(model, made, o.probes, ctx)
   const front = paretoFront(
     parts.map((p, l) => p.ways.map((w, t) => ({ cost: w.bytes, harm: errors[l]?.[t] as number })))
   )

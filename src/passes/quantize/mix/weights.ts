@@ -122,7 +122,6 @@ export function disturbed(model: Model, all: readonly Disturbed[]): Model {
 export async function sensitivities(
   model: Model,
   made: readonly (readonly (readonly Disturbed[])[])[],
-  parts: readonly Part[],
   samples: number,
   ctx: Pick<Context, 'measure' | 'signal' | 'progress'>
 ): Promise<readonly (readonly number[])[]> {
@@ -132,15 +131,12 @@ export async function sensitivities(
   const total = made.reduce((n, ways) => n + ways.filter((w) => w.length > 0).length, 0)
   const out: number[][] = []
   let done = 0
-  for (const [at, ways] of made.entries()) {
-    const { ids: changed = [] } = parts[at] ?? {}
+  for (const ways of made) {
     const errors: number[] = []
     for (const all of ways) {
       stopIfAborted(ctx.signal)
       if (all.length > 0) ctx.progress('measuring layers', done++, total)
-      errors.push(
-        all.length === 0 ? 0 : (await measure(disturbed(model, all), { beside: model, samples, changed })).error
-      )
+      errors.push(all.length === 0 ? 0 : (await measure(disturbed(model, all), { beside: model, samples })).error)
     }
     out.push(errors)
   }
