@@ -3,7 +3,7 @@
  * the rounds, and trained with rounded weights; beside one client that has all data and takes as many steps. The pictures
  * are those of Debian's package dataset-fashion-mnist.
  *
- *   node bench/federated-result.mjs [--keep FOLDER] [--rounds 40] [--only NAME]… [--table]
+ *   node bench/federated-result.mjs [--keep FOLDER] [--rounds 40] [--per-round 10] [--epochs 5] [--only NAME]… [--table]
  *
  * A run that is done is a line in FOLDER/results.jsonl; the same command goes on. Build first.
  */
@@ -18,27 +18,36 @@ const { values } = parseArgs({
     keep: { type: 'string', default: 'bench/out/federated' },
     data: { type: 'string', default: '/usr/share/datasets/fashion-mnist' },
     rounds: { type: 'string', default: '40' },
+    'per-round': { type: 'string', default: '10' },
+    epochs: { type: 'string', default: '5' },
     only: { type: 'string', multiple: true },
     table: { type: 'boolean', default: false }
   }
 })
-const rounds = Number(values.rounds)
+const [rounds, perRound, epochs] = [values.rounds, values['per-round'], values.epochs].map(Number)
+const setting = `${rounds} rounds of ${perRound}, ${epochs} epochs`
 const log = join(values.keep, 'results.jsonl')
 mkdirSync(values.keep, { recursive: true })
 
 const many = { clients: 100, alpha: 0.5 }
 const prune = { to: 0.9, from: Math.round(rounds / 4), until: Math.round((3 * rounds) / 4) }
 const quantize = { bits: 4, from: Math.round(rounds / 2) }
-// 600 steps a round on average: ten clients of 600 samples, five epochs, batches of 50. 60,000 samples are 1,200 steps.
-const central = { rounds: Math.round(rounds / 2), clientsPerRound: 1, up: { codec: 'float' }, down: { codec: 'float' } }
+// A client has 600 of the 60,000 samples on average, so the one client with all of them takes as many steps in so many epochs.
+const rate = 0.1
+const spread = { rounds, clientsPerRound: perRound, local: { rate, epochs } }
+const float = { codec: 'float' }
+const central = {
+  rounds: Math.round((rounds * perRound * epochs) / 100),
+  ...{ clientsPerRound: 1, local: { rate, epochs: 1 }, up: float, down: float }
+}
 
 /** Recipes, and over how many clients the data is spread. */
 const kinds = {
-  'central, as many steps': { recipe: { ...central, local: { rate: 0.1, epochs: 1 } }, clients: 1 },
-  federated: { recipe: { rounds }, ...many },
-  'federated, 90 % pruned': { recipe: { rounds, prune }, ...many },
-  'federated, 4 bits': { recipe: { rounds, quantize }, ...many },
-  'federated, 90 % pruned, 4 bits': { recipe: { rounds, prune, quantize }, ...many }
+  'central, as many steps': { recipe: central, clients: 1 },
+  federated: { recipe: spread, ...many },
+  'federated, 90 % pruned': { recipe: { ...spread, prune }, ...many },
+  'federated, 4 bits': { recipe: { ...spread, quantize }, ...many },
+  'federated, 90 % pruned, 4 bits': { recipe: { ...spread, prune, quantize }, ...many }
 }
 
 const done = () =>
@@ -58,7 +67,7 @@ async function run(name) {
       command: 'simulate',
       line: `bench/federated-result.mjs ${name}`,
       model: fileURLToPath(new URL('lenet.txt', import.meta.url)),
-      out: join(values.keep, `${name.replace(/[^a-z0-9]+/gi, '-')}-${rounds}.onnx`),
+      out: join(values.keep, `${name.replace(/[^a-z0-9]+/gi, '-')}-${rounds}-${perRound}-${epochs}.onnx`),
       ...{ force: true, resume: true, seed: 1 },
       data: {
         data: { path: join(values.data, 'train-images-idx3-ubyte.gz'), preprocess: 'unit' },
@@ -66,14 +75,14 @@ async function run(name) {
       },
       federation: {
         ...federation,
-        recipe: { local: { rate: 0.1 }, ...recipe, compress: { maxDrop: 0.01, objective: 'size' } }
+        recipe: { ...recipe, compress: { maxDrop: 0.01, objective: 'size' } }
       }
     },
     { signal: new AbortController().signal, progress: (stage) => process.stderr.write(`\r${name}: ${stage}      `) }
   )
   const { federation: told, before, after } = report
   return {
-    ...{ name, rounds, steps: told.steps, lastRounds: 100 * told.lastRounds.top1 },
+    ...{ name, setting, steps: told.steps, lastRounds: 100 * told.lastRounds.top1 },
     ...{ float: 100 * before.metrics.top1.value, made: 100 * after.metrics.top1.value },
     ...{ bytes: after.bytes, share: after.bytes / before.bytes, recipe: report.recipe },
     seconds: (performance.now() - start) / 1000
@@ -81,13 +90,13 @@ async function run(name) {
 }
 
 for (const name of values.table ? [] : (values.only ?? Object.keys(kinds)))
-  if (!done().some((r) => r.name === name && r.rounds === rounds))
+  if (!done().some((r) => r.name === name && r.setting === setting))
     appendFileSync(log, `${JSON.stringify(await run(name))}\n`)
 
 console.log(
   '| | steps | mean of last 10 rounds | last round | through the ladder | bytes | of the float model | s |\n| --- | --- | --- | --- | --- | --- | --- | --- |'
 )
-for (const r of done().filter((r) => r.rounds === rounds))
+for (const r of done().filter((r) => r.setting === setting))
   console.log(
     `| ${r.name} | ${r.steps} | ${r.lastRounds.toFixed(2)} | ${r.float.toFixed(2)} | ${r.made.toFixed(2)} | ${r.bytes} | ${r.share.toFixed(4)} | ${r.seconds.toFixed(0)} |`
   )

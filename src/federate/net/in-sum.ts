@@ -39,34 +39,59 @@ export async function setupOf(
 export const masked = (values: Float32Array, mask: Uint8Array | undefined): Float32Array =>
   mask ? values.filter((_, i) => mask[i] === 1) : values
 
-/** Trains, and puts the update into the sum of the round. */
+/** Trains, and puts the update into the sum of the round; keys and shares are exchanged while it trains. */
 export async function inSecureSum(at: At, told: OpenRound): Promise<void> {
   const { o, requests, info } = at
   const { crypto, store } = o
   const place = `/v1/secure/${told.round}/${told.attempt}`
-  const { input, loss } = await inputOf(at, told)
-  const setup = await setupOf(crypto, { ...info, secure: info.secure as SecureOptions }, told, input.length - 1)
+  const message = await messageOf(at, told)
+  const { manifest } = at.local
+  const { mask, support } = await decodeMessage(message, { manifest, kind: 'model' })
+  const where = mask ?? support
+  const numbers = masked(new Float32Array(manifest.size), where).length
+  const setup = await setupOf(crypto, { ...info, secure: info.secure as SecureOptions }, told, numbers)
+  const stop = new AbortController()
+  const signal = o.signal ? AbortSignal.any([o.signal, stop.signal]) : stop.signal
+  const made = inputOf({ ...at, o: { ...o, signal } }, told, message, where)
+  const input = made.then((m) => m.input)
+  // A client that leaves the sum asks for it no more.
+  input.catch(() => undefined)
   let bytes = 0
-  await takePart({
-    ...{ crypto, setup, signer: o.signer, input },
-    terms: { organiser: fromHex(info.organiser), floor: o.floor ?? 3 },
-    vault: vaultIn(store, `sum-${told.round}-${told.attempt}`),
-    channel: {
-      send: async (step, message) => {
-        await requests.request('PUT', `${place}/${step}`, message)
-        bytes += message.length
-      },
-      receive: (step) => requests.request('GET', `${place}/${step}`)
-    }
-  })
+  try {
+    await takePart({
+      ...{ crypto, setup, signer: o.signer, input },
+      terms: { organiser: fromHex(info.organiser), floor: o.floor ?? 3 },
+      vault: vaultIn(store, `sum-${told.round}-${told.attempt}`),
+      channel: {
+        send: async (step, body) => {
+          await requests.request('PUT', `${place}/${step}`, body)
+          bytes += body.length
+        },
+        receive: (step) => requests.request('GET', `${place}/${step}`)
+      }
+    })
+  } finally {
+    // Where the client leaves the sum, training ends before the next round begins.
+    stop.abort()
+    await made.catch(() => undefined)
+  }
   await store.remove('input')
-  o.told?.({ kind: 'sent', round: told.round, bytes, loss })
+  o.told?.({ kind: 'sent', round: told.round, bytes, loss: (await made).loss })
+}
+
+interface Input {
+  readonly input: Uint32Array
+  readonly loss: number
 }
 
 /** The words of this client's update, the same after an end in between. */
-async function inputOf(at: At, told: OpenRound): Promise<{ readonly input: Uint32Array; readonly loss: number }> {
+async function inputOf(
+  at: At,
+  { round, attempt, base }: OpenRound,
+  message: Uint8Array,
+  where: Uint8Array | undefined
+): Promise<Input> {
   const { o, local, info } = at
-  const { round, attempt, base } = told
   const kept = await o.store.read('input')
   const old = kept ? unpackRecord(kept) : undefined
   if (old && old.told['base'] === base && old.told['attempt'] === attempt) {
@@ -76,15 +101,12 @@ async function inputOf(at: At, told: OpenRound): Promise<{ readonly input: Uint3
       loss: old.told['loss'] as number
     }
   }
-  const message = await messageOf(at, told)
   o.told?.({ kind: 'trains', round })
   // As floats and without a residual: the sum rounds by itself, and what it loses it loses without bias.
   const recipe = { ...at.recipe, up: { codec: 'float' as const }, feedback: false }
   const seed = await seedOf(o)
   const turned = await takeTurn({ local, recipe, message, data: at.data, seed, signal: o.signal })
   const { manifest } = local
-  const { mask, support } = await decodeMessage(message, { manifest, kind: 'model' })
-  const where = mask ?? support
   const { values } = await decodeMessage(turned.message, { manifest, kind: 'update', mask: where })
   const { clip, bits } = info.secure as SecureOptions
   const update = masked(info.bound === undefined ? values : boundedUpdate(values, info.bound), where)

@@ -122,12 +122,15 @@ async function sealedFor(
   return [holder, sealed]
 }
 
-/** Step 3: the input under its masks. `list`: what others sealed for this client. `input`: words below 2^bits. */
+/**
+ * Step 3: the input under its masks. `list`: what others sealed for this client. `made`: words below 2^bits, which may still be in
+ * the making: masks are expanded before they are there.
+ */
 export async function makeMasked(
   o: Common,
   state: ClientState,
   list: Uint8Array,
-  input: Uint32Array
+  made: Promise<Uint32Array>
 ): Promise<ClientState> {
   if (state.done >= 3) return state
   const { crypto, agreed } = o
@@ -139,8 +142,7 @@ export async function makeMasked(
       throw broken('the server passes on shares of a client that is no neighbour')
   if (sealed.size + 1 < neededOf(agreed, holders.length))
     throw tooFew(sealed.size + 1, neededOf(agreed, holders.length), 'gave shares')
-  if (input.length !== agreed.length) throw broken(`the input has ${input.length} words, not ${agreed.length}`)
-  const sum = input.slice()
+  const sum = new Uint32Array(agreed.length)
   const own = await ownKey(crypto, agreed.context, secrets.seed)
   await addMask(crypto, sum, agreed.bits, own, 1)
   wipe(own)
@@ -154,6 +156,10 @@ export async function makeMasked(
     await addMask(crypto, sum, agreed.bits, key, other > client ? 1 : -1)
     wipe(key)
   }
+  const input = await made
+  if (input.length !== agreed.length) throw broken(`the input has ${input.length} words, not ${agreed.length}`)
+  const most = 2 ** agreed.bits - 1
+  for (let i = 0; i < sum.length; i++) sum[i] = ((sum[i] as number) + (input[i] as number)) & most
   return { ...state, done: 3, sealed, message: packWords(sum, agreed.bits) }
 }
 

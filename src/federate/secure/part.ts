@@ -34,8 +34,8 @@ export interface Part {
   readonly setup: SecureSetup
   readonly terms: Omit<Terms, 'key'>
   readonly signer: Signer
-  /** Words of this client; asked for once. */
-  readonly input: Uint32Array
+  /** Words of this client. Keys and shares are exchanged while they are made. */
+  readonly input: Promise<Uint32Array>
   readonly channel: SecureChannel
   readonly vault: Vault
 }

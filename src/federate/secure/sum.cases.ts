@@ -75,7 +75,8 @@ export async function runSum(c: Case, drops: (step: Step, client: number) => boo
       const next = await {
         keys: () => makeKeys(common, client, signer),
         shares: () => makeShares(common, states[client] as ClientState, told),
-        masked: () => makeMasked(common, states[client] as ClientState, told, c.inputs[client] as Uint32Array),
+        masked: () =>
+          makeMasked(common, states[client] as ClientState, told, Promise.resolve(c.inputs[client] as Uint32Array)),
         consistency: () => makeConsistency(common, states[client] as ClientState, told, signer),
         unmask: () => makeUnmask(common, states[client] as ClientState, told)
       }[step]()

@@ -197,10 +197,12 @@ describe('a client', () => {
     const o = { crypto, agreed }
     const { states } = await runUntilMasked(c)
     const state = states[0] as Parameters<typeof makeMasked>[1]
-    const again = await makeMasked(o, state, writeList(new Map()), new Uint32Array(10).fill(5))
+    const again = await makeMasked(o, state, writeList(new Map()), Promise.resolve(new Uint32Array(10).fill(5)))
     expect(again).toBe(state)
     const fresh = await makeKeys(o, 0, c.signers[0] as Signer)
-    expect(await codeOf(makeMasked(o, fresh, writeList(new Map()), new Uint32Array(10)))).toBe('E_PRIVACY')
+    expect(await codeOf(makeMasked(o, fresh, writeList(new Map()), Promise.resolve(new Uint32Array(10))))).toBe(
+      'E_PRIVACY'
+    )
   })
 
   it('takes part only in what the organiser signed, and in sums that are large enough', async () => {
@@ -244,7 +246,7 @@ describe('a client', () => {
         setup: c.setup,
         terms: { organiser: c.organiser, floor: 2 },
         signer: c.signers[client] as Signer,
-        input: c.inputs[client] as Uint32Array,
+        input: Promise.resolve(c.inputs[client] as Uint32Array),
         vault,
         channel: {
           send: async (step, message) => {
@@ -402,7 +404,7 @@ async function runUntilMasked(c: Awaited<ReturnType<typeof caseOf>>): Promise<Pi
           ? await makeKeys(o, client, c.signers[client] as Signer)
           : step === 'shares'
             ? await makeShares(o, before, told)
-            : await makeMasked(o, before, told, c.inputs[client] as Uint32Array)
+            : await makeMasked(o, before, told, Promise.resolve(c.inputs[client] as Uint32Array))
       states[client] = after
       await server.receive(client, after.message)
     }

@@ -21,6 +21,8 @@ import {
   resume,
   settle,
   spendings,
+  stored,
+  take,
   tell,
   tidy,
   timeIsUp
@@ -60,7 +62,19 @@ export async function openEngine(s: EngineSetup): Promise<Engine> {
   const ended = new Promise<string>((resolve) => {
     end = resolve
   })
-  const h: Held = { s, told, journal, states, updates, kept, version: 0, isClosed: false, waiting: new Set(), end }
+  const h: Held = {
+    s,
+    told,
+    journal,
+    states,
+    updates,
+    kept,
+    version: 0,
+    isClosed: false,
+    storing: new Set(),
+    waiting: new Set(),
+    end
+  }
   tidy(h)
   let tail: Promise<unknown> = Promise.resolve()
   const inTurn = <T>(run: () => Promise<T>): Promise<T> => {
@@ -74,6 +88,15 @@ export async function openEngine(s: EngineSetup): Promise<Engine> {
   const onTime = (): void => void inTurn(() => timeIsUp(h, onTime)).catch(s.failed)
   // What ends a round comes behind the answer to the last update of it.
   const whole = (): void => void inTurn(() => settle(h, onTime)).catch(s.failed)
+  const answered = async <T>(run: () => Promise<T>): Promise<T> => {
+    try {
+      const answer = await inTurn(run)
+      await stored(h)
+      return answer
+    } finally {
+      if (!h.isClosed) whole()
+    }
+  }
   await inTurn(() => resume(h, onTime))
   return {
     told,
@@ -87,14 +110,15 @@ export async function openEngine(s: EngineSetup): Promise<Engine> {
       if (h.live?.state.base === base) return h.live.round.message
       throw new PareError('E_LATE', 'the round of this model is over')
     },
-    accept: (key, round, attempt, body) => inTurn(() => accept(h, { key, round, attempt, body })).finally(whole),
+    accept: (key, round, attempt, body) => answered(() => accept(h, { key, round, attempt, body })),
     sumMessage: (key, attempt, step) => sumOf(h, attempt).messageFor(key, step),
-    sumAccept: (key, attempt, step, body) => inTurn(() => sumAccept(h, { key, attempt, step, body })).finally(whole),
+    sumAccept: (key, attempt, step, body) => answered(() => sumAccept(h, { key, attempt, step, body })),
     spent: () => (s.options.privacy ? epsilonOf(spendings(told), s.options.privacy.delta) : undefined),
     close: async () => {
       h.isClosed = true
       tell(h)
       await tail
+      await Promise.allSettled(h.storing)
       clearTimeout(h.timer)
       journal.close()
     }
@@ -167,8 +191,7 @@ async function accept(h: Held, u: Upload): Promise<Receipt> {
     throw new PareError('E_CONFLICT', 'the update was trained from another model than that of the round')
   const { values } = await readUpdate(h.kept.run, live.round, u.body)
   refuseLarge(values, h.s.first.recipe.bound)
-  h.updates.write(u.body)
-  note(h, { kind: 'accepted', round: u.round, attempt: u.attempt, key: u.key, sha256 })
+  take(h, u.body, { kind: 'accepted', round: u.round, attempt: u.attempt, key: u.key, sha256 })
   return receipt()
 }
 
@@ -189,6 +212,5 @@ async function sumAccept(h: Held, u: StepUpload): Promise<void> {
   const sha256 = sha256Of(u.body)
   const client = sum.clientOf(u.key)
   if (!(await sum.receive(client, u.step, u.body, sha256))) return
-  h.updates.write(u.body)
-  note(h, { kind: 'step', attempt: u.attempt, step: u.step, client, sha256 })
+  take(h, u.body, { kind: 'step', attempt: u.attempt, step: u.step, client, sha256 })
 }

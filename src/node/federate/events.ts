@@ -52,7 +52,7 @@ export interface CommitEvent {
 /** What is shown of a round. Norms are of updates before they were bounded. */
 export interface RoundFigures {
   readonly ms: number
-  /** Of a secure sum, once everyone had trained. */
+  /** Of a secure sum, once all inputs were there. */
   readonly sumMs?: number
   readonly bound?: number
   readonly bounded?: number

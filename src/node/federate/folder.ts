@@ -14,6 +14,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import {
   closeSync,
   existsSync,
+  fsync,
   fsyncSync,
   mkdirSync,
   openSync,
@@ -24,16 +25,20 @@ import {
   truncateSync,
   writeSync
 } from 'node:fs'
+import { open, rename } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { promisify } from 'node:util'
 import { PareError } from '../../base/errors.ts'
 import { guarded } from '../files.ts'
 
 export const sha256Of = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
 
+const partOf = (path: string): string => `${path}.${process.pid}.${randomBytes(4).toString('hex')}.part`
+
 /** Writes a file whole or not at all, and on the disk before it returns. `mode`: of the file. */
 export function writeWhole(path: string, bytes: Uint8Array, mode = 0o644): void {
   guarded(path, 'write', () => {
-    const temporary = `${path}.${process.pid}.${randomBytes(4).toString('hex')}.part`
+    const temporary = partOf(path)
     const file = openSync(temporary, 'w', mode)
     try {
       for (let done = 0; done < bytes.length; ) done += writeSync(file, bytes, done)
@@ -44,6 +49,30 @@ export function writeWhole(path: string, bytes: Uint8Array, mode = 0o644): void 
     renameSync(temporary, path)
     syncFolder(dirname(path))
   })
+}
+
+/** The same while other files are written: many wait for the disk together. */
+async function writeBeside(path: string, bytes: Uint8Array): Promise<void> {
+  try {
+    const temporary = partOf(path)
+    await synced(temporary, 'w', bytes)
+    await rename(temporary, path)
+    await synced(dirname(path), 'r')
+  } catch (thrown) {
+    guarded(path, 'write', () => {
+      throw thrown
+    })
+  }
+}
+
+async function synced(path: string, flags: 'r' | 'w', bytes?: Uint8Array): Promise<void> {
+  const file = await open(path, flags)
+  try {
+    if (bytes) await file.writeFile(bytes)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
 }
 
 function syncFolder(path: string): void {
@@ -62,6 +91,8 @@ export const readWhole = (path: string): Uint8Array | undefined =>
 /** Files by their hash. */
 export interface HashedFiles {
   write(bytes: Uint8Array): string
+  /** On the disk once it resolves. */
+  put(bytes: Uint8Array): Promise<void>
   /** Throws `E_FILE` where the file is gone or is not what its name says. */
   read(sha256: string): Uint8Array
   /** Removes all but these. */
@@ -76,6 +107,10 @@ export function hashedFiles(folder: string): HashedFiles {
       if (!existsSync(join(folder, name))) writeWhole(join(folder, name), bytes)
       return name
     },
+    put: async (bytes) => {
+      const path = join(folder, sha256Of(bytes))
+      if (!existsSync(path)) await writeBeside(path, bytes)
+    },
     read: (name) => {
       const bytes = readWhole(join(folder, name))
       if (bytes && sha256Of(bytes) === name) return bytes
@@ -87,9 +122,12 @@ export function hashedFiles(folder: string): HashedFiles {
   }
 }
 
-/** A file to which lines are added, each on the disk before `append` returns. */
+/** A file to which lines are added. */
 export interface JournalFile {
+  /** The line, and all before it, are on the disk before it returns. */
   append(entry: unknown): void
+  /** The line is on the disk once it resolves; many wait for the disk together. */
+  add(entry: unknown): Promise<void>
   close(): void
 }
 
@@ -111,15 +149,34 @@ export function openJournal(path: string): { readonly lines: readonly unknown[];
   if (length < bytes.length) truncateSync(path, length)
   const file = openSync(path, 'a')
   syncFolder(dirname(path))
+  const write = (entry: unknown): void => {
+    const line = new TextEncoder().encode(`${JSON.stringify(entry)}\n`)
+    for (let done = 0; done < line.length; ) done += writeSync(file, line, done)
+  }
+  // A flush that has begun may miss a line: the next one, which begins when it ends, is waited for.
+  let last: Promise<unknown> = Promise.resolve()
+  let next: Promise<void> | undefined
+  const flushed = (): Promise<void> => {
+    next ??= last.then(() => {
+      next = undefined
+      const flush = promisify(fsync)(file)
+      last = flush.catch(() => undefined)
+      return flush
+    })
+    return next
+  }
   return {
     lines,
     journal: {
       append: (entry) =>
         guarded(path, 'write', () => {
-          const line = new TextEncoder().encode(`${JSON.stringify(entry)}\n`)
-          for (let done = 0; done < line.length; ) done += writeSync(file, line, done)
+          write(entry)
           fsyncSync(file)
         }),
+      add: async (entry) => {
+        guarded(path, 'write', () => write(entry))
+        await flushed()
+      },
       close: () => closeSync(file)
     }
   }

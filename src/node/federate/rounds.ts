@@ -44,7 +44,7 @@ export interface Live {
   readonly begun: number
   readonly until: number
   readonly sum?: SumOfRound
-  /** When all who train had trained. */
+  /** When all inputs were there, of a secure sum. */
   sumBegun?: number
 }
 
@@ -59,6 +59,8 @@ export interface Held {
   version: number
   timer?: NodeJS.Timeout
   isClosed: boolean
+  /** What clients sent and is on its way to the disk. */
+  readonly storing: Set<Promise<void>>
   readonly waiting: Set<() => void>
   end(why: string): void
 }
@@ -76,19 +78,40 @@ export function tidy({ told, states, updates }: Held): void {
   )
 }
 
-export function note(h: Held, e: Event): void {
+type Sent = Extract<Event, { kind: 'accepted' | 'step' }>
+
+/** Whatever happens but what clients send: on the disk before it returns. */
+export function note(h: Held, e: Exclude<Event, Sent>): void {
   try {
     h.journal.append(e)
   } catch (thrown) {
-    // What is in memory is ahead of the journal: only a new start brings them together.
-    h.isClosed = true
-    h.s.failed(thrown)
-    throw thrown
+    failed(h, thrown)
   }
   apply(h.told, e)
-  // What one client sent changes nothing for the others who wait.
-  if (e.kind !== 'accepted' && e.kind !== 'step') tell(h)
+  tell(h)
 }
+
+/** What is in memory is ahead of the journal: only a new start brings them together. */
+function failed(h: Held, thrown: unknown): never {
+  h.isClosed = true
+  h.s.failed(thrown)
+  throw thrown
+}
+
+/** Counts what a client sent. It is on the disk, and then the line that makes it count, once `stored` resolves. */
+export function take(h: Held, body: Uint8Array, e: Sent): void {
+  apply(h.told, e)
+  const storing = (async () => {
+    await h.updates.put(body)
+    await h.journal.add(e)
+  })().catch((thrown) => failed(h, thrown))
+  h.storing.add(storing)
+  const over = (): void => void h.storing.delete(storing)
+  storing.then(over, over)
+}
+
+/** Everything that clients sent so far is on the disk. */
+export const stored = async (h: Held): Promise<void> => void (await Promise.all(h.storing))
 
 export function tell(h: Held): void {
   h.version++
@@ -122,6 +145,7 @@ export async function resume(h: Held, onTime: () => void): Promise<void> {
     })
   await live(h, open, round, onTime)
   for (const e of open.sum) await h.live?.sum?.replay(e, (sha256) => h.updates.read(sha256))
+  if (h.live) timed(h, msFor(h, h.live), onTime)
   await settle(h, onTime)
 }
 
@@ -189,7 +213,7 @@ async function live(h: Held, state: OpenState, round: Round, onTime: () => void)
       until: begun + ms,
       ...(setup ? { sum: await startSum(setup) } : {})
     }
-  timed(h, ms, onTime)
+  timed(h, msFor(h, h.live), onTime)
   tell(h)
 }
 
@@ -211,6 +235,7 @@ function timed(h: Held, ms: number, onTime: () => void): void {
 export async function timeIsUp(h: Held, onTime: () => void): Promise<void> {
   const { live } = h
   if (!live) return
+  await stored(h)
   if (live.sum) return stepEnds(h, live, onTime)
   const { accepted } = live.state
   if (accepted.size >= h.s.options.minUpdates) return commit(h, live, onTime)
@@ -230,11 +255,14 @@ async function abandon(h: Held, why: string, onTime: () => void): Promise<void> 
 /** Ends what has all it waits for. */
 export async function settle(h: Held, onTime: () => void): Promise<void> {
   const { live } = h
-  if (!live) return
-  if (live.sum) return live.sum.isWhole() ? stepEnds(h, live, onTime) : undefined
-  const { cohort, accepted } = live.state
-  const wanted = h.s.options.privacy ? cohort.length : Math.min(cohort.length, h.s.first.recipe.clientsPerRound)
-  if (accepted.size >= wanted) await commit(h, live, onTime)
+  if (!live || !isWhole(h, live)) return
+  await stored(h)
+  await (live.sum ? stepEnds(h, live, onTime) : commit(h, live, onTime))
+}
+
+function isWhole({ s }: Held, { sum, state: { cohort, accepted } }: Live): boolean {
+  if (sum) return sum.isWhole()
+  return accepted.size >= (s.options.privacy ? cohort.length : Math.min(cohort.length, s.first.recipe.clientsPerRound))
 }
 
 async function commit(h: Held, live: Live, onTime: () => void): Promise<void> {
@@ -306,15 +334,20 @@ async function stepEnds(h: Held, live: Live, onTime: () => void): Promise<void> 
   try {
     const step = sum.step()
     await sum.advance()
-    live.sumBegun ??= Date.now()
+    if (step === 'masked') live.sumBegun = Date.now()
     if (step !== 'done') note(h, { kind: 'advanced', attempt: live.state.attempt, step })
   } catch (thrown) {
     if (thrown instanceof PareError && thrown.code === 'E_PRIVACY') return abandon(h, thrown.message, onTime)
     throw thrown
   }
   if (sum.step() === 'done') return close(h, live, sum.clients(), sum.combined(h.s.options, h.kept.previous), onTime)
-  timed(h, Math.min(stepMs, h.s.options.deadline * 1000), onTime)
+  timed(h, msFor(h, live), onTime)
 }
 
-/** Steps behind the first have no training in them. */
-const stepMs = 60_000
+/** Time for what the round waits for now: clients train until they send their masked input, all other steps are short. */
+function msFor(h: Held, { sum }: Live): number {
+  const isShort = sum !== undefined && sum.step() !== 'masked'
+  return isShort ? Math.min(shortMs, h.s.options.deadline * 1000) : patience(h)
+}
+
+const shortMs = 60_000
