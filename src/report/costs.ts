@@ -1,4 +1,6 @@
 /** What a model costs, before and after, in the words of every printer. */
+
+import type { Measurement } from '../types.ts'
 import type { Report } from './types.ts'
 import { bytesText, memoryWords, msText, ratioInterval, sizeWords, speedWords } from './words.ts'
 
@@ -16,12 +18,16 @@ export interface CostLine {
   readonly verdict: 'better' | 'worse' | undefined
 }
 
-/** File, latency, load and memory, as far as they were measured; without ratios of what came out alone. */
+/**
+ * File, latency, load and memory, as far as they were measured; without ratios of what came out alone. Of a pruned model also its
+ * zeros and what is transferred: files that hold many zeros shrink on the way, those that hold none have shrunk before.
+ */
 export function costLines({ before, after, ratios }: Report): CostLine[] {
   const [a, b] = after && !ratios ? [after, undefined] : [before, after]
   const speed = ratios?.latency
   const lines = [
     line('file', [a.bytes, b?.bytes], bytesText, ratios?.bytes, 0.005, sizeWords),
+    ...(isPruned(b ?? a) ? prunedLines(a, b) : []),
     {
       ...line('latency p50', [a.latencyMs?.p50, b?.latencyMs?.p50], msText, speed?.median, 0.02, speedWords),
       interval: speed ? ratioInterval(speed) : ''
@@ -33,6 +39,34 @@ export function costLines({ before, after, ratios }: Report): CostLine[] {
   ]
   return lines.filter((l) => l.before !== undefined || l.after !== undefined)
 }
+
+/** Weights that are zero by chance are fewer. */
+const prunedShare = 0.1
+
+function isPruned(m: Measurement): boolean {
+  const zeros = zerosOf(m)
+  return zeros !== undefined && zeros >= prunedShare
+}
+
+/** Share of the trained numbers that are zero. */
+function zerosOf({ parameters, nonzeroParameters }: Measurement): number | undefined {
+  return parameters && nonzeroParameters !== undefined ? 1 - nonzeroParameters / parameters : undefined
+}
+
+function prunedLines(a: Measurement, b: Measurement | undefined): CostLine[] {
+  const sent = (label: string, of: (m: Measurement) => number | undefined): CostLine => {
+    const [before, after] = [of(a), b && of(b)]
+    const ratio = before && after !== undefined ? after / before : undefined
+    return line(label, [before, after], bytesText, ratio, 0.005, sizeWords)
+  }
+  return [
+    sent('gzip', (m) => m.gzipBytes),
+    sent('brotli', (m) => m.brotliBytes),
+    line('zeros', [zerosOf(a), b && zerosOf(b)], shareText)
+  ]
+}
+
+const shareText = (x: number | undefined): string => (x === undefined ? '?' : `${(100 * x).toFixed(1)} %`)
 
 function line(
   label: string,

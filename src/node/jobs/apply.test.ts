@@ -2,6 +2,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
+import { noStyle } from '../../report/table.ts'
+import { printReport } from '../../report/text.ts'
 import type { Job } from '../job.ts'
 import { runJob } from '../jobs.ts'
 
@@ -93,5 +95,33 @@ describe('a pass that trains', () => {
         seconds: 0.02
       })
     ).rejects.toMatchObject({ code: 'E_LABELS' })
+  })
+})
+
+describe('a pass that prunes', () => {
+  it('tells in its report what is sent, what opening takes and how much is zero', async () => {
+    const wide = join(folder, 'wide.txt')
+    writeFileSync(wide, 'opset 21\ninput x: f32[N,64]\ny = Gemm(x, W: f32[64,64], B: f32[64], transB=1)\noutput y\n')
+    const dense = join(folder, 'dense.onnx')
+    await runJob({ command: 'convert', line: 'pare convert', model: wide, out: dense, force: true })
+    const pruned = {
+      command: 'apply',
+      line: 'pare prune-weights',
+      model: dense,
+      out: join(folder, 'pruned.onnx')
+    } as const
+    const recipe: Job['recipe'] = [['prune-weights', { ratio: 0.9 }]]
+    const { report } = await runJob({ ...pruned, force: true, recipe, reports: true })
+    for (const m of [report.before, report.after])
+      for (const figure of ['gzipBytes', 'brotliBytes', 'loadMs', 'peakBytes'] as const)
+        expect(m?.[figure]).toBeGreaterThan(0)
+    expect(report.ratios).toMatchObject({ loadMs: expect.any(Number), peakBytes: expect.any(Number) })
+    const text = printReport(report, noStyle)
+    expect(text).toMatch(/gzip +\S+ kB +\S+ kB +\d.* smaller/)
+    expect(text).toMatch(/brotli +\S+ kB +\S+ kB +\d.* smaller/)
+    expect(text).toMatch(/zeros +0\.0 % +88\.\d %/)
+    expect(text).toMatch(/first load .*\n.*peak memory/)
+    const quick = await runJob({ ...pruned, force: true, recipe })
+    expect(quick.report.after).not.toHaveProperty('loadMs')
   })
 })

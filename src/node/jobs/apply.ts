@@ -1,6 +1,7 @@
 /** `convert` and every pass on its own: read, apply, write, and say what it became. */
 import { PareError } from '../../base/errors.ts'
 import type { Catalog } from '../../formats/types.ts'
+import { allGraphs } from '../../ir/graph.ts'
 import { measurer, measuringParts } from '../../measure/beside.ts'
 import { passFor } from '../../passes/index.ts'
 import { applyRecipe, curvesOf } from '../../passes/recipe.ts'
@@ -12,7 +13,7 @@ import { formatOf } from '../catalog.ts'
 import { type CheckpointFiles, checkpointsBeside } from '../checkpoint.ts'
 import { bytesCounter, save } from '../files.ts'
 import type { Job, JobHooks, JobResult } from '../job.ts'
-import { runtimeNotes } from '../runtimes.ts'
+import { type ModelFile, runtimeNotes, scorer, sourceOf } from '../runtimes.ts'
 import { refuseCodes } from './ends.ts'
 import { saturationNotes } from './host.ts'
 import { factsOf, fileOf, judgingFor, type Opened, openJob, openSeen } from './open.ts'
@@ -23,6 +24,7 @@ import { loadRunnable, refuseUnrunnable } from './runnable.ts'
 import { type Look, sizedModel } from './sizes.ts'
 import { stagesTold, type Told } from './staged.ts'
 import { guessedShapes, runNotes } from './synthetic.ts'
+import { processOf, processRatios } from './timing.ts'
 import { checkOf, type WrittenCheck } from './written.ts'
 
 type PassData = { readonly calibration?: Dataset; readonly selection?: Dataset; readonly train?: Dataset }
@@ -163,9 +165,10 @@ async function written(
   o: Opened,
   model: Model,
   report: Report,
-  { signal }: JobHooks,
+  hooks: JobHooks,
   { check, notes }: WrittenCheck
 ): Promise<JobResult> {
+  const { signal } = hooks
   const { out, force = false, write = {} } = job
   if (out === undefined) throw new PareError('E_USAGE', 'no output is named', { hint: '--out FILE' })
   const made = await save(model, out, {
@@ -173,17 +176,30 @@ async function written(
     ...{ target: o.target, catalog: o.catalog },
     ...(check ? { check } : {})
   })
-  const after = { ...sizedModel(out, model, made.bytes, { shapes: guessedShapes(o), look: lookOf(job) }), metrics: {} }
+  const sized = { ...sizedModel(out, model, made.bytes, { shapes: guessedShapes(o), look: lookOf(job) }), metrics: {} }
+  // What holds pruned weights in few bytes makes them whole when it is opened.
+  const isOpened = job.reports === true && isPruned(model)
+  const opened = async (file: ModelFile): ReturnType<typeof processOf> =>
+    isOpened ? processOf(sourceOf(scorer(o), file), undefined, o, hooks) : {}
+  const before = { ...report.before, ...(await opened(fileOf(job, o))) }
+  const after = { ...sized, ...(await opened({ path: out, model })) }
   return {
     unmet: false,
     report: {
       ...report,
+      before,
       notes: [...report.notes, ...notes, ...made.notes],
       output: { path: out, sha256: made.sha256, format: o.target.format },
       after,
       // The bytes of a file without weights are not those of a model.
-      ...(model.origin?.untrained ? {} : { ratios: { bytes: after.bytes / report.before.bytes } }),
+      ...(model.origin?.untrained
+        ? {}
+        : { ratios: { bytes: after.bytes / before.bytes, ...processRatios(before, after) } }),
       target: o.target.name
     }
   }
 }
+
+/** Does the model hold zeros that are to stay? */
+const isPruned = (model: Model): boolean =>
+  allGraphs(model).some((g) => [...g.values.values()].some((v) => v.sparse !== undefined))
