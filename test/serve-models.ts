@@ -124,6 +124,14 @@ export function writeKinds(folder: string, kinds: readonly Kind[]): string {
 /** A server for tests: two threads, any port, no log. */
 export const serveOptions = (path: string): ServeOptions => ({
   ...{ path, host: '127.0.0.1', port: 0, workers: 2, isIsolated: false, delayMs: 0, timeoutMs: 20_000 },
-  ...{ hangMs: 60_000, drainMs: 0, maxBodyBytes: 1024 * 1024, maxConnections: 2000, compress: false, origins: [] },
+  ...{
+    hangMs: 60_000,
+    drainMs: 0,
+    maxBodyBytes: 1024 * 1024,
+    maxConnections: 2000,
+    compress: false,
+    origins: [],
+    hosts: []
+  },
   ...{ isControlled: true, logLevel: 'silent' }
 })

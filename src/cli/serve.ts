@@ -26,6 +26,9 @@ const flags: readonly Flag[] = [
     hint: 'FILE'
   }),
   flag('address', 'allow-origin', 'list', 'pages of these origins may call', { hint: 'https://…,…' }),
+  flag('address', 'allow-host', 'list', 'names that the server is called by beside its own; .NAME for all below it', {
+    hint: 'NAME,…'
+  }),
   flag('address', 'allow-model-control', 'boolean', 'clients may load and unload models of the folder'),
   flag(
     'address',
@@ -136,6 +139,7 @@ function optionsOf(given: Parsed): ServeOptions {
     maxConnections: positive('max-connections', 1024, 1),
     compress: isOn(given, 'gzip'),
     origins: (given.values.get('allow-origin') as readonly string[] | undefined) ?? [],
+    hosts: (given.values.get('allow-host') as readonly string[] | undefined) ?? [],
     isControlled: isOn(given, 'allow-model-control'),
     logLevel: (given.values.get('log-level') as ServeOptions['logLevel'] | undefined) ?? 'info'
   }

@@ -74,3 +74,8 @@ it('ones that trap, grow their memory or lie about it fail by name', { timeout: 
     message: expect.stringContaining('y lies outside its memory')
   })
 })
+
+it('one whose outputs would fill this process is refused before it runs', async () => {
+  const outputs = Array.from({ length: 3 }, (_, i) => ({ ...port, name: `y${i}`, shape: [2 ** 27], offset: 0 }))
+  await expect(compiledFiles().open(module([], { ...note, outputs }))).rejects.toMatchObject({ code: 'E_LIMIT' })
+})

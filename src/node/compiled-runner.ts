@@ -5,7 +5,7 @@
 import { toArray } from '../base/bytes.ts'
 import { PareError } from '../base/errors.ts'
 import { fastestOf, type ModuleNote, noteOf } from '../compile/index.ts'
-import { bytesOf, tensorOf, typedValues } from '../ir/tensor.ts'
+import { byteLength, bytesOf, elementCount, tensorOf, typedValues } from '../ir/tensor.ts'
 import { compiledRunner, compiledRuntime } from '../runtime/compiled.ts'
 import type { Runner, Session } from '../runtime/types.ts'
 import type { Tensor } from '../types.ts'
@@ -48,10 +48,21 @@ export function compiledFiles({ patienceMs }: { readonly patienceMs?: number } =
       if ('graph' in source) return core.open(source, o)
       const bytes = Uint8Array.from('path' in source ? fileBytes(source.path).slice() : toArray(source))
       const note = noteOf(bytes)
+      refuseLong(note)
       if (!process?.isAlive) process = service(compiledRuntime, program, patienceMs)
       return sessionIn(process, fastestOf(bytes), note)
     }
   }
+}
+
+/** What is taken from a module in a run, bytes: all of it is held twice on its way from the process. */
+const mostBytes = 1024 ** 3
+
+/** Outputs of a module may lie in one another, each as long as its whole memory. Throws `E_LIMIT`. */
+function refuseLong({ outputs }: ModuleNote): void {
+  const bytes = outputs.reduce((n, { dtype, shape }) => n + byteLength(dtype, elementCount(shape)), 0)
+  if (bytes <= mostBytes) return
+  throw new PareError('E_LIMIT', `a compiled model of ${bytes} bytes of outputs, of which ${mostBytes} are taken`)
 }
 
 async function sessionIn(process: Service, bytes: Uint8Array, { inputs, outputs }: ModuleNote): Promise<Session> {

@@ -1,5 +1,9 @@
-/** Which names a server of this machine is called by. A page of a stranger can lead its own name to 127.0.0.1, but not change `Host`. */
+/**
+ * Which names a server is called by. A page of a stranger can lead its own name to any address that its reader's browser reaches, but
+ * not change `Host`, and an address is nobody's name.
+ */
 import { isIP } from 'node:net'
+import { hostname } from 'node:os'
 
 /** Whether an address, or a name that stands for one, is reached from this machine alone. */
 export const isLoopback = (host: string): boolean =>
@@ -9,9 +13,24 @@ export const isLoopback = (host: string): boolean =>
 export const nameIn = (host: string): string | undefined =>
   /^(\[[\da-f:.]+\]|[^\s:/?#@[\]]+)(:\d*)?$/i.exec(host)?.[1]?.toLowerCase()
 
-/** Names that a server of this machine answers to: its own, those that it was given, and those of allowed origins. */
-export function namesOf(hosts: readonly string[], origins: readonly string[]): ReadonlySet<string> {
+/** What a server was told of its names: hosts (`.example.org` for all names below it), and origins of pages that may call. */
+export interface Names {
+  readonly hosts: readonly string[]
+  readonly origins: readonly string[]
+}
+
+/**
+ * Whether a server answers to a name in `Host`: its own, one that it was given, one of an allowed origin; beyond loopback that of the
+ * machine and any address too.
+ */
+export function answersTo({ hosts, origins }: Names): (name: string, isLocal: boolean) => boolean {
   const given = hosts.map((host) => (isIP(host) === 6 ? `[${host}]` : host).toLowerCase())
   const allowed = origins.flatMap((origin) => (URL.canParse(origin) ? [new URL(origin).hostname] : []))
-  return new Set(['localhost', '127.0.0.1', '[::1]', ...given, ...allowed])
+  const names = new Set(['localhost', '127.0.0.1', '[::1]', ...given, ...allowed])
+  const below = given.filter((host) => host.startsWith('.'))
+  const machine = hostname().toLowerCase()
+  return (name, isLocal) =>
+    names.has(name) ||
+    below.some((end) => name.endsWith(end)) ||
+    (!isLocal && (name === machine || isIP(name.replace(/^\[(.*)\]$/, '$1')) !== 0))
 }

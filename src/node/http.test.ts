@@ -1,4 +1,5 @@
 import { connect } from 'node:net'
+import { hostname } from 'node:os'
 import { gzipSync } from 'node:zlib'
 import { afterEach, describe, expect, it } from 'vitest'
 import { PareError } from '../base/errors.ts'
@@ -174,14 +175,20 @@ describe('names in Host', () => {
     expect(await raw(port, 'GET /long HTTP/1.0\r\n\r\n')).toMatch(/^HTTP\/1.1 200 /)
   })
 
-  it('are free where a token is asked for, or others are served', async () => {
+  it('are free where a token is asked for', async () => {
     const { port } = await serve({ token: 'secret' })
     expect(await status(port, 'evil.com', 'authorization: Bearer secret\r\n')).toBe(200)
-    const http = httpServer({ maxBodyBytes: 1 })
+  })
+
+  it('are also any address and the machine’s name, where others are served', async () => {
+    const http = httpServer({ maxBodyBytes: 1, hosts: ['models.example', '.inside.example'] })
     route(http.app, 'GET', '/long', () => 'x')
     servers.push(http)
-    const url = await http.listen({ host: '0.0.0.0', port: 0 })
-    expect(await status(Number(new URL(url).port), 'models.example')).toBe(200)
+    const port = Number(new URL(await http.listen({ host: '0.0.0.0', port: 0 })).port)
+    const own = ['192.0.2.7', '[2001:db8::7]', hostname(), 'localhost', 'models.example', 'a.b.inside.example']
+    for (const name of own) expect([name, await status(port, `${name}:${port}`)]).toEqual([name, 200])
+    for (const name of ['evil.com', '192.0.2.7.evil.com', 'inside.example', 'x.models.example', 'evilinside.example'])
+      expect([name, await status(port, name)]).toEqual([name, 403])
   })
 })
 

@@ -22,7 +22,7 @@ import {
   LogController
 } from 'fastify'
 import { type Code, PareError } from '../base/errors.ts'
-import { isLoopback, nameIn, namesOf } from './hosts.ts'
+import { answersTo, isLoopback, nameIn } from './hosts.ts'
 
 /** What a server is bounded by. Times are ms, sizes bytes. */
 export interface HttpOptions {
@@ -41,10 +41,12 @@ export interface HttpOptions {
   /** Origins of pages that may call; by default only the server's own. */
   readonly origins?: readonly string[]
   /**
-   * Names of the server beside localhost, 127.0.0.1 and [::1]. Where it listens on loopback and asks for no token, requests whose
-   * `Host` is neither one of them nor that of an allowed origin are answered 403.
+   * Names of the server beside localhost, 127.0.0.1 and [::1], and beyond loopback the machine's name and all addresses. Where it asks for
+   * no token and does not encrypt, requests whose `Host` is neither one of them nor that of an allowed origin are answered 403.
    */
   readonly hosts?: readonly string[]
+  /** How names are given, as replies tell it; `--allow-origin` by default. */
+  readonly moreHosts?: string
   /** What to try where a body is too large, as replies tell it. */
   readonly largerBodies?: string
   /** Certificate and key, as PEM; absent: what is sent is not encrypted. */
@@ -260,9 +262,10 @@ function clientErrorHandler(error: NodeJS.ErrnoException, socket: Socket): void 
 const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
 
 /** Who may call: bearers of the token, and no page of another origin that a browser of this machine happens to show. */
-function guard(app: FastifyInstance, { token, open = [], origins = [], hosts = [] }: HttpOptions): void {
+function guard(app: FastifyInstance, o: HttpOptions): void {
+  const { token, open = [], origins = [], hosts = [], moreHosts = '--allow-origin' } = o
   const wanted = token === undefined ? undefined : digest(`Bearer ${token}`)
-  const names = namesOf(hosts, origins)
+  const isKnown = answersTo({ hosts, origins })
   let isLocal = false
   app.server.once('listening', () => {
     const at = app.server.address()
@@ -272,8 +275,8 @@ function guard(app: FastifyInstance, { token, open = [], origins = [], hosts = [
     const { origin, host, authorization } = request.headers
     if (host === undefined && request.raw.httpVersion === '1.1')
       return sendError(reply, 400, 'the header Host is missing')
-    if (isLocal && !wanted && host !== undefined && !names.has(nameIn(host) ?? ''))
-      return sendError(reply, 403, 'this server is not called by the name in Host; --allow-origin names others')
+    if (!wanted && !o.tls && host !== undefined && !isKnown(nameIn(host) ?? '', isLocal))
+      return sendError(reply, 403, `this server is not called by the name in Host; ${moreHosts} names others`)
     if (origin !== undefined && !isOwn(origin, host)) {
       if (!origins.includes(origin)) return sendError(reply, 403, 'pages of this origin may not call this server')
       reply.header('access-control-allow-origin', origin).header('vary', 'origin')

@@ -27,16 +27,20 @@ export function headerLength(text: string | undefined, bodyBytes: number): numbe
   return n
 }
 
-/** Reads a request. `mostBytes`: what an input may take, said by shape or by data. Throws `E_REQUEST`, `E_LIMIT`. */
+/**
+ * Reads a request. `mostBytes`: what an input may take, said by shape or by data; `read`: its JSON, where that was read already, with
+ * lists of numbers as they are or packed. Throws `E_REQUEST`, `E_LIMIT`.
+ */
 export function readRequest(
   body: Uint8Array,
   jsonBytes: number | undefined,
   signature: Signature,
-  mostBytes: number
+  mostBytes: number,
+  read?: unknown
 ): InferRequest {
   if (jsonBytes === 0) return rawRequest(body, signature)
   if (body.length === 0) throw bad('the request has no body')
-  const json = objectOf(parsed(body.subarray(0, jsonBytes ?? body.length)), 'the request')
+  const json = objectOf(read ?? parsed(body.subarray(0, jsonBytes ?? body.length)), 'the request')
   const parameters = json['parameters'] === undefined ? {} : objectOf(json['parameters'], '"parameters"')
   const rest = { bytes: body, at: jsonBytes ?? body.length }
   const inputs = inputsOf(json['inputs'], rest, signature, mostBytes)
@@ -58,13 +62,16 @@ function parsed(bytes: Uint8Array): unknown {
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
   } catch (cause) {
-    // Neither the text nor the engine's words about it, which quote it, go back: they may be anything.
-    throw new PareError('E_REQUEST', 'the body is not JSON', {
-      hint: 'binary tensors need the header Inference-Header-Content-Length',
-      cause
-    })
+    throw notJson(cause)
   }
 }
+
+/** Neither the text nor the engine's words about it, which quote it, go back: they may be anything. */
+export const notJson = (cause?: unknown): PareError =>
+  new PareError('E_REQUEST', 'the body is not JSON', {
+    hint: 'binary tensors need the header Inference-Header-Content-Length',
+    ...(cause === undefined ? {} : { cause })
+  })
 
 function objectOf(value: unknown, what: string): Fields {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw bad(`${what} is no JSON object`)

@@ -8,20 +8,28 @@ import { datatypeOf } from './datatypes.ts'
 const bad = (where: string, message: string, hint?: string): PareError =>
   new PareError('E_REQUEST', message, { where, ...(hint ? { hint } : {}) })
 
-/** A tensor of a flat or nested list in row-major order. Throws `E_REQUEST` where number or kind of values do not fit. */
+/** Numbers of a list, or of lists of lists of these sizes. */
+interface Packed {
+  readonly values: Float64Array
+  readonly sizes: readonly number[]
+}
+
+/** No JSON says what it is taken for: there are no arrays of floats in it. */
+const isPacked = (data: unknown): data is Packed => (data as Packed | undefined)?.values instanceof Float64Array
+
+/** A tensor of a flat or nested list in row-major order, or of a packed one. Throws `E_REQUEST` where number or kind of values do not fit. */
 export function fromJson(data: unknown, dtype: DType, shape: readonly number[], where: string): Tensor {
-  if (!Array.isArray(data)) throw bad(where, '"data" is no list')
-  const flat = Array.isArray(data[0]) ? flattened(data, shape, where) : data
+  const flat = listOf(data, shape, where)
   const count = elementCount(shape)
   if (flat.length !== count)
     throw bad(where, `${flat.length} values for shape [${shape.join(', ')}], which takes ${count}`)
   if (dtype === 'string') {
-    const odd = flat.findIndex((v) => typeof v !== 'string')
+    const odd = Array.prototype.findIndex.call(flat, (v) => typeof v !== 'string')
     if (odd >= 0) throw bad(where, `value ${odd} is no string`)
-    return tensor('string', shape, flat as string[])
+    return tensor('string', shape, flat as readonly string[])
   }
   if (dtype === 'int64' || dtype === 'uint64') {
-    const all = flat.map((v, i) => wide(v, dtype, where, i))
+    const all = Array.from(flat, (v, i) => wide(v, dtype, where, i))
     return count === 0 ? { dtype, shape, bytes: new Uint8Array(0) } : tensor(dtype, shape, all)
   }
   const { min, max } = rangeIn(dtype)
@@ -58,6 +66,15 @@ function wide(v: unknown, dtype: 'int64' | 'uint64', where: string, i: number): 
   const [min, max] = dtype === 'int64' ? [-(2n ** 63n), 2n ** 63n - 1n] : [0n, 2n ** 64n - 1n]
   if (n < min || n > max) throw bad(where, `value ${i} is out of range for ${datatypeOf(dtype)}`)
   return n
+}
+
+function listOf(data: unknown, shape: readonly number[], where: string): ArrayLike<unknown> {
+  if (isPacked(data)) {
+    if (data.sizes.length > 1 && data.sizes.join() !== shape.join()) throw nestedWrong(shape, where)
+    return data.values
+  }
+  if (!Array.isArray(data)) throw bad(where, '"data" is no list')
+  return Array.isArray(data[0]) ? flattened(data, shape, where) : data
 }
 
 /** Nested lists must be as the shape says on every level. */

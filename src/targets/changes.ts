@@ -124,10 +124,11 @@ export function changesOf(
     if (known) known.names.push(op.name)
     else found.set(key, { what, op: op.op, names: [op.name], why })
   }
+  const inner = readByLayers(operators)
   for (const [i, op] of operators.entries()) {
     const { verdict, reasons } = alone[i] as Judged
     if (verdict === 'runs') {
-      for (const [what, why] of misaligned(device, op)) add(op, what, why)
+      for (const [what, why] of misaligned(device, op, inner.has(i) ? ['in', 'out'] : ['in'])) add(op, what, why)
       continue
     }
     for (const reason of reasons) {
@@ -145,24 +146,40 @@ export function changesOf(
 /** Layers of so few channels are the first ones, which nothing aligns. */
 const few = 4
 
+/** Places of operators that a layer reads, straight or through others: what the last layers give is what the model is for. */
+function readByLayers(operators: readonly FileOperator[]): ReadonlySet<number> {
+  const found = new Set<number>()
+  const open = operators.flatMap((op) => (op.macs ? op.reads : []))
+  for (let i = open.pop(); i !== undefined; i = open.pop()) {
+    if (found.has(i)) continue
+    found.add(i)
+    open.push(...(operators[i]?.reads ?? []))
+  }
+  return found
+}
+
 /** Channels of a layer that are no multiple of what its device computes at once. */
-function misaligned({ align = [] }: Device, op: FileOperator): readonly (readonly [string, Reason])[] {
+function misaligned(
+  { align = [] }: Device,
+  op: FileOperator,
+  sides: readonly ('in' | 'out')[]
+): readonly (readonly [string, Reason])[] {
   if (!op.macs) return []
-  const sides = { in: 'channels', out: 'outputChannels' } as const
   const worst = new Map<string, readonly [string, Reason]>()
   for (const a of align.filter((x) => x.type === undefined || x.type === op.facts('dtype')))
-    for (const side of ['in', 'out'] as const) {
+    for (const side of sides) {
       if (a.of !== 'both' && a.of !== side) continue
-      const n = op.facts(sides[side])
+      const n = op.facts(features[side])
       if (typeof n !== 'number' || n <= few || n % a.multiple === 0 || worst.has(side)) continue
       worst.set(side, [
         `${n} ${words[side]} → ${Math.ceil(n / a.multiple) * a.multiple}`,
-        alignmentReason(a, sides[side], n)
+        alignmentReason(a, features[side], n)
       ])
     }
   return [...worst.values()]
 }
 
+const features = { in: 'channels', out: 'outputChannels' } as const
 const words = { in: 'channels', out: 'output channels' } as const
 
 const alignmentReason = (a: Alignment, feature: 'channels' | 'outputChannels', have: number): Reason => ({

@@ -101,9 +101,13 @@ describe('what to change', () => {
   })
   it('is told of channels that are no multiple of what is computed at once', () => {
     const device = on({ align: [{ from: 'source', of: 'out', multiple: 16, costs: 'padding' }] })
-    const conv = (outputChannels: number) => op('CONV', { kernelArea: 1, groups: 1, channels: 30, outputChannels })
-    expect(changes(device, conv(30))).toEqual(['30 output channels → 32'])
-    expect(changes(device, conv(32))).toEqual([])
+    const conv = (outputChannels: number, reads: readonly number[] = []) =>
+      op('CONV', { kernelArea: 1, groups: 1, channels: 30, outputChannels }, reads)
+    const told = (...ops: readonly FileOperator[]) => preflight(device, ops)?.changes.map((c) => [c.what, c.names])
+    expect(told(conv(30), conv(32, [0]))).toEqual([['30 output channels → 32', ['conv']]])
+    expect(told(conv(32), conv(32, [0]))).toEqual([])
+    // What the last layer gives is as many numbers as the model is for.
+    expect(told(conv(32), op('ADD', {}, [0]), conv(10, [1]))).toEqual([])
   })
   it('is told of kernels that are not the fast ones', () => {
     const device = on({ fast: [{ from: 'source', op: 'CONV', when: [['channels', 'multiple', 8]], costs: 'plain C' }] })

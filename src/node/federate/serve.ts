@@ -131,7 +131,7 @@ function httpOptions(o: FederateServeOptions, size: number, recipe: FederationRe
   // An update is at most 8 bytes a number, and shares for every client of a sum some 100 each.
   const most = 1024 * 1024 + 8 * size + 200 * Math.ceil(o.server.overSelect * recipe.clientsPerRound)
   const hosts = [o.host, ...(o.url !== undefined && URL.canParse(o.url) ? [new URL(o.url).hostname] : [])]
-  return { maxBodyBytes: most, origins: o.origins ?? [], hosts, ...(o.tls ? { tls: o.tls } : {}) }
+  return { maxBodyBytes: most, origins: o.origins ?? [], hosts, moreHosts: '--url', ...(o.tls ? { tls: o.tls } : {}) }
 }
 
 // ---------------------------------------------------------------- the folder

@@ -7,6 +7,7 @@ import { room } from './limits.ts'
 import { metrics } from './metrics.ts'
 import { bytesOf, type Served } from './model.ts'
 import { pool, workOf } from './pool.ts'
+import { reader } from './reader.ts'
 import { type Repository, repository } from './repository.ts'
 import { addRoutes, openPaths } from './routes.ts'
 
@@ -36,6 +37,8 @@ export interface ServeOptions {
   readonly maxConnections: number
   readonly compress: boolean
   readonly origins: readonly string[]
+  /** Names that it is called by beside its own; `.example.org`: all below that. */
+  readonly hosts: readonly string[]
   readonly isControlled: boolean
   readonly logLevel: 'silent' | 'error' | 'warn' | 'info' | 'debug'
 }
@@ -128,20 +131,22 @@ export async function planOf(o: ServeOptions): Promise<Plan> {
 export async function serve(o: ServeOptions): Promise<Server> {
   const parts = build(o)
   const { log, state, workers, models, figures } = parts
+  const jsonReader = reader()
   const http = httpServer({
     ...{
       maxBodyBytes: o.maxBodyBytes,
       maxConnections: o.maxConnections,
       compress: o.compress,
       origins: o.origins,
-      hosts: [o.host],
+      hosts: [o.host, ...o.hosts],
+      moreHosts: '--allow-host',
       largerBodies: '--max-body of the server takes larger ones (megabytes)',
       log
     },
     ...(o.token === undefined ? {} : { token: o.token, open: openPaths })
   })
   addRoutes(http.app, {
-    ...{ pool: workers, models, metrics: figures, limits: queued, maxBodyBytes: o.maxBodyBytes },
+    ...{ pool: workers, reader: jsonReader, models, metrics: figures, limits: queued, maxBodyBytes: o.maxBodyBytes },
     ...{ timeoutMs: o.timeoutMs, delayMs: o.delayMs, isControlled: o.isControlled },
     workers: () => state.wanted,
     isReady: () => state.isReady && workers.alive > 0
@@ -176,6 +181,7 @@ export async function serve(o: ServeOptions): Promise<Server> {
       log.info('draining')
       await new Promise((resolve) => setTimeout(resolve, o.drainMs))
       const all = await http.close(patienceMs)
+      await jsonReader.end()
       await workers.end()
       log.info({ answered: all }, 'ended')
       return all

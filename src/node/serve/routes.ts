@@ -13,12 +13,14 @@ import { answer } from './calls.ts'
 import type { Metrics } from './metrics.ts'
 import { bytesOf, type Served } from './model.ts'
 import type { Pool } from './pool.ts'
+import { longJson, type Reader } from './reader.ts'
 import type { Repository } from './repository.ts'
 import { snapshot } from './snapshot.ts'
 
 /** What the paths are about. */
 export interface Serving {
   readonly pool: Pool
+  readonly reader: Reader
   readonly models: Repository
   readonly metrics: Metrics
   readonly limits: Limits
@@ -112,7 +114,9 @@ async function infer(model: Served, request: FastifyRequest, reply: FastifyReply
   try {
     const body = (request.body as Buffer | null | undefined) ?? Buffer.alloc(0)
     const jsonBytes = headerLength(textOf(request.headers[binaryHeader]), body.length)
-    const asked = readRequest(body, jsonBytes, model.signature, s.maxBodyBytes)
+    const json = body.subarray(0, jsonBytes ?? body.length)
+    const read = json.length > longJson ? await s.reader.read(json) : undefined
+    const asked = readRequest(body, jsonBytes, model.signature, s.maxBodyBytes, read)
     const isGone = (): boolean => reply.raw.destroyed
     const given = await answer(model, { request: asked, arrived, timeoutMs: s.timeoutMs, isGone }, s.pool, s.limits)
     const printed = printReply(given)

@@ -21,10 +21,12 @@ export function told({ adaptive, routes }: Promising, ctx: Pick<Context, 'note' 
   ctx.note(
     `threshold ${Number(adaptive.threshold.toPrecision(6))}: ${guaranteeText(adaptive)}; answered by ${left.join(', ')}`
   )
-  if (shares.at(-1) === 0)
+  if (shares.at(-1) === 0) {
+    const last = adaptive.stages[shares.findLastIndex((s) => s > 0)]
     ctx.note(
-      `every sample is answered before the last stage: ${adaptive.stages[0]} alone keeps the promise, in a smaller file`
+      `every sample is answered before the last stage: the model up to ${last} keeps the promise, in a smaller file`
     )
+  }
   const classes = new Set(routes.answers.at(-1)).size
   ctx.plan({
     ...adaptive,
