@@ -2,6 +2,7 @@
 export { type Code, codes, type Details, PareError } from './base/errors.ts'
 export type { Optioned } from './base/options.ts'
 export { type Rng, rng } from './base/random.ts'
+export type { Tuning } from './compile/index.ts'
 export { type Adaptive, adaptiveOf } from './data/adaptive.ts'
 export * from './data/index.ts'
 export {

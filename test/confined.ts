@@ -10,8 +10,12 @@ import type { Model, Tensor } from '../src/types.ts'
 const poison = 0xff
 
 /** Outputs by name. Throws what `lower` throws, and an Error that says which byte was written. */
-export function confined(model: Model, feeds: Readonly<Record<string, Tensor>>): Record<string, Tensor> {
-  const program = lower(model, { compact: false })
+export function confined(
+  model: Model,
+  feeds: Readonly<Record<string, Tensor>>,
+  { fastest = {} }: { readonly fastest?: Readonly<Record<string, string>> } = {}
+): Record<string, Tensor> {
+  const program = lower(model, { compact: false, fastest })
   const bytes = wasmOf(program)
   const note = noteOf(bytes)
   const { memory, run } = new WebAssembly.Instance(new WebAssembly.Module(bytes)).exports as {

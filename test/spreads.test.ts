@@ -26,12 +26,13 @@ const allowed: Readonly<Record<string, Readonly<Record<string, string>> | string
   },
   'compile/kernels/copy.ts': 'statements of one kernel',
   'compile/c/print.ts': { 'e.of': 'operands of one expression' },
-  'compile/integer/layers.ts': 'four operands of one expression',
+  'compile/integer/dense.ts': 'four operands of one expression',
   'compile/kernels/depth.ts': 'positions of four, and of a window of at most 64 steps',
   'compile/kernels/planes.ts': { phases: 'positions of a stride' },
   'compile/kernels/recode.ts': 'four operands of one expression',
   'compile/kernels/windows.ts': 'statements of one kernel',
   'compile/packing.ts': 'channels of one tile',
+  'compile/tune.ts': 'ways of one kernel',
   'compile/wasm/print.ts': 'bytes of one instruction',
   'data/metrics.ts': {
     scored: 'a tuple'

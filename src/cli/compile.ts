@@ -40,6 +40,12 @@ export const command: Command = {
     },
     { name: 'inline', kind: 'boolean', group: 'output', about: 'the loader holds the module too, and reads no file' },
     {
+      name: 'tune',
+      kind: 'boolean',
+      group: 'options',
+      about: 'measure here how the kernels of each layer run fastest; kept on disk for the next time'
+    },
+    {
       name: 'html',
       kind: 'boolean',
       group: 'output',
@@ -51,6 +57,7 @@ export const command: Command = {
   examples: [
     'pare compile model.onnx -o model.wasm --inline',
     'pare compile model.onnx -o model.wasm --html',
+    'pare compile model.onnx -o model.wasm --tune',
     'pare compile model.onnx -o model.c --sizes N=1'
   ],
   run: async (given, at) => {
@@ -62,6 +69,11 @@ export const command: Command = {
     const beside = { inline: isOn(given, 'inline'), page: isOn(given, 'html') }
     if (beside.page && extname(out) === '.c')
       throw new PareError('E_USAGE', 'a page holds a module, not C', { hint: '-o model.wasm' })
+    const tune = isOn(given, 'tune')
+    if (tune && extname(out) === '.c')
+      throw new PareError('E_USAGE', 'C is not tuned: nothing here runs it', {
+        hint: 'without --tune, or -o model.wasm'
+      })
     for (const path of besideOf(out, beside)) writable(path, force)
     const symbol = extname(out) === '.c' ? { write: { symbol: identifier(basename(out, '.c')) } } : {}
     const report = reportOf(given)
@@ -69,6 +81,7 @@ export const command: Command = {
       command: 'apply' as const,
       ...common(asked, command, at),
       ...symbol,
+      ...(tune ? { tune } : {}),
       ...{ model, out, recipe: prepared(text(given, 'sizes') ?? '') }
     }
     const status = await runInWorker(job, given, at, {

@@ -9,6 +9,7 @@ import type { Model, Node } from '../types.ts'
 import { follow } from './follow.ts'
 import { type Slide, shifted } from './kernels/copy.ts'
 import { mapsProduct, panelBlocks, rowBlocks, rowsProduct } from './kernels/product.ts'
+import { type Choose, type Chosen, tilesFor } from './kernels/tiles.ts'
 import { padded, windows } from './kernels/windows.ts'
 import type { Weights } from './packing.ts'
 import type { Places, Step } from './steps.ts'
@@ -29,7 +30,7 @@ export interface Layer {
   readonly bias: (channel: number) => number
 }
 
-export function linearStep(model: Model, node: Node, ready: (id: string) => boolean): Made | undefined {
+export function linearStep(model: Model, node: Node, ready: (id: string) => boolean, choose: Choose): Made | undefined {
   const { graph } = model
   const linear = linearOf(graphView(graph), node)
   if (!linear) return undefined
@@ -40,7 +41,7 @@ export function linearStep(model: Model, node: Node, ready: (id: string) => bool
   if (patch.axes.length > 2) return { reason: `a convolution over ${patch.axes.length} axes` }
   if (linear.axes.in !== -1 - patch.axes.length) return { reason: 'channels behind the spatial axes' }
   if (!layer.weights) return { reason: 'the weight of the convolution is computed' }
-  return convolution(layer, ready)
+  return convolution(layer, ready, choose)
 }
 
 export function layerOf(model: Model, node: Node, linear: Linear): Layer | string {
@@ -149,7 +150,7 @@ const addresses = (
 
 export const none: PatchAxis = { kernel: 1, stride: 1, dilation: 1, pads: { before: 0, behind: 0 } }
 
-function convolution(layer: Layer, ready: (id: string) => boolean): Made {
+function convolution(layer: Layer, ready: (id: string) => boolean, choose: Choose): Made {
   const { model, node, linear, x, y } = layer
   const given = layer.weights as Weights
   const transposed = linear.patch?.transposed ?? false
@@ -185,7 +186,12 @@ function convolution(layer: Layer, ready: (id: string) => boolean): Made {
   const bytesIn = groups * inputs * q * 4
   const bytesOut = groups * outputs * p * 4
 
-  const made = (what: string, scratch: number, code: (places: Places, from: Place, to: Place) => Stmt[]): Made => ({
+  const made = (
+    what: string,
+    scratch: number,
+    code: (places: Places, from: Place, to: Place) => Stmt[],
+    kernel?: Chosen
+  ): Made => ({
     with: f.nodes,
     step: {
       nodes: [node.name, ...f.nodes.map((o) => o.name)],
@@ -193,6 +199,7 @@ function convolution(layer: Layer, ready: (id: string) => boolean): Made {
       reads: [data, ...f.reads],
       writes: [f.output],
       scratch,
+      ...(kernel ? { kernel } : {}),
       code: (places) =>
         loop(0, samples, 1, (s) =>
           code(
@@ -250,8 +257,12 @@ function convolution(layer: Layer, ready: (id: string) => boolean): Made {
   const room = isPointwise ? undefined : shifted(sy, sx, 0)
   const k = inputs * taps
   const scratch = (room ? inputs * room.floats : 0) + reach + 8
-  return made(`convolution ${sy.kernel}×${sx.kernel}, ${title}`, scratch, (places, from, to) => {
-    const blocks = Array.from({ length: groups }, (_, g) => rowBlocks(outputs, k, g * outputs)).flat()
+  const { way: tile, kernel } = choose(
+    `maps f32 ${outputs}×${k}×${p}${room ? ' by table' : ''}`,
+    tilesFor({ ...{ rows: outputs, positions: p, lanes: k, weightBytes: outputs * (k + 1) * 4 }, cuts })
+  )
+  const code = (places: Places, from: Place, to: Place): Stmt[] => {
+    const blocks = Array.from({ length: groups }, (_, g) => rowBlocks(outputs, k, tile.rows, g * outputs)).flat()
     const packed = places.weights(blocks, layer.bias, weights)
     const finish = f.finish(places)
     const table =
@@ -292,14 +303,23 @@ function convolution(layer: Layer, ready: (id: string) => boolean): Made {
             a: groups === 1 ? packed : at(packed, mul(g, outputs * (k + 1) * 4)),
             c: groups === 1 ? to : at(to, mul(g, outputs * p * 4)),
             steps: table ? { table } : { step: q * 4 },
-            firstRow: groups === 1 ? 0 : mul(g, outputs)
+            firstRow: groups === 1 ? 0 : mul(g, outputs),
+            tile
           })
         ]
       },
       'g'
     )
-  })
+  }
+  return made(`convolution ${sy.kernel}×${sx.kernel}, ${title}`, scratch, code, kernel)
 }
+
+/** Tiles of maps of floats: sums, positions and factors take 14 or 15 registers. */
+const cuts = [
+  [4, 2],
+  [2, 4],
+  [4, 1]
+] as const
 
 /** A kernel turned about its middle. */
 function turnedAbout({ value, codes }: Weights, taps: number): Weights {

@@ -13,6 +13,7 @@ import { type DotsUsed, formsOf, quantizeStep } from './integer/context.ts'
 import { layerOnCodes } from './integer/layers.ts'
 import { otherOnCodes } from './integer/others.ts'
 import { expandQuad, pairRecordsOf, pairsOf } from './kernels/dots.ts'
+import { type Chosen, chooser } from './kernels/tiles.ts'
 import { linearStep, type Made } from './linear.ts'
 import { loopsStep, plainCopy } from './moves.ts'
 import { compacted, expanding, packed } from './packing.ts'
@@ -35,6 +36,8 @@ export interface Program {
   /** What runs once, before the first run. */
   readonly init: readonly Routine[]
   readonly routines: readonly Routine[]
+  /** How the work of each routine is cut; absent: there is one way. */
+  readonly kernels: readonly (Chosen | undefined)[]
   readonly constants: Uint8Array
   /** Bytes for values while it runs, and what they would take if none shared any. */
   readonly arena: number
@@ -58,10 +61,12 @@ export interface LowerOptions {
   readonly compact?: boolean
   /** How codes are multiplied: see `DotsUsed`. */
   readonly dots?: DotsUsed
+  /** Ways of kernels that were measured to be fastest, by key. */
+  readonly fastest?: Readonly<Record<string, string>>
 }
 
 /** Throws `E_UNSUPPORTED` with every node that cannot be compiled and why, `E_LIMIT` where values take more than 2 GB. */
-export function lower(given: Model, { compact = true, dots = 'pairs' }: LowerOptions = {}): Program {
+export function lower(given: Model, { compact = true, dots = 'pairs', fastest }: LowerOptions = {}): Program {
   const model = settleShapes(given)
   const { graph } = model
   const refused: Refused[] = []
@@ -70,7 +75,8 @@ export function lower(given: Model, { compact = true, dots = 'pairs' }: LowerOpt
   const made = new Set<string>(graph.inputs)
   const done = new Set<Node>()
   const sizes = new Map<string, number>()
-  const forms = formsOf(model, dots, { push: (s) => steps.push(s), ready: made, same: root, bytes: sizes })
+  const choose = chooser(fastest)
+  const forms = formsOf(model, dots, choose, { push: (s) => steps.push(s), ready: made, same: root, bytes: sizes })
   const rootOf = (id: string): string => {
     const up = root.get(id)
     return up === undefined ? id : rootOf(up)
@@ -148,7 +154,7 @@ export function lower(given: Model, { compact = true, dots = 'pairs' }: LowerOpt
       return { with: [], step: plainCopy(from, to, elementCount(sizesOf(model, to) ?? []), cell, node.name) }
     }
     const ready = (id: string): boolean => made.has(id)
-    const linear = isFloats(node) ? linearStep(model, node, ready) : undefined
+    const linear = isFloats(node) ? linearStep(model, node, ready, choose) : undefined
     if (linear) return linear
     const loops = op?.loops?.(viewOf(model, graph, node))
     if (loops && (isFloats(node) || (loops.is !== 'pool' && loops.is !== 'matrices')))
@@ -282,7 +288,7 @@ function placed(
     offset: plan.offsets[ids.indexOf(rootOf(id))] as number
   })
   return {
-    ...{ init, routines },
+    ...{ init, routines, kernels: steps.map((s) => s.kernel) },
     constants: pool.bytes(),
     arena: plan.total + slack + expanded,
     unshared: buffers.reduce((n, b) => n + b.bytes, 0),

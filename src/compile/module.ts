@@ -4,6 +4,8 @@ import type { Model } from '../types.ts'
 import { lower } from './lower.ts'
 import { wasmOf } from './wasm/module.ts'
 
-/** Models on codes in both variants. Throws as `lower` does. */
-export const moduleOf = (model: Model): Uint8Array<ArrayBuffer> =>
-  hasRoundedValues(model) ? wasmOf(lower(model), lower(model, { dots: 'bytes' })) : wasmOf(lower(model))
+/** Models on codes in both variants. `fastest`: ways of kernels by key. Throws as `lower` does. */
+export const moduleOf = (model: Model, fastest: Readonly<Record<string, string>> = {}): Uint8Array<ArrayBuffer> =>
+  hasRoundedValues(model)
+    ? wasmOf(lower(model, { fastest }), lower(model, { dots: 'bytes', fastest }))
+    : wasmOf(lower(model, { fastest }))

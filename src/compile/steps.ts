@@ -2,6 +2,7 @@
 import type { Cell, Place, Stmt } from '../ir/loops.ts'
 import type { DType } from '../types.ts'
 import type { Dots } from './kernels/dots.ts'
+import type { Chosen } from './kernels/tiles.ts'
 import type { Block, Weights } from './packing.ts'
 
 /** Where things lie once memory is planned. */
@@ -27,6 +28,8 @@ export interface Step {
   readonly writes: readonly string[]
   /** Floats that it needs while it runs. */
   readonly scratch: number
+  /** How its work is cut, where there are several ways. */
+  readonly kernel?: Chosen
   code(places: Places): Stmt[]
 }
 

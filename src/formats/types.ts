@@ -1,5 +1,6 @@
 /** Formats: how the bytes of a file become a Model, and a Model bytes. Types only. */
 import type { ZodType } from 'zod'
+import type { Tuning } from '../compile/tune.ts'
 import type { FileOperator, Target } from '../targets/types.ts'
 import type { Bytes, Model } from '../types.ts'
 
@@ -15,6 +16,8 @@ export interface WritePlace {
   readonly externalName?: string
   /** Where the model will live: what the format can choose, it chooses so that the target takes it. */
   readonly target?: Target
+  /** What was measured of how its files are made best (`Format.tune`), by what it was measured of. */
+  readonly tunings?: Readonly<Record<string, Tuning>>
 }
 
 export interface Written {
@@ -73,6 +76,8 @@ export interface Format<O = never> extends Reader {
   operators?(bytes: Bytes): readonly FileOperator[]
   /** Absent: this format is only read. */
   write?(model: Model, options: O, place?: WritePlace): Written
+  /** Measures in the engine at hand how its files are made best, but for what is known; absent: there are no ways to choose from. */
+  tune?(model: Model, known: Readonly<Record<string, Tuning>>): Readonly<Record<string, Tuning>>
 }
 
 /** A format whatever its options are; what lists hold. */

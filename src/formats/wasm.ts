@@ -4,7 +4,7 @@
  */
 import { z } from 'zod'
 import { PareError } from '../base/errors.ts'
-import { isWasm, moduleOf, noteOf, type Port } from '../compile/index.ts'
+import { isWasm, moduleOf, noteOf, type Port, tune } from '../compile/index.ts'
 import { bindInputs } from '../ir/bind.ts'
 import type { Model, Value } from '../types.ts'
 import { workingOpset } from './onnx/opsets.ts'
@@ -34,7 +34,14 @@ const reader: Reader = {
       meta: {},
       origin: { format: 'wasm', version: note.version, compiled: true }
     }
-    return { model, notes: ['a compiled model: it runs, and what it computes is not read back'] }
+    const tuned = Object.entries(note.tuned ?? {}).map(([kernel, way]) => `${kernel} as ${way}`)
+    return {
+      model,
+      notes: [
+        'a compiled model: it runs, and what it computes is not read back',
+        ...(tuned.length > 0 ? [`kernels tuned by measurement: ${tuned.join(', ')}`] : [])
+      ]
+    }
   }
 }
 
@@ -42,12 +49,14 @@ const reader: Reader = {
 export const wasm: Format<z.output<typeof options>> = {
   ...reader,
   options,
-  write: (model) => {
+  write: (model, _, { tunings = {} } = {}) => {
     if (model.origin?.compiled)
       throw new PareError('E_UNSUPPORTED', 'a compiled model cannot be compiled again', {
         hint: 'compile the model that it was made from'
       })
-    const bytes = moduleOf(bindInputs(model, {}))
+    const fastest = Object.fromEntries(Object.entries(tunings).map(([key, t]) => [key, t.fastest]))
+    const bytes = moduleOf(bindInputs(model, {}), fastest)
     return { parts: [bytes], bytes }
-  }
+  },
+  tune: (model, known) => tune(bindInputs(model, {}), known)
 }

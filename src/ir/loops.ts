@@ -275,16 +275,19 @@ export interface Inside {
 
 /**
  * Code that is called: what it takes from outside becomes parameters, so that steps which differ only in these share a function.
- * An engine optimises a function for its next call, so that what runs long is better called often.
+ * An engine optimises a function for its next call, so that what runs long is better called often. `own`: what is known when the
+ * code is made stands in it instead, and is no parameter.
  */
-export function outlined(what: string, make: (inside: Inside) => readonly Stmt[]): Stmt {
+export function outlined(what: string, make: (inside: Inside) => readonly Stmt[], own = false): Stmt {
   const params: Local[] = []
   const args: Expr[] = []
   const known: (readonly [Place, Place])[] = []
   const take = (value: Operand): Expr => {
+    const given = like(value, 'i32')
+    if (own && given.is === 'const') return given
     const param = local('i32', 'p')
     params.push(param)
-    args.push(like(value, 'i32'))
+    args.push(given)
     return get(param)
   }
   const place = (p: Place): Place => {

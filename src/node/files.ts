@@ -21,7 +21,7 @@ import { hasEnding } from '../base/endings.ts'
 import { PareError, stopIfAborted } from '../base/errors.ts'
 import { writeIn } from '../formats/index.ts'
 import { readNoted } from '../formats/read.ts'
-import type { AnyFormat, Catalog, Noted, ReadOptions, Written } from '../formats/types.ts'
+import type { AnyFormat, Catalog, Noted, ReadOptions, WritePlace, Written } from '../formats/types.ts'
 import { refuseMisfits } from '../targets/index.ts'
 import type { Target } from '../targets/types.ts'
 import type { Bytes, Model } from '../types.ts'
@@ -142,6 +142,8 @@ export interface SaveOptions {
   readonly target?: Target
   /** Options of the format, such as `{ opset: 13, external: true }` of ONNX. */
   readonly write?: Readonly<Record<string, unknown>>
+  /** What was measured of how the format's files are made best. */
+  readonly tunings?: WritePlace['tunings']
   /** By default all formats and targets of Pare. */
   readonly catalog?: Catalog
   /** Name of that file; by default it holds the weights' hash, and a model that is there already keeps its own. */
@@ -170,8 +172,9 @@ export async function save(
   const target = o.target ?? targetOf(undefined, path, catalog, path)
   const format = outputFormat(path, target, catalog, options)
   refuseMisfits(model, target)
-  const first = writeIn(format, model, options, { target })
-  const write = (externalName: string): Written => writeIn(format, model, options, { target, externalName })
+  const place = { target, ...(o.tunings ? { tunings: o.tunings } : {}) }
+  const first = writeIn(format, model, options, place)
+  const write = (externalName: string): Written => writeIn(format, model, options, { ...place, externalName })
   const { written, name } =
     o.weightsName === undefined ? withHash(first, write, path) : named(first, write, o.weightsName)
   if (hasEnding(path, [ortEnding])) return { ...(await saveOrt(model, path, written, o)), notes: [] }

@@ -78,6 +78,7 @@ const jobFields = {
       only: z.boolean().optional()
     })
     .optional(),
+  tune: z.boolean().optional(),
   only: z.array(z.string()).optional(),
   reports: z.boolean().optional(),
   graph: z.boolean().optional(),

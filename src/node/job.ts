@@ -100,6 +100,8 @@ export interface Job {
   readonly read?: Readonly<Record<string, unknown>>
   /** Commands that write a model: options of the format that it is written in. */
   readonly write?: Readonly<Record<string, unknown>>
+  /** `apply`: measure here how the file is made best. */
+  readonly tune?: boolean
   /** `quantize-for`: the types to make; all by default. */
   readonly only?: readonly string[]
   /** `apply` and `convert`: a report is wanted, with sizes under gzip and brotli and the count of zeros. */

@@ -59,7 +59,7 @@ export const pareWasm: Target = {
   takesOver: [],
   cannotMove: [],
   // Codes of constants lie in the module as bytes, however they are spelled, and are expanded when it starts.
-  forms: ['foldable', 'qdq'],
+  forms: ['foldable', 'palette', 'gap', 'bitmap', 'blocks', 'qdq', 'auto'],
   // Relaxed SIMD may hold two products of bytes in 16 bits: weights of 7 bits where pairs could leave them stay exact.
   saturates: true,
   channelMultiple: 4,

@@ -14,6 +14,7 @@ import {
   quantizeRows,
   turnMaps
 } from '../kernels/recode.ts'
+import type { Choose } from '../kernels/tiles.ts'
 import type { Places, Step } from '../steps.ts'
 import { type Coded, codedOf } from './codes.ts'
 
@@ -29,6 +30,7 @@ export type DotsUsed = 'pairs' | 'bytes' | 'all'
 export interface IntegerSteps {
   readonly model: Model
   readonly dots: DotsUsed
+  readonly choose: Choose
   /** The key of a value's codes in a form; what makes it is put among the steps where it is not there yet. */
   need(coded: Coded, form: Form): string
   /** Says that a step writes codes in a form, and gives their key. */
@@ -66,7 +68,7 @@ export interface Forms extends IntegerSteps {
   settle(id: string): void
 }
 
-export function formsOf(model: Model, dots: DotsUsed, { push, ready, same, bytes }: Ledger): Forms {
+export function formsOf(model: Model, dots: DotsUsed, choose: Choose, { push, ready, same, bytes }: Ledger): Forms {
   const { graph } = model
   const known = new Map<string, Coded>()
   const keyOf = ({ id }: Coded, form: Form): string => `${id}#${form}`
@@ -77,6 +79,7 @@ export function formsOf(model: Model, dots: DotsUsed, { push, ready, same, bytes
   const forms: Forms = {
     model,
     dots,
+    choose,
     has: (coded, form) => ready.has(keyOf(coded, form)),
     alias: (coded, form, key) => {
       known.set(coded.id, coded)

@@ -26,6 +26,7 @@ import {
   store
 } from '../../ir/loops.ts'
 import type { Block } from '../packing.ts'
+import type { Tile } from './tiles.ts'
 
 /** Where four sums are stored: their byte offset in the output, and those of row and column in an array with one float for each. */
 export interface Spot {
@@ -56,24 +57,23 @@ export interface MapsProduct {
   readonly finish: Finish
   /** What spots call the first row. */
   readonly firstRow?: Expr | number
+  readonly tile: Tile
 }
 
 /** A place without what is added to it when it runs, which kernels add once instead of at every load. */
 const fixed = ({ space, offset }: Place): Place => ({ space, offset })
 const moving = ({ address }: Place, e: Expr): Expr => (address ? add(address, e) : e)
 
+/** Rows of a tile of a product of matrices. */
 const rowsOfTile = 4
 
-/** Blocks of four rows, and one of what is left. `first`: the channel of row 0. */
-export const rowBlocks = (m: number, k: number, first = 0): Block[] =>
-  Array.from({ length: Math.ceil(m / rowsOfTile) }, (_, b) => {
-    const from = b * rowsOfTile
-    const rows = Array.from({ length: Math.min(rowsOfTile, m - from) }, (_, i) => first + from + i)
+/** Blocks of so many rows as a tile has, and one of what is left. `first`: the channel of row 0. */
+export const rowBlocks = (m: number, k: number, tile: number, first = 0): Block[] =>
+  Array.from({ length: Math.ceil(m / tile) }, (_, b) => {
+    const from = b * tile
+    const rows = Array.from({ length: Math.min(tile, m - from) }, (_, i) => first + from + i)
     return { starts: rows, channels: rows, terms: k }
   })
-
-/** Bytes of first-level cache that the weights of one walk over all rows may take. */
-const nearBytes = 24_576
 
 /** What tiles of a product of maps take, inside their routine. */
 interface Tiles {
@@ -161,47 +161,48 @@ function tilesOfMaps(rows: number, vectors: number, inside: Inside, t: Tiles): S
 }
 
 /** c[m, n] for maps: rows are channels, with constant factors; columns are positions of a map. c has n columns. */
-export function mapsProduct({ m, n, k, steps, finish, firstRow = 0, a, b, c }: MapsProduct): Stmt[] {
-  const vectors = n >= 8 ? 2 : 1
+export function mapsProduct({ m, n, k, steps, finish, firstRow = 0, a, b, c, tile }: MapsProduct): Stmt[] {
+  const { vectors } = tile
   const wide = vectors * 4
   const last = Math.max(0, n - wide) * 4
-  const [full, rest] = [Math.floor(m / rowsOfTile), m % rowsOfTile]
+  const [full, rest] = [Math.floor(m / tile.rows), m % tile.rows]
 
   /** Blocks of `rows` rows from `block` on, at the columns from `left` on below `right` (in bytes). */
   const tiles = (rows: number, block: Expr, blocks: number, left: Expr, right: Expr): Stmt =>
-    outlined(`${rows} × ${wide} tiles of a product of maps`, (inside) => {
-      const row = mul(block, rowsOfTile)
-      const shown = add(row, firstRow)
-      return tilesOfMaps(rows, vectors, inside, {
-        weights: inside.place(at(a, mul(block, rowsOfTile * (k + 1) * 4))),
-        rows: [inside.take(mul(shown, 4)), inside.take(mul(add(shown, blocks * rows), 4))],
-        columns: [inside.take(left), inside.take(right)],
-        b: inside.place(b),
-        steps: 'step' in steps ? { step: inside.take(steps.step) } : { table: inside.place(steps.table) },
-        end: inside.take(k * ('step' in steps ? steps.step : 4)),
-        c: inside.place(fixed(c)),
-        to: inside.take(moving(c, mul(row, n * 4))),
-        rowBytes: inside.take(n * 4),
-        finish
-      })
-    })
+    outlined(
+      `${rows} × ${wide} tiles of a product of maps`,
+      (inside) => {
+        const row = mul(block, tile.rows)
+        const shown = add(row, firstRow)
+        return tilesOfMaps(rows, vectors, inside, {
+          weights: inside.place(at(a, mul(block, tile.rows * (k + 1) * 4))),
+          rows: [inside.take(mul(shown, 4)), inside.take(mul(add(shown, blocks * rows), 4))],
+          columns: [inside.take(left), inside.take(right)],
+          b: inside.place(b),
+          steps: 'step' in steps ? { step: inside.take(steps.step) } : { table: inside.place(steps.table) },
+          end: inside.take(k * ('step' in steps ? steps.step : 4)),
+          c: inside.place(fixed(c)),
+          to: inside.take(moving(c, mul(row, n * 4))),
+          rowBytes: inside.take(n * 4),
+          finish
+        })
+      },
+      tile.own
+    )
   // Columns by whole tiles, and a tile that ends with the row where they do not come out even.
   const isEven = last % (wide * 4) === 0
   const end = isEven ? last + 1 : last
   const partial = isEven ? [] : [i32(last)]
 
-  // The factors pass once for every tile of columns, or the maps once for every tile of rows: whichever moves fewer bytes.
-  const weightBytes = m * (k + 1) * 4
-  const byRows = weightBytes > nearBytes && weightBytes * Math.ceil(n / wide) > k * n * 4 * Math.ceil(m / rowsOfTile)
-  if (byRows) {
+  if (tile.byRows) {
     const line = (rows: number, block: Expr): Stmt[] => [
       ...(end > 0 ? [tiles(rows, block, 1, i32(0), i32(end))] : []),
       ...partial.map((column) => tiles(rows, block, 1, column, add(column, 1)))
     ]
-    return [...loop(0, full, 1, (i) => line(rowsOfTile, i), 'm'), ...(rest > 0 ? line(rest, i32(full)) : [])]
+    return [...loop(0, full, 1, (i) => line(tile.rows, i), 'm'), ...(rest > 0 ? line(rest, i32(full)) : [])]
   }
   const column = (left: Expr): Stmt[] => [
-    ...(full > 0 ? [tiles(rowsOfTile, i32(0), full, left, add(left, 1))] : []),
+    ...(full > 0 ? [tiles(tile.rows, i32(0), full, left, add(left, 1))] : []),
     ...(rest > 0 ? [tiles(rest, i32(full), 1, left, add(left, 1))] : [])
   ]
   return [...loop(0, end, wide * 4, column, 'n'), ...partial.flatMap(column)]

@@ -26,6 +26,7 @@ import {
 } from '../../ir/loops.ts'
 import { type Dots, everyRow, multiply, quadBytes, type Ready, ready, recordBytes, rowsOf } from './dots.ts'
 import type { Steps } from './product.ts'
+import type { Tile } from './tiles.ts'
 
 /** Where a tile of sums is stored. */
 export interface SumsSpot {
@@ -58,14 +59,13 @@ export interface MapsSums {
   readonly each: { readonly block: number; readonly position: number }
   /** Made anew for each routine that it stands in. */
   store(inside: Inside): StoreTile
+  /** Of four rows. */
+  readonly tile: Tile
 }
 
-/** Bytes of first-level cache that the weights of one walk over all rows may take. */
-const nearBytes = 24_576
-
 /** For maps: rows are output channels, columns are positions. What is stored may reach up to 12 bytes behind a map. */
-export function mapsSums({ dots, m, n, k, a, starts, b, steps, c, each, store }: MapsSums): Stmt[] {
-  const vectors = n >= 8 ? 2 : 1
+export function mapsSums({ dots, m, n, k, a, starts, b, steps, c, each, store, tile }: MapsSums): Stmt[] {
+  const { vectors } = tile
   const wide = vectors * 4
   const last = Math.max(0, n - wide)
   const blocks = Math.ceil(m / 4)
@@ -73,29 +73,30 @@ export function mapsSums({ dots, m, n, k, a, starts, b, steps, c, each, store }:
 
   /** Blocks from `first` on, at the positions from `left` on below `right`. */
   const tiles = (first: Expr, count: number, left: Expr, right: Expr): Stmt =>
-    outlined(`4 × ${wide} tiles of a product of maps of codes`, (inside) =>
-      tilesOfSums(dots, vectors, {
-        weights: inside.place('ends' in steps ? a : at(a, mul(first, size))),
-        starts: inside.place(at(starts, mul(first, 16))),
-        blocks: inside.take(count * 16),
-        columns: [inside.take(mul(left, 4)), inside.take(mul(right, 4))],
-        b: inside.place(b),
-        steps: stepsIn(inside, steps),
-        end: inside.take(k * ('step' in steps ? steps.step : 4)),
-        to: inside.take(add(c.address ? add(c.address, c.offset) : i32(c.offset), mul(first, each.block * n))),
-        position: each.position,
-        blockBytes: inside.take(each.block * n),
-        first: inside.take(mul(first, 16)),
-        store: store(inside)
-      })
+    outlined(
+      `4 × ${wide} tiles of a product of maps of codes`,
+      (inside) =>
+        tilesOfSums(dots, vectors, {
+          weights: inside.place('ends' in steps ? a : at(a, mul(first, size))),
+          starts: inside.place(at(starts, mul(first, 16))),
+          blocks: inside.take(count * 16),
+          columns: [inside.take(mul(left, 4)), inside.take(mul(right, 4))],
+          b: inside.place(b),
+          steps: stepsIn(inside, steps),
+          end: inside.take(k * ('step' in steps ? steps.step : 4)),
+          to: inside.take(add(c.address ? add(c.address, c.offset) : i32(c.offset), mul(first, each.block * n))),
+          position: each.position,
+          blockBytes: inside.take(each.block * n),
+          first: inside.take(mul(first, 16)),
+          store: store(inside)
+        }),
+      tile.own
     )
   const isEven = last % wide === 0
   const end = isEven ? last + 1 : last
   const partial = isEven ? [] : [i32(last)]
 
-  const weights = blocks * size
-  const byRows = !('ends' in steps) && weights > nearBytes && weights * Math.ceil(n / wide) > k * n * 4 * blocks
-  if (byRows)
+  if (tile.byRows && !('ends' in steps))
     return loop(
       0,
       blocks,

@@ -19,6 +19,8 @@ export interface ModuleNote {
   readonly constants: number
   readonly arena: number
   readonly unshared: number
+  /** How kernels are cut that were measured, where that is not what the rule of costs says. */
+  readonly tuned?: Readonly<Record<string, string>>
 }
 
 const section = 'pare'
@@ -29,14 +31,14 @@ const aligned = (n: number): number => Math.ceil(n / 64) * 64
  * where values lie, are the same.
  */
 export function wasmOf(program: Program, relaxed?: Program): Uint8Array<ArrayBuffer> {
-  const pages = Math.ceil((aligned(program.constants.length) + aligned(program.arena)) / page)
-  const values = pages * page - aligned(program.arena)
+  const { pages, values } = roomOf(program)
   const moved = (p: Port): Port => ({ ...p, offset: p.offset + values })
   const note: ModuleNote = {
     version: 1,
     inputs: program.inputs.map(moved),
     outputs: program.outputs.map(moved),
-    ...{ constants: program.constants.length, arena: program.arena, unshared: program.unshared }
+    ...{ constants: program.constants.length, arena: program.arena, unshared: program.unshared },
+    ...tunedOf([program, ...(relaxed ? [relaxed] : [])])
   }
   const own = codeOf(program, values)
   const other = relaxed && codeOf(relaxed, values)
@@ -49,6 +51,33 @@ export function wasmOf(program: Program, relaxed?: Program): Uint8Array<ArrayBuf
     data: program.constants,
     note: { name: section, text: JSON.stringify(note) },
     ...(isOther ? { variant: { ...other, name: relaxedSection } } : {})
+  })
+}
+
+/** Pages of memory, and where values begin in it. */
+function roomOf({ constants, arena }: Program): { readonly pages: number; readonly values: number } {
+  const pages = Math.ceil((aligned(constants.length) + aligned(arena)) / page)
+  return { pages, values: pages * page - aligned(arena) }
+}
+
+function tunedOf(programs: readonly Program[]): Pick<ModuleNote, 'tuned'> {
+  const kernels = programs.flatMap((p) => p.kernels).filter((k) => k !== undefined)
+  const tuned = kernels.filter(({ ways, way }) => way !== ways[0]).map(({ key, way }) => [key, way] as const)
+  return tuned.length > 0 ? { tuned: Object.fromEntries(tuned) } : {}
+}
+
+/** A module whose steps are exports of their own, `step0`, `step1` and so on, so that each can be timed. */
+export function steppedOf(program: Program): Uint8Array<ArrayBuffer> {
+  const { pages, values } = roomOf(program)
+  const { exports, ...code } = codeOf(program, values)
+  const first = (exports.run as number) - program.routines.length - program.init.length
+  const steps = program.routines.map((r, i) => [r.name, first + i] as const)
+  return encodeModule({
+    ...code,
+    exports: { ...exports, ...Object.fromEntries(steps) },
+    memory: pages * page,
+    data: program.constants,
+    note: { name: section, text: '' }
   })
 }
 
@@ -128,6 +157,7 @@ function isNote(x: unknown): x is ModuleNote {
     n?.version === 1 &&
     isCount(n.arena) &&
     isCount(n.constants) &&
+    (n.tuned === undefined || (typeof n.tuned === 'object' && n.tuned !== null)) &&
     ports.every((p) => Array.isArray(p) && p.every(isPort))
   )
 }

@@ -14,6 +14,7 @@ import { type CheckpointFiles, checkpointsBeside } from '../checkpoint.ts'
 import { bytesCounter, save } from '../files.ts'
 import type { Job, JobHooks, JobResult } from '../job.ts'
 import { type ModelFile, runtimeNotes, scorer, sourceOf } from '../runtimes.ts'
+import { tuned } from '../tunings.ts'
 import { refuseCodes } from './ends.ts'
 import { saturationNotes } from './host.ts'
 import { factsOf, fileOf, judgingFor, type Opened, openJob, openSeen } from './open.ts'
@@ -171,8 +172,9 @@ async function written(
   const { signal } = hooks
   const { out, force = false, write = {} } = job
   if (out === undefined) throw new PareError('E_USAGE', 'no output is named', { hint: '--out FILE' })
+  const measured = job.tune ? await tuned(formatOf(o.target, o.catalog), model) : undefined
   const made = await save(model, out, {
-    ...{ force, signal, write },
+    ...{ force, signal, write, ...(measured ? { tunings: measured.tunings } : {}) },
     ...{ target: o.target, catalog: o.catalog },
     ...(check ? { check } : {})
   })
@@ -188,7 +190,7 @@ async function written(
     report: {
       ...report,
       before,
-      notes: [...report.notes, ...notes, ...made.notes],
+      notes: [...report.notes, ...(measured?.notes ?? []), ...notes, ...made.notes],
       output: { path: out, sha256: made.sha256, format: o.target.format },
       after,
       // The bytes of a file without weights are not those of a model.
