@@ -152,6 +152,35 @@ output y`
     expect(hard.at(-1)?.proposal.recipe.map(([pass]) => pass)).toEqual(['simplify', 'fuse', 'smooth', 'mix-precision'])
   })
 
+  it('splits large products by low rank in the form that did best, more where that keeps the bound', () => {
+    const m = model`
+input x: f32[N,256]
+p = MatMul(x, W: f32[256,256])
+r = Relu(p)
+y = MatMul(r, V: f32[256,10])
+output y`
+    const fast = { latency: 0.4, bytes: 80_000 }
+    const o = { model: m, bytes: 275_000 }
+    const few = ['int8, weights of 4 bits', 'int8, weights of 6 bits'].map((name) => [name, { drop: 0.02 }] as const)
+    const int8 = { latency: 0.5, bytes: 80_000 }
+    const trials = proposed({ ...Object.fromEntries(few), 'dynamic int8': fast, int8 }, o)
+    expect(names(trials).slice(-2)).toEqual([
+      '50 % fewer weights by low rank, dynamic int8',
+      '70 % fewer weights by low rank, dynamic int8'
+    ])
+    expect(trials.at(-1)?.proposal.recipe.slice(2)).toEqual([
+      ['factorize', { ratio: 0.3 }],
+      ['quantize-dynamic', { include: ['MatMul'] }],
+      ['quantize-weights', { form: 'foldable' }]
+    ])
+    const lossy = proposed(
+      { ...Object.fromEntries(few), int8, 'dynamic int8': fast, [names(trials).at(-2) as string]: { drop: 0.02 } },
+      o
+    )
+    expect(names(lossy).at(-1)).toBe('30 % fewer weights by low rank, dynamic int8')
+    expect(names(proposed({ 'dynamic int8': fast }, { ...o, isCalibrated: false })).join()).not.toContain('low rank')
+  })
+
   it('writes single operators for several last of all, where there are such', () => {
     const m = model`
 input x: f32[1,6,64]
@@ -240,6 +269,24 @@ output y`
         ['finetune', { epochs: 3, teacher: 'itself', prune: { what: 'blocks', to: 0.5, schedule: 'once' } }],
         ['quantize-static', {}],
         ['quantize-weights', { form: 'foldable' }]
+      ])
+    })
+
+    it('splits layers by low rank and fine-tunes them', () => {
+      const plain = model`
+input x: f32[N,16,8,8]
+c = Conv(x, W: f32[64,16,3,3])
+r = Relu(c)
+g = GlobalAveragePool(r)
+f = Flatten(g)
+y = MatMul(f, M: f32[64,3])
+output y`
+      const made = trained(proposed(withoutTraining, { ...o, model: plain }))
+      const [half] = made.filter((t) => t.proposal.name.includes('low rank'))
+      expect(half?.proposal.name).toBe('50 % less work by low rank, taught again, int8')
+      expect(half?.proposal.recipe.slice(2, 4)).toEqual([
+        ['factorize', { macs: 0.5 }],
+        ['finetune', { epochs: 3 }]
       ])
     })
 

@@ -1,12 +1,13 @@
 /**
  * The ladder: simplify and fuse; every form that the target can run; where a form loses too much, or is slow in some layers,
- * what `mix-precision` finds by measurement; for `size`, the mixture of the fewest bits; with training data, models pruned by
- * structure and trained again.
+ * what `mix-precision` finds by measurement; for `size`, the mixture of the fewest bits; products split by low rank; with training
+ * data, models pruned by structure or split, and trained again.
  */
 import type { Recipe } from '../../passes/types.ts'
 import { choose, type Standing, tie } from '../choose.ts'
 import type { Problem, StrategyRecord } from '../strategy.ts'
 import { isMeasured, type Measured, measuredOf, type Proposal, standing, type Trial } from '../trial.ts'
+import { isSplit, lowRankForm } from './low-rank.ts'
 import { isTrainable, structuresOf, trainedForm } from './trained.ts'
 import {
   bytesLeft,
@@ -66,6 +67,7 @@ export const ladder: StrategyRecord = {
   make: (problem) => {
     const forms = variants(problem)
     const last = lastPasses(problem)
+    const hasLowRank = isSplit(problem)
     const structures = isTrainable(problem) ? structuresOf(problem) : undefined
     return {
       next(history, pending) {
@@ -78,17 +80,12 @@ export const ladder: StrategyRecord = {
         if (pending.length > 0 || !problem.isCalibrated) return 'done'
         const few = fewerBits(problem, history, asked) ?? smoother(problem, history, asked)
         if (few) return proposal(frame, few)
-        const form = mixture(problem, forms, history, asked) ?? smallest(problem, asked)
-        if (!form && structures) {
-          const trained = trainedForm(
-            problem,
-            structures,
-            [...forms, fewBitInteger(4), fewBitInteger(6)],
-            history,
-            asked
-          )
-          return trained ? proposal(frame, trained) : 'done'
-        }
+        const known = [...forms, fewBitInteger(4), fewBitInteger(6)]
+        const form =
+          mixture(problem, forms, history, asked) ??
+          smallest(problem, asked) ??
+          (hasLowRank ? lowRankForm(problem, known, history, asked) : undefined) ??
+          (structures ? trainedForm(problem, structures, known, history, asked) : undefined)
         return form ? proposal(frame, form) : 'done'
       }
     }

@@ -110,7 +110,7 @@ const inCodes = (tail: Recipe): Recipe =>
   tail.map(([pass, o]) => [pass, o['form'] === 'foldable' ? { ...o, form: 'qdq' } : o] as const)
 
 /** Below this share of the weights, products cannot change much: convolutional classifiers with a large last layer hold 30 %. */
-const leastShare = 0.4
+export const leastShare = 0.4
 
 /** int8 where it is faster and harmless, with ranges from calibration or taken at run time; float elsewhere. */
 export const partlyInteger = (problem: Problem): Variant => ({
