@@ -49,8 +49,9 @@ export type {
   Stmt,
   Unary
 } from './ir/loops.ts'
+export { print, printType } from './ir/print.ts'
 export { elementCount, tensor, toFloats, toNumbers } from './ir/tensor.ts'
-export { model, parse, print, printType } from './ir/text.ts'
+export { model, parse } from './ir/text.ts'
 export {
   type CostLine,
   type CostModel,

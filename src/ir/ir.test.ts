@@ -4,8 +4,9 @@ import type { Tensor } from '../types.ts'
 import { check } from './check.ts'
 import { edit } from './edit.ts'
 import { consumers, producer } from './graph.ts'
+import { print } from './print.ts'
 import { equalTensors } from './tensor.ts'
-import { model, parse, print } from './text.ts'
+import { model, parse } from './text.ts'
 
 const small = model`
   input x: f32[N,3,8,8]

@@ -5,9 +5,10 @@ import { inferShapes } from '../ops/infer.ts'
 import type { Model, Tensor } from '../types.ts'
 import { check } from './check.ts'
 import { edit } from './edit.ts'
+import { print } from './print.ts'
 import { type ExitPoint, foldStages, unfoldStages, withThresholds } from './stages.ts'
 import { toFloats } from './tensor.ts'
-import { parse, print } from './text.ts'
+import { parse } from './text.ts'
 
 /** Two exits: the first from the input, the second from half of what the last stage needs. */
 const straight = inferShapes(

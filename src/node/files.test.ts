@@ -15,8 +15,9 @@ import { join } from 'node:path'
 import { afterAll, beforeEach, describe, expect, it } from 'vitest'
 import { floatBytes, withExternal } from '../../test/corpus.ts'
 import type { PareError } from '../base/errors.ts'
+import { print } from '../ir/print.ts'
 import { toNumbers } from '../ir/tensor.ts'
-import { parse, print } from '../ir/text.ts'
+import { parse } from '../ir/text.ts'
 import { fileBytes, load, save, sha256File, writeAtomic } from './files.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'pare-files-'))

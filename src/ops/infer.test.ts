@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { model, printType } from '../ir/text.ts'
+import { printType } from '../ir/print.ts'
+import { model } from '../ir/text.ts'
 import type { Model } from '../types.ts'
 import { ops } from './index.ts'
 import { inferShapes, viewOf } from './infer.ts'

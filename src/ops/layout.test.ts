@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { difference, outputsOf, randomFeeds } from '../../test/compare.ts'
 import { check } from '../ir/check.ts'
-import { model, print } from '../ir/text.ts'
+import { print } from '../ir/print.ts'
+import { model } from '../ir/text.ts'
 import type { Model } from '../types.ts'
 import { moveTransposes } from './layout.ts'
 

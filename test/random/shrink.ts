@@ -1,7 +1,8 @@
 /** Makes a failing graph smaller while it still fails: fewer outputs, fewer nodes, values that are fed instead of made. */
 import { edit } from '../../src/ir/edit.ts'
 import { reads } from '../../src/ir/graph.ts'
-import { parse, print } from '../../src/ir/text.ts'
+import { print } from '../../src/ir/print.ts'
+import { parse } from '../../src/ir/text.ts'
 import { inferShapes } from '../../src/ops/infer.ts'
 import type { Model, Node } from '../../src/types.ts'
 

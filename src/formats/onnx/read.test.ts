@@ -19,8 +19,8 @@ import {
 } from '../../../test/corpus.ts'
 import { check } from '../../ir/check.ts'
 import { allGraphs, constant } from '../../ir/graph.ts'
+import { print } from '../../ir/print.ts'
 import { codes, toNumbers } from '../../ir/tensor.ts'
-import { print } from '../../ir/text.ts'
 import type { Bytes, Model } from '../../types.ts'
 import { readModel, writeModel } from '../index.ts'
 

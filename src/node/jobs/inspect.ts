@@ -2,8 +2,8 @@
 
 import type { AnyFormat, Catalog } from '../../formats/types.ts'
 import { allGraphs, graphView, opName, producer, soleConsumer } from '../../ir/graph.ts'
+import { print, printType } from '../../ir/print.ts'
 import { elementCount, isFloat, tensorBytes } from '../../ir/tensor.ts'
-import { print, printType } from '../../ir/text.ts'
 import { linearOf } from '../../ops/ask.ts'
 import { costOf, type Shapes } from '../../ops/cost.ts'
 import { opFor } from '../../ops/index.ts'
