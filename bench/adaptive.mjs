@@ -3,9 +3,9 @@
  * int8, and early exits of ResNet-56. Thresholds are chosen on a seeded half of test_dev.npz and judged on the other half,
  * over 20 splits; CPU time is that of the process, one sample at a time, in blocks that alternate between the models.
  *
- *   node bench/adaptive.mjs DATA --out FOLDER [--only NAME] [--blocks 30]
+ *   node bench/adaptive.mjs DATA --out FOLDER [--only NAME] [--blocks 30] [--target NAME]
  *
- * DATA: a folder with cifar10-jpeg/ as described in docs/benchmarks.md. What is done stands in FOLDER/adaptive.jsonl and is not
+ * The target is the one that int8 is written for: ort-cpu, or ort-cpu-avx2 on processors without VNNI. DATA: a folder with cifar10-jpeg/ as described in docs/benchmarks.md. What is done stands in FOLDER/adaptive.jsonl and is not
  * done again: a run that was stopped goes on. Stages: int8, answers, splits, files, cpu, bits, exits. Build first.
  */
 import { spawnSync } from 'node:child_process'
@@ -27,11 +27,16 @@ import {
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { out: { type: 'string' }, only: { type: 'string' }, blocks: { type: 'string', default: '30' } }
+  options: {
+    out: { type: 'string' },
+    only: { type: 'string' },
+    blocks: { type: 'string', default: '30' },
+    target: { type: 'string', default: 'ort-cpu' }
+  }
 })
 const [data] = positionals
 if (!data || !values.out) {
-  console.error('usage: node bench/adaptive.mjs DATA --out FOLDER [--only NAME] [--blocks 30]')
+  console.error('usage: node bench/adaptive.mjs DATA --out FOLDER [--only NAME] [--blocks 30] [--target NAME]')
   process.exit(2)
 }
 const out = values.out
@@ -237,6 +242,8 @@ for (const name of names)
       train,
       '--preprocess',
       preprocess,
+      '--target',
+      values.target,
       '-o',
       file(name, 'int8')
     ])

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { PareError } from '../base/errors.ts'
-import { bytesOf, tensor } from '../ir/tensor.ts'
+import { bytesOf, tensor, toFloats } from '../ir/tensor.ts'
 import type { Tensor } from '../types.ts'
 import { chooseBatch, difference, expectedMs, joined, pieceSize, rowsOf, samplesOf, shapeKey } from './batching.ts'
 import { counter, exposition, histogram } from './exposition.ts'
@@ -9,6 +9,7 @@ import { chooseWorkers } from './plan.ts'
 import { admit, queues, type Waiting } from './queue.ts'
 import { printReply } from './reply.ts'
 import { headerLength, readRequest } from './request.ts'
+import { followed, pickedRows, placeRow, roomFor, unsure } from './stages.ts'
 import { countRequest, countRun, percentiles, statistics, statisticsJson } from './statistics.ts'
 import type { Signature } from './types.ts'
 
@@ -372,4 +373,34 @@ it('figures are told as Prometheus and the statistics extension have them', () =
   })
   expect(percentiles(s, [0.5, 0.99])).toEqual([10, 10])
   expect(percentiles(statistics(), [0.5])).toEqual([undefined])
+})
+
+describe('samples that part ways', () => {
+  const t = (values: readonly number[], shape: readonly number[]) => tensor('float32', shape, Float32Array.from(values))
+
+  it('go on where a stage is not sure, also of what is no number', () => {
+    expect(unsure(t([0.9, 0.5, Number.NaN, 0.49], [4]), 0.5)).toEqual([2, 3])
+    expect(unsure(t([0.9, 0.5], [2]), 2)).toEqual([0, 1])
+  })
+
+  it('keep their rows, and their places', () => {
+    const names = tensor('string', [3, 1], ['a', 'b', 'c'])
+    const all = new Map([
+      ['x', t([1, 2, 3, 4, 5, 6], [3, 2])],
+      ['s', names]
+    ])
+    const left = pickedRows(all, [0, 2])
+    expect([...toFloats(left.get('x') as Tensor)]).toEqual([1, 2, 5, 6])
+    expect(left.get('s')).toMatchObject({ shape: [2, 1], strings: ['a', 'c'] })
+    const room = roomFor(3, t([0, 0], [1, 2]))
+    placeRow(room, 2, left.get('x') as Tensor, 1)
+    expect([...toFloats(room)]).toEqual([0, 0, 0, 0, 5, 6])
+  })
+
+  it('are expected to be as many as they were of late', () => {
+    let share = 0.5
+    for (let i = 0; i < 1000; i++) share = followed(share, i % 5 === 0 ? 1 : 0, 1)
+    expect(Math.abs(share - 0.2)).toBeLessThan(0.05)
+    expect(followed(0, 3, 10 ** 6)).toBeCloseTo(3e-6)
+  })
 })

@@ -216,7 +216,7 @@ it('gives every one of many requests at a time what it would get alone', async (
   ]
   const together = models.find((m) => m.name === 'int8')
   expect(together?.runs).toBeLessThan(together?.samples as number)
-}, 120_000)
+}, 600_000)
 
 describe('a model that is replaced', () => {
   const ask = (url: string, version = '') =>

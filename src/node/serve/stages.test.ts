@@ -17,6 +17,8 @@ import { difference } from '../../serve/batching.ts'
 import type { Tensor } from '../../types.ts'
 import { nodeRunner } from '../runner.ts'
 import { planOf, type Server, serve } from './index.ts'
+import type { Served } from './model.ts'
+import { rateOf, workOf } from './pool.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'pare-stages-'))
 const servers: Server[] = []
@@ -194,10 +196,15 @@ describe('a file with stages', () => {
 
   it('is planned stage by stage', async () => {
     const path = write('exits', 0.6, 'planned')
-    const text = planText(await planOf({ ...serveOptions(path), isIsolated: true }), noStyle, false)
+    const plan = await planOf({ ...serveOptions(path), isIsolated: true })
+    const text = planText(plan, noStyle, false)
     expect(text).toMatch(/stage one: 50 % of its samples are expected to end here/)
     expect(text).toMatch(/stage two: 60 %/)
     expect(text).toMatch(/stage three\n/)
+    // What waits is counted with the share that goes on.
+    const [served] = plan.models as [Served]
+    const [a, b, c] = served.stages.map((s) => rateOf(s, '')) as [number, number, number]
+    expect(workOf(served, served.stages[0], '')).toBeCloseTo(a + 0.5 * (b + 0.4 * c))
   }, 30_000)
 
   it('is run as it is, with the reason, where it was changed since', async () => {
