@@ -89,16 +89,22 @@ describe('the ladder', () => {
 input x: f32[1,16,8,8]
 c = Conv(x, W: f32[64,16,3,3])
 output c`
-    const few = ['int8, weights of 4 bits', 'int8, weights of 6 bits']
+    const few = ['int8, weights of 4 bits', 'int8, weights of mixed bits']
     const int8 = { latency: 0.5 }
-    expect(names(proposed({ int8 }, { model: m }))).toEqual([...whole, few[0]])
-    const lossy = { drop: 0.02 }
-    const trials = proposed({ int8, 'int8, weights of 4 bits': lossy }, { model: m })
+    const trials = proposed({ int8 }, { model: m })
     expect(names(trials)).toEqual([...whole, ...few])
-    expect(trials.at(-1)?.proposal.recipe.slice(2, 4)).toEqual([
-      ['quantize-static', { bits: 6 }],
-      ['round', {}]
+    expect(trials.slice(-2).map((t) => t.proposal.recipe.slice(2))).toEqual([
+      [
+        ['quantize-static', { bits: 4 }],
+        ['round', {}],
+        ['quantize-weights', { form: 'foldable' }]
+      ],
+      [
+        ['mix-precision', { objective: 'codes', maxDrop: 0.01 }],
+        ['quantize-weights', { form: 'foldable' }]
+      ]
     ])
+    const lossy = { drop: 0.02 }
     expect(names(proposed({ int8: { ...int8, ...lossy } }, { model: m }))).not.toContain(few[0])
     expect(names(proposed({ int8: { latency: 0.5, bytes: 90_000 } }, { model: m }))).toEqual(whole)
   })
@@ -161,7 +167,9 @@ y = MatMul(r, V: f32[256,10])
 output y`
     const fast = { latency: 0.4, bytes: 80_000 }
     const o = { model: m, bytes: 275_000 }
-    const few = ['int8, weights of 4 bits', 'int8, weights of 6 bits'].map((name) => [name, { drop: 0.02 }] as const)
+    const few = ['int8, weights of 4 bits', 'int8, weights of mixed bits'].map(
+      (name) => [name, { drop: 0.02 }] as const
+    )
     const int8 = { latency: 0.5, bytes: 80_000 }
     const trials = proposed({ ...Object.fromEntries(few), 'dynamic int8': fast, int8 }, o)
     expect(names(trials).slice(-2)).toEqual([
@@ -247,7 +255,9 @@ output y`
     const target = { ...targetFor('ort-cpu'), channelMultiple: 4 }
     const o = { model: residual, target, isTrained: true, maxDrop: 0.01 }
     const fast = { latency: 0.5, bytes: 250 }
-    const few = ['int8, weights of 4 bits', 'int8, weights of 6 bits'].map((name) => [name, { drop: 0.05 }] as const)
+    const few = ['int8, weights of 4 bits', 'int8, weights of mixed bits'].map(
+      (name) => [name, { drop: 0.05 }] as const
+    )
     const withoutTraining = Object.fromEntries([['int8', fast], ...few])
     const trained = (trials: readonly Trial[]): readonly Trial[] =>
       trials.filter((t) => t.proposal.recipe.some(([pass]) => pass === 'finetune'))

@@ -18,6 +18,7 @@ import {
   isDynamic,
   isInteger,
   lastPasses,
+  mixedBitInteger,
   partlyCoded,
   partlyInteger,
   savedByFewBits,
@@ -80,7 +81,7 @@ export const ladder: StrategyRecord = {
         if (pending.length > 0 || !problem.isCalibrated) return 'done'
         const few = fewerBits(problem, history, asked) ?? smoother(problem, history, asked)
         if (few) return proposal(frame, few)
-        const known = [...forms, fewBitInteger(4), fewBitInteger(6)]
+        const known = [...forms, fewBitInteger, mixedBitInteger(problem.maxDrop)]
         const form =
           mixture(problem, forms, history, asked) ??
           smallest(problem, asked) ??
@@ -121,19 +122,14 @@ function smoother(problem: Problem, history: readonly Trial[], asked: ReadonlySe
   return form && !asked.has(form.name) ? form : undefined
 }
 
-/** Integer kernels over fewer bits, where 8 bits lose little: 4 bits, and 6 where those lose too much. */
+/** Integer kernels over fewer bits, where 8 bits lose little: 4 bits, then those that each layer needs. */
 function fewerBits(problem: Problem, history: readonly Trial[], asked: ReadonlySet<string>): Variant | undefined {
   if (problem.maxDrop === undefined || !problem.target.forms.includes('palette')) return undefined
   const measured = measuredOf(history)
   const whole = measured.find((t) => t.proposal.name === integer.name)
   if (!whole || savedByFewBits(problem.model) < leastSaved * whole.bytes) return undefined
-  for (const form of [integer, fewBitInteger(4), fewBitInteger(6)]) {
-    if (!asked.has(form.name)) return form === integer ? undefined : form
-    const trial = measured.find((t) => t.proposal.name === form.name)
-    const isKept = trial !== undefined && !isLossy(problem, trial)
-    if (isKept !== (form === integer)) return undefined
-  }
-  return undefined
+  if (isLossy(problem, whole)) return undefined
+  return [fewBitInteger, mixedBitInteger(problem.maxDrop)].find((form) => !asked.has(form.name))
 }
 
 /** Share of the bytes of the int8 model that fewer bits must save to be tried. */

@@ -41,11 +41,20 @@ export function lastPasses({ model, target }: Problem): Recipe {
 }
 
 /** Integer kernels over weights that the file holds in few bits, rounded by what each layer gives on data. */
-export const fewBitInteger = (bits: 4 | 6): Variant => ({
-  name: `int8, weights of ${bits} bits`,
+export const fewBitInteger: Variant = {
+  name: 'int8, weights of 4 bits',
   tail: [
-    ['quantize-static', { bits }],
+    ['quantize-static', { bits: 4 }],
     ['round', {}],
+    ['quantize-weights', { form: 'foldable' }]
+  ]
+}
+
+/** The same with the bits that each layer needs. */
+export const mixedBitInteger = (maxDrop: number | undefined): Variant => ({
+  name: 'int8, weights of mixed bits',
+  tail: [
+    ['mix-precision', { objective: 'codes', ...bound(maxDrop) }],
     ['quantize-weights', { form: 'foldable' }]
   ]
 })

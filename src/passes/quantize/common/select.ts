@@ -20,7 +20,7 @@ export function matcher(patterns: readonly string[]): (node: Named) => boolean {
  */
 export function noteUnmatched(
   model: Model,
-  kind: 'include' | 'exclude',
+  kind: 'include' | 'exclude' | 'bitsOf',
   patterns: readonly string[],
   ctx: Pick<Context, 'note'>
 ): void {

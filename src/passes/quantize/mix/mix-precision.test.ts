@@ -9,6 +9,7 @@ import { toNumbers } from '../../../ir/tensor.ts'
 import { model } from '../../../ir/text.ts'
 import { measurer } from '../../../measure/beside.ts'
 import { nodeRunner } from '../../../node/runner.ts'
+import { countIntegerKernels } from '../../../runtime/kernels.ts'
 import type { Model, Tensor } from '../../../types.ts'
 import { parseOptions } from '../../pass.ts'
 import { applyRecipe, weigh } from '../../recipe.ts'
@@ -163,6 +164,38 @@ describe('mix-precision', () => {
       const feeds = randomFeeds(net, 1, 4)
       expect(difference(await outputsOf(m, feeds), await outputsOf(again.model, feeds))).toBe(0)
     }
+  })
+  it('gives the weights that int8 kernels read the bits that they need, and replays as plain passes', async () => {
+    const deep = model`
+      input x: f32[N,96]
+      a = MatMul(x, A: f32[96,64])
+      r = Relu(a)
+      b = MatMul(r, B: f32[64,96])
+      s = Relu(b)
+      y = MatMul(s, C: f32[96,64])
+      output y`
+    const { ctx, plans, replayed } = watched(deep)
+    const made = await run(deep, { objective: 'codes', maxDrop: 0.1, leastBytes: true }, ctx)
+    const [recipe = []] = replayed
+    expect(recipe.map(([pass]) => pass)).toEqual(['quantize-static', 'round'])
+    const types = plans[0]?.layers.map((l) => l.type) ?? []
+    expect(types.some((t) => t !== 'int8')).toBe(true)
+    const bits = types.map((t) => Number(t.replace('int', '')))
+    const held = ['A', 'B', 'C'].map((id) => {
+      const codes = [...made.graph.values.values()].find((v) => v.data?.dtype === 'int8' && v.id.startsWith(`${id}_`))
+      return Math.max(...Array.from(toNumbers(codes?.data as Tensor), Math.abs))
+    })
+    expect(held).toEqual(bits.map((n) => 2 ** (n - 1) - 1))
+    const session = await nodeRunner().open(made, { optimization: 'extended', keepOptimized: true })
+    expect(countIntegerKernels(await optimizedOf(session))).toEqual({ QLinearMatMul: 2, MatMulIntegerToFloat: 1 })
+    await session.close()
+    const again = await applyRecipe(deep, recipe, ctx)
+    const feeds = randomFeeds(deep, 1, 4)
+    expect(difference(await outputsOf(made, feeds), await outputsOf(again.model, feeds))).toBe(0)
+    await expect(run(deep, { objective: 'codes', types: ['palette4'] }, ctx)).rejects.toMatchObject({
+      code: 'E_OPTION',
+      hint: 'for codes: int8, int6, int5, int4, int3'
+    })
   })
   it('weighs loss against bytes within the bound, or takes the least bytes', async () => {
     const [weighed, least] = [watched(net), watched(net)]

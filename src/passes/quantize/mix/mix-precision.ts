@@ -11,8 +11,9 @@ import { tensorBytes } from '../../../ir/tensor.ts'
 import { heldSamples } from '../../../observe/held.ts'
 import type { Model } from '../../../types.ts'
 import { definePass } from '../../pass.ts'
-import type { Comparison, Context } from '../../types.ts'
+import type { Comparison, Context, Recipe } from '../../types.ts'
 import { type Assignment, applyAssignment } from './apply.ts'
+import { applyCodes, codeParts, codesRecipe, codeTypes } from './codes.ts'
 import { type Point, paretoFront } from './knapsack.ts'
 import { mixLatency } from './latency.ts'
 import { explain } from './report.ts'
@@ -25,13 +26,23 @@ const sizeTypes: readonly MixType[] = ['float16', 'int8', 'int6', 'int5', 'palet
 /** Ways to compute in integers. */
 const latencyTypes: readonly MixType[] = ['int8', 'dynamic']
 
+/** Types by objective: those that are taken by default, and those that can be. */
+const typesOf = {
+  size: { usual: sizeTypes, all: storedTypes },
+  codes: { usual: codeTypes, all: codeTypes },
+  latency: { usual: latencyTypes, all: latencyTypes }
+} as const satisfies Readonly<Record<string, Readonly<Record<'usual' | 'all', readonly MixType[]>>>>
+
+type Objective = keyof typeof typesOf
+
 /** Throws `E_OPTION` for a type that the objective has no use for. */
-function checkTypes(types: readonly MixType[], objective: 'size' | 'latency'): void {
-  const odd = types.find((t) => (objective === 'latency' ? !latencyTypes.includes(t) : t === 'dynamic'))
+function checkTypes(types: readonly MixType[], objective: Objective): void {
+  const all: readonly MixType[] = typesOf[objective].all
+  const odd = types.find((t) => !all.includes(t))
   if (odd)
     throw new PareError('E_OPTION', `type ${odd} is none of objective ${objective}`, {
       where: 'types',
-      hint: `for latency: ${latencyTypes.join(', ')}; for size: all but dynamic`
+      hint: `for ${objective}: ${all.join(', ')}`
     })
 }
 
@@ -47,9 +58,11 @@ export const mixPrecision = definePass({
   after: ['simplify', 'fuse'],
   options: {
     objective: z
-      .enum(['size', 'latency'])
+      .enum(['size', 'codes', 'latency'])
       .default('size')
-      .describe('size: types of weights, at float speed; latency: which layers compute in int8, and how'),
+      .describe(
+        'size: types of weights, at float speed; codes: bits of the weights that int8 kernels read; latency: which layers compute in int8, and how'
+      ),
     maxDrop: z
       .number()
       .min(0)
@@ -75,7 +88,7 @@ export const mixPrecision = definePass({
       .min(1)
       .optional()
       .describe(
-        `types to choose from beside float: ${mixTypes.join(', ')}; for size by default ${sizeTypes.join(', ')}; for latency int8 (ranges from calibration) and dynamic (ranges taken at run time)`
+        `types to choose from beside float: ${mixTypes.join(', ')}; for size by default ${sizeTypes.join(', ')}; for codes ${codeTypes.join(', ')}; for latency int8 (ranges from calibration) and dynamic (ranges taken at run time)`
       ),
     method: z
       .enum(['auto', 'rtn', 'hqq', 'gptq'])
@@ -94,10 +107,16 @@ export const mixPrecision = definePass({
     const method: Method = options.method === 'auto' ? (ctx.data.calibration ? 'gptq' : 'rtn') : options.method
     if (options.assignment) return applyAssignment(model, options.assignment, { ...options, method }, ctx)
     const bound = options.maxDrop ?? (Object.keys(options.budget).length > 0 ? undefined : defaultDrop)
-    const types = options.types ?? (options.objective === 'latency' ? latencyTypes : sizeTypes)
+    const types = options.types ?? typesOf[options.objective].usual
     checkTypes(types, options.objective)
     const wanted = { ...options, types, method, ...(bound === undefined ? {} : { maxDrop: bound }) }
-    return options.objective === 'latency' ? mixLatency(model, wanted, ctx) : mixSize(model, wanted, ctx)
+    if (options.objective === 'latency') return mixLatency(model, wanted, ctx)
+    return mixed(
+      model,
+      options.objective === 'codes' ? codes(model, wanted, ctx) : stored(model, wanted, ctx),
+      wanted,
+      ctx
+    )
   }
 })
 
@@ -105,21 +124,46 @@ const defaultDrop = 0.01
 /** Calibration samples that rounding looks at. */
 const mostSamples = 512
 
-/** All that is known of the choices. */
-interface Table {
+/** What has a choice, and what becomes of an assignment. */
+interface Choices {
   readonly parts: readonly Part[]
+  make(a: Assignment, ctx: Context): Promise<Model>
+  recipe(a: Assignment): Recipe
+}
+
+const stored = (model: Model, o: MixOptions, ctx: Context): Choices => {
+  const { method, exclude, minElements } = o
+  return {
+    parts: partsOf(model, o, ctx),
+    make: (a, c) => applyAssignment(model, a, o, c),
+    recipe: (assignment) => [['mix-precision', { assignment, method, exclude, minElements }]]
+  }
+}
+
+function codes(model: Model, o: MixOptions, ctx: Context): Choices {
+  if (!ctx.data.calibration)
+    throw new PareError('E_DATA', 'mix-precision for codes calibrates: it needs samples', { hint: '--data PATH' })
+  return {
+    parts: codeParts(model, o, ctx),
+    make: (a, c) => applyCodes(model, a, o, c),
+    recipe: (a) => codesRecipe(a, o)
+  }
+}
+
+/** All that is known of the choices. */
+interface Table extends Choices {
   readonly made: readonly (readonly (readonly Disturbed[])[])[]
   readonly errors: readonly (readonly number[])[]
   readonly front: readonly Point[]
 }
 
-async function mixSize(model: Model, o: MixOptions, ctx: Context): Promise<Model> {
+async function mixed(model: Model, choices: Choices, o: MixOptions, ctx: Context): Promise<Model> {
   if (o.budget.latency !== undefined)
     throw new PareError('E_OPTION', 'types of weights do not change the latency', {
       where: 'budget.latency',
       hint: '--objective latency'
     })
-  const parts = partsOf(model, o, ctx)
+  const { parts } = choices
   if (parts.length === 0) return model
   checkSize(parts)
   const calibration = ctx.data.calibration && (await heldSamples(ctx.data.calibration, mostSamples))
@@ -128,18 +172,13 @@ async function mixSize(model: Model, o: MixOptions, ctx: Context): Promise<Model
   const front = paretoFront(
     parts.map((p, l) => p.ways.map((w, t) => ({ cost: w.bytes, harm: errors[l]?.[t] as number })))
   )
-  const table: Table = { parts, made, errors, front }
+  const table: Table = { ...choices, made, errors, front }
   // Rounding by data looks at the same samples again.
   const again = o.method === 'gptq' && calibration ? { ...ctx, data: { ...ctx.data, calibration } } : ctx
   const { point, result, measured, seen } = await decide(model, table, o, again)
   if (result === model) ctx.note('mix-precision: no weight can be stored in fewer bits within the bound')
   explain({ parts, errors, front, point, measured, seen }, ctx)
-  ctx.replay?.([
-    [
-      'mix-precision',
-      { assignment: assignmentOf(parts, point), method: o.method, exclude: o.exclude, minElements: o.minElements }
-    ]
-  ])
+  ctx.replay?.(choices.recipe(assignmentOf(parts, point)))
   return result
 }
 
@@ -163,7 +202,7 @@ async function decide(model: Model, t: Table, o: MixOptions, ctx: Context): Prom
   const built = new Map<Point, Model>()
   const build = async (p: Point): Promise<Comparison> => {
     ctx.progress('building what was found', built.size, mostBuilds)
-    const made = await applyAssignment(model, assignmentOf(t.parts, p), o, ctx)
+    const made = await t.make(assignmentOf(t.parts, p), ctx)
     built.set(p, made)
     return compare(made)
   }
@@ -219,7 +258,7 @@ function checkSize(parts: readonly Part[]): void {
 /** The part of the front that the budget allows. Throws `E_CONSTRAINT` where that is nothing. */
 function withinBudget(model: Model, { parts, front }: Table, o: MixOptions): readonly Point[] {
   if (o.budget.bytes === undefined) return front
-  const float = parts.reduce((n, p) => n + (p.ways[0]?.bytes ?? 0), 0)
+  const float = parts.reduce((n, p) => n + p.bytes, 0)
   const total = constantBytes(model)
   const most = o.budget.bytes * total - (total - float)
   const inside = front.filter((p) => p.cost <= most)

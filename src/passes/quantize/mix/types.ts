@@ -59,6 +59,8 @@ export interface Part {
   readonly ids: readonly string[]
   readonly nodes: readonly string[]
   readonly elements: number
+  /** Bytes as it is. */
+  readonly bytes: number
   readonly ways: readonly Way[]
 }
 
@@ -128,6 +130,7 @@ export function partsOf(model: Model, o: PartOptions, ctx: Pick<Context, 'target
     return {
       ids,
       nodes,
+      bytes: total,
       elements: ids.reduce((n, id) => n + elementCount((data.get(id) as Tensor).shape), 0),
       ways: all.filter((w) => w.type === 'float' || w.bytes < total)
     }

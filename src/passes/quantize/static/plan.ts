@@ -102,8 +102,8 @@ export interface StaticPlan {
 export interface NumberOptions extends RangeOptions {
   readonly activations: CodeType
   readonly perChannel: boolean
-  /** Bits that the file holds of a weight's code, where that takes fewer bytes. */
-  readonly bits: number
+  /** Bits that the file holds of the codes of a node's weight, where that takes fewer bytes. */
+  readonly bits: (node: Node) => number
   /** Weights of 7 bits: where pair sums can saturate, everywhere, nowhere. */
   readonly narrow: 'saturating' | 'all' | 'none'
   readonly correctBias: boolean
@@ -264,7 +264,8 @@ function planWeight(
     })
     return refineScales(data, channels, holding, levels, least)
   }
-  const bits = elementCount(data.shape) * (8 - o.bits) > 8 * expansionBytes ? o.bits : 8
+  const asked = greatest(users.map((n) => o.bits(n.node)))
+  const bits = elementCount(data.shape) * (8 - asked) > 8 * expansionBytes ? asked : 8
   const most = 2 ** (bits - 1) - 1
   const levels = new Int8Array(channels.count).fill(o.narrow === 'all' ? Math.min(safeLevels, most) : most)
   let scales = scalesAt(levels)

@@ -69,6 +69,10 @@ export const quantizeStatic = definePass({
       .describe(
         'bits of a stored weight; below 8 the codes are of 2^bits − 1 values, and kernels still compute in int8'
       ),
+    bitsOf: z
+      .partialRecord(z.enum(['3', '4', '5', '6', '8']), z.array(z.string()))
+      .optional()
+      .describe('nodes whose weights have other bits, by bits; mix-precision --objective codes finds them'),
     perChannel: z.boolean().default(true).describe('a scale per output channel of a weight instead of one'),
     correctBias: z.boolean().default(true).describe('take back in the bias what rounded weights add to the mean')
   },
@@ -81,6 +85,7 @@ export const quantizeStatic = definePass({
       }
       noteUnmatched(model, 'include', options.include, ctx)
       noteUnmatched(model, 'exclude', options.exclude, ctx)
+      noteUnmatched(model, 'bitsOf', Object.values(options.bitsOf ?? {}).flat(), ctx)
       const found = await planStatic(model, options, ctx)
       if (!found) {
         const first = raiseFirst(model)
@@ -103,6 +108,8 @@ export interface StaticOptions {
   readonly activations: 'auto' | CodeType
   /** 8 by default. */
   readonly bits?: 3 | 4 | 5 | 6 | 8
+  /** Names or types of nodes whose weights have other bits, by bits. */
+  readonly bitsOf?: Readonly<Partial<Record<'3' | '4' | '5' | '6' | '8', readonly string[]>>> | undefined
   readonly perChannel: boolean
   readonly correctBias: boolean
 }
@@ -210,6 +217,11 @@ function choice(o: StaticOptions): (node: Node) => boolean {
   return (node) => isExcluded(node) || !isIncluded(node)
 }
 
+function bitsFor({ bits = 8, bitsOf = {} }: StaticOptions): (node: Node) => number {
+  const others = Object.entries(bitsOf).map(([n, names]) => ({ bits: Number(n), isMeant: matcher(names) }))
+  return (node) => others.find(({ isMeant }) => isMeant(node))?.bits ?? bits
+}
+
 const typeOf = ({ activations }: StaticOptions, { target }: Pick<Context, 'target'>): CodeType =>
   activations === 'auto' ? preferredType(target) : activations
 
@@ -221,7 +233,7 @@ function numberOptions(o: StaticOptions, ctx: Pick<Context, 'target'>): NumberOp
     levels: 256,
     activations: typeOf(o, ctx),
     perChannel: o.perChannel,
-    bits: o.bits ?? 8,
+    bits: bitsFor(o),
     correctBias: o.correctBias,
     narrow: narrow[o.reduceRange],
     symmetric: ctx.target.integer.some((row) => row.symmetric),
