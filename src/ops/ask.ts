@@ -18,6 +18,9 @@ export const isClamp = (node: Node): boolean => opFor(node)?.quant?.clamp !== un
 export const passesFactor = (node: Node, input = 0): boolean =>
   opFor(node)?.homogeneous?.some((set) => set.length === 1 && set[0] === input) ?? false
 
+/** Does a node add two values? */
+export const isAdd = (node: Node): boolean => node.op === 'Add' && node.domain === undefined
+
 /** Does a factor of this input come out as its inverse? */
 export const divides = (node: Node, input: number): boolean => opFor(node)?.divides?.includes(input) ?? false
 

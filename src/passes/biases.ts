@@ -7,7 +7,7 @@ import { attrInt, attrs } from '../ir/attrs.ts'
 import type { Draft } from '../ir/edit.ts'
 import { type GraphView, graphView, producer } from '../ir/graph.ts'
 import { elementCount, isFloat, tensor, toNumbers } from '../ir/tensor.ts'
-import { linearOf } from '../ops/ask.ts'
+import { isAdd, linearOf } from '../ops/ask.ts'
 import { activationScale, dequantizedConstant } from '../ops/quantized.ts'
 import type { Linear } from '../ops/types.ts'
 import type { Graph, Node, Tensor } from '../types.ts'
@@ -144,7 +144,7 @@ function addBehind(
   l: Linear
 ): { readonly add: Node; readonly input: number; readonly data: Tensor } | undefined {
   const add = l.axes.out === -1 ? g.soleConsumer(node.outputs[0] ?? '') : undefined
-  if (add?.op !== 'Add' || add.domain !== undefined) return undefined
+  if (!add || !isAdd(add)) return undefined
   return add.inputs
     .map((id, input) => ({ add, input, data: g.constant(id) as Tensor }))
     .find(({ data }) => data && isVector(data, l.groups * l.outputs))

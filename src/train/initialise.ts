@@ -6,6 +6,7 @@
 import { rng } from '../base/random.ts'
 import { producer } from '../ir/graph.ts'
 import { elementCount, isFloat, tensor } from '../ir/tensor.ts'
+import { isAdd } from '../ops/ask.ts'
 import { opFor } from '../ops/index.ts'
 import type { Start } from '../ops/types.ts'
 import type { Graph, Model, Node, Tensor, Value } from '../types.ts'
@@ -36,7 +37,7 @@ export function initialise(model: Model, seed: number | string): Initialised {
 /** What is added along one axis to a product is its bias. */
 function startOf(graph: Graph, node: Node, position: number, v: Value): Start | undefined {
   const told = opFor(node)?.starts?.[position]
-  if (told !== undefined || node.op !== 'Add' || node.domain !== undefined) return told
+  if (told !== undefined || !isAdd(node)) return told
   const maker = producer(graph, node.inputs[1 - position] ?? '')
   const isProduct = maker !== undefined && typeof opFor(maker)?.starts?.[1] === 'object'
   return isProduct && (v.data?.shape ?? []).filter((d) => d > 1).length <= 1 ? 0 : undefined

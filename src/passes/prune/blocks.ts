@@ -7,6 +7,7 @@ import { sameDim, unknownDim } from '../../base/dim.ts'
 import { edit } from '../../ir/edit.ts'
 import { constant, consumers, isOutput, producer, reads } from '../../ir/graph.ts'
 import { tensorBytes } from '../../ir/tensor.ts'
+import { isAdd } from '../../ops/ask.ts'
 import type { ModelCost } from '../../ops/cost.ts'
 import { opFor } from '../../ops/index.ts'
 import { inferShapes } from '../../ops/infer.ts'
@@ -43,7 +44,7 @@ export function findBlocks(given: Model): { readonly blocks: readonly Block[]; r
   const all: Block[] = []
   const held: HeldBlock[] = []
   for (const add of graph.nodes) {
-    if (add.op !== 'Add' || add.domain !== undefined || add.inputs.length !== 2) continue
+    if (!isAdd(add)) continue
     const [a, b] = add.inputs as readonly [string, string]
     const found = blockOf(graph, places, add, a, b) ?? blockOf(graph, places, add, b, a)
     if (found) all.push(found)

@@ -1,5 +1,5 @@
 /** Where constants serve as weights, also in subgraphs and behind what only moves, cuts and joins their elements. */
-import { allGraphs, constant } from '../../../ir/graph.ts'
+import { allGraphs, constant, opName } from '../../../ir/graph.ts'
 import { isFloat } from '../../../ir/tensor.ts'
 import { opFor } from '../../../ops/index.ts'
 import { moveOf } from '../../../ops/reorder.ts'
@@ -21,6 +21,16 @@ export interface UsedWeight {
 
 /** Where a node takes weights. */
 export const weightPlaces = (node: Node): readonly WeightPlace[] => opFor(node)?.weights ?? []
+
+/** Is the constant the right matrix of a product without bias and transposition, of which forms in blocks exist? */
+export const isBlockMatrix = ({ node, axis }: WeightUse): boolean => opName(node) === 'MatMul' && axis === 1
+
+/** How a node uses its weights: layers with weights for data and state are recurrent, tables are read by row. */
+export function weightKind(node: Node): 'layer' | 'recurrent' | 'table' {
+  const op = opFor(node)
+  if (op?.lookup) return 'table'
+  return !op?.linear && new Set(op?.weights?.map((w) => w.input)).size > 1 ? 'recurrent' : 'layer'
+}
 
 interface Read {
   readonly node: Node

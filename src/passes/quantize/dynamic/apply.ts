@@ -11,8 +11,9 @@
 import { assert } from '../../../base/errors.ts'
 import { attrFloat, attrInt, attrs as makeAttrs } from '../../../ir/attrs.ts'
 import { type Draft, editGraph, mapGraphs, takenIds } from '../../../ir/edit.ts'
-import { allGraphs, opName, producer } from '../../../ir/graph.ts'
+import { allGraphs, producer } from '../../../ir/graph.ts'
 import { tensor, toFloats, toNumbers } from '../../../ir/tensor.ts'
+import { isAdd } from '../../../ops/ask.ts'
 import type { AttrInput, Attrs, Graph, Model, Node, Tensor } from '../../../types.ts'
 import { biasPlace, shiftBias, shiftedBias } from '../../biases.ts'
 import { scaleTensor } from '../common/codes.ts'
@@ -140,7 +141,7 @@ function keepApart(s: State, product: string): void {
   const { d } = s
   for (const node of d.consumers(product)) {
     const bias = node.inputs.find((id) => id !== product)
-    if (opName(node) !== 'Add' || bias == null) continue
+    if (!isAdd(node) || bias == null) continue
     const data = d.constant(bias)
     const negative = once(s.made, `minus ${bias}`, () =>
       data

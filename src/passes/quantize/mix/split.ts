@@ -9,6 +9,7 @@ import type { Target } from '../../../targets/types.ts'
 import type { Graph, Model, Node } from '../../../types.ts'
 import { type AnyPass, parseOptions } from '../../pass.ts'
 import type { Comparison, Context, Recipe } from '../../types.ts'
+import { weightKind } from '../common/uses.ts'
 import type { DynamicPlan } from '../dynamic/plan.ts'
 import { quantizeDynamic } from '../dynamic/quantize-dynamic.ts'
 import { round } from '../round/round.ts'
@@ -69,9 +70,8 @@ const hasRow = (target: Target, node: Node): boolean => target.dynamic.some((row
 
 /** Layers with weights for data and state are recurrent; convolutions have no fast dynamic kernel. */
 function kindOf(graph: Graph, node: Node): 'product' | 'recurrent' | 'table' | undefined {
-  const op = opFor(node)
-  if (op?.linear) return linearOf(graphView(graph), node)?.patch ? undefined : 'product'
-  return new Set(op?.weights?.map((w) => w.input)).size > 1 ? 'recurrent' : 'table'
+  if (opFor(node)?.linear) return linearOf(graphView(graph), node)?.patch ? undefined : 'product'
+  return weightKind(node) === 'recurrent' ? 'recurrent' : 'table'
 }
 
 /** The passes that make a split. */

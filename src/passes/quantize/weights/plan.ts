@@ -1,7 +1,7 @@
 /** Which weights `quantize-weights` stores, and how: by shapes and uses, not by values. */
 import { PareError } from '../../../base/errors.ts'
 import { attrInt } from '../../../ir/attrs.ts'
-import { allGraphs, opName } from '../../../ir/graph.ts'
+import { allGraphs } from '../../../ir/graph.ts'
 import { elementCount, isFloat, toFloats } from '../../../ir/tensor.ts'
 import type { Model, Node, Tensor } from '../../../types.ts'
 import type { Context } from '../../types.ts'
@@ -9,7 +9,7 @@ import { type Division, encodedBytes, scaleTypeOf } from '../common/cells.ts'
 import { bookCodes, type Codes, codesOf } from '../common/fit.ts'
 import { matcher } from '../common/select.ts'
 import { smallTable, smallTables } from '../common/tables.ts'
-import { type UsedWeight, type WeightUse, weightUses } from '../common/uses.ts'
+import { isBlockMatrix, type UsedWeight, type WeightUse, weightKind, weightUses } from '../common/uses.ts'
 
 /** `auto`: for weights with many zeros, of the forms that fold the one of the fewest bytes. */
 export type StoredForm = 'foldable' | 'palette' | 'qdq' | 'nbits' | 'auto'
@@ -127,12 +127,12 @@ function planOne(
   if (form === 'palette') return planPalette(data, axis, common, isSparse)
   const role = form === 'nbits' ? blockwise(data, uses, readers) : undefined
   if (form === 'nbits' && !role) return 'only a MatMul’s matrix or a Gather’s table has form nbits'
-  if (role === 'Gather' && o.bits === 2) return 'a Gather’s table has 4 or 8 bits'
-  const size = o.blockSize || (role ? thriftiestBlock(data.shape[role === 'MatMul' ? 0 : 1] as number, o.bits) : 0)
+  if (role === 'table' && o.bits === 2) return 'a Gather’s table has 4 or 8 bits'
+  const size = o.blockSize || (role ? thriftiestBlock(data.shape[role === 'product' ? 0 : 1] as number, o.bits) : 0)
   const division: Division = size > 0 ? divided(data, first, size, form) : axis === undefined ? {} : { axis }
   const isSymmetric = o.symmetric ?? (o.bits === 8 || (o.bits === 4 && division.block === undefined))
   // ONNX Runtime has no Gather of int8 in blocks.
-  const codes = codesOf(o.bits as 2 | 4 | 8, isSymmetric && !(role === 'Gather' && o.bits === 8))
+  const codes = codesOf(o.bits as 2 | 4 | 8, isSymmetric && !(role === 'table' && o.bits === 8))
   const bytes = encodedBytes(data.shape, division, codes, scaleTypeOf(data)) + nodeBytes
   if (bytes >= data.bytes.length) return 'codes with their scales are not smaller'
   const kernel = o.balance && division.axis !== undefined ? kernelOf(data, uses, division) : undefined
@@ -149,7 +149,7 @@ function thriftiestBlock(length: number, bits: number): number {
 
 /** Rows of a table are read one by one: there is no sum in which their errors could cancel. */
 function kernelOf({ shape }: Tensor, uses: readonly WeightUse[], { block }: Division): number | undefined {
-  if (uses.some((u) => opName(u.node) === 'Gather')) return undefined
+  if (uses.some((u) => weightKind(u.node) === 'table')) return undefined
   return block === undefined ? elementCount(shape.slice(2)) : 1
 }
 
@@ -209,27 +209,25 @@ function spread(data: Tensor, axis: number): number {
   return sizes.length === 0 ? 1 : (sizes.at(-1) as number) / (sizes[0] as number)
 }
 
-/** Blocks run along what a product sums over, and along the rows of a table. */
+/** Blocks run along what a product sums over, also that of a recurrent layer, and along the rows of a table. */
 function divided(data: Tensor, use: WeightUse, size: number, form: StoredForm): Division {
   const { shape } = data
   if (shape.length < 2 || use.axis === undefined) return use.axis === undefined ? {} : { axis: use.axis }
-  const name = opName(use.node)
-  const isRecurrent = ['LSTM', 'GRU', 'RNN'].includes(name)
-  const axis = name === 'Gather' || isRecurrent ? shape.length - 1 : use.axis === 0 ? 1 : use.axis - 1
+  const axis = weightKind(use.node) !== 'layer' ? shape.length - 1 : use.axis === 0 ? 1 : use.axis - 1
   if (axis === use.axis) return { axis }
   return { axis, block: form === 'nbits' ? size : Math.min(size, shape[axis] as number) }
 }
 
-/** The operator that reads a matrix or table in blocks: all readers are of it, and read nothing but the constant itself. */
+/** What reads a matrix or table in blocks: all readers are of it, and read nothing but the constant itself. */
 function blockwise(
   data: Tensor,
   uses: readonly WeightUse[],
   readers: readonly Node[]
-): 'MatMul' | 'Gather' | undefined {
+): 'product' | 'table' | undefined {
   if (data.shape.length !== 2 || uses.length !== readers.length) return undefined
-  if (uses.every(({ node, axis }) => opName(node) === 'MatMul' && axis === 1)) return 'MatMul'
-  const isTable = ({ node }: WeightUse): boolean => opName(node) === 'Gather' && attrInt(node, 'axis', 0) === 0
-  return uses.every(isTable) ? 'Gather' : undefined
+  if (uses.every(isBlockMatrix)) return 'product'
+  const isTable = ({ node }: WeightUse): boolean => weightKind(node) === 'table' && attrInt(node, 'axis', 0) === 0
+  return uses.every(isTable) ? 'table' : undefined
 }
 
 function autoForm(

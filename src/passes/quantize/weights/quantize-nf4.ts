@@ -7,14 +7,14 @@
 import { z } from 'zod'
 import { attrs } from '../../../ir/attrs.ts'
 import { editGraph, mapGraphs, takenIds } from '../../../ir/edit.ts'
-import { constants, opName } from '../../../ir/graph.ts'
+import { constants } from '../../../ir/graph.ts'
 import { elementCount, tensor, tensorOf, toFloats } from '../../../ir/tensor.ts'
 import type { Graph, Model, Node, Tensor } from '../../../types.ts'
 import { definePass } from '../../pass.ts'
 import type { Context } from '../../types.ts'
 import { notFinite } from '../common/cells.ts'
 import { matcher } from '../common/select.ts'
-import { type UsedWeight, weightUses } from '../common/uses.ts'
+import { isBlockMatrix, type UsedWeight, weightUses } from '../common/uses.ts'
 
 /** The values of NF4, ascending. */
 const nf4 = [
@@ -82,10 +82,7 @@ function planNf4(model: Model, o: Nf4Options, ctx: Pick<Context, 'refuse'>): Mat
 }
 
 function obstacleTo({ data, uses, readers }: UsedWeight): string | undefined {
-  const isMatrix =
-    data.shape.length === 2 &&
-    uses.length === readers.length &&
-    uses.every(({ node, axis }) => opName(node) === 'MatMul' && axis === 1)
+  const isMatrix = data.shape.length === 2 && uses.length === readers.length && uses.every(isBlockMatrix)
   if (!isMatrix) return 'only a MatMul’s matrix has a form in NF4'
   return data.dtype === 'float32' ? undefined : `it is ${data.dtype}, not float32`
 }
@@ -130,7 +127,7 @@ function rewrite(
       }
       for (const node of graph.nodes) {
         const w = byOutput.get(node.outputs[0] ?? '')
-        if (!w || opName(node) !== 'MatMul' || node.inputs[1] !== w.id) continue
+        if (!w) continue
         const at = ids.get(w) as Ids
         d.replace(node, {
           ...node,
