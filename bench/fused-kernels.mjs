@@ -22,8 +22,8 @@ const copies = 8
 const domain = 'domain com.microsoft 1\n'
 
 /** `parts(i, x)` names the copy's output `y{i}`; both spellings read and make [B,T,H]. */
-const chain = (before, parts, h) => {
-  let text = `${domain}input x0: f32[B,T,${h}]\n${before}\n`
+const chain = (before, parts, h, length = 'T') => {
+  let text = `${domain}input x0: f32[B,${length},${h}]\n${before}\n`
   for (let i = 0; i < copies; i++) text += `${parts(i, i === 0 ? 'x0' : `y${i - 1}`)}\n`
   return parse(`${text}output y${copies - 1}`)
 }
@@ -79,6 +79,11 @@ input pv: f32[B,${kv},T,${d}]
 const group: i64[4] = 0, ${kv}, -1, 0
 const apart: i64[4] = 0, ${heads}, -1, 0
 input mask: f32[B,1,Q,T1]`
+  const counts = `length = Shape(mask, start=3, end=4)
+keys = Cast(length, to=6)
+before = Sub(keys, one: i32[1]{1})
+texts = Shape(x0, start=0, end=1)
+last = Expand(before, texts)`
   const repeat = (p, i) =>
     o.groups === 1
       ? `${p}g${i} = Identity(${p}c${i})`
@@ -119,16 +124,61 @@ y${i}, kc${i}, vc${i} = ${ms}MultiHeadAttention(${x}, kw${i}, vw${i}, _, _, mask
         `o${i} = MatMul(p${i}, vg${i})`,
         `pg${i} = Reshape(p${i}, group)\nog${i} = MatMul(pg${i}, vc${i})\no${i} = Reshape(og${i}, apart)`
       )}`
-  const fused = o.groups === 1 ? joined : shared
+  // The kernel reads the keys so far, and the last of each text.
+  const grouped = (i, x) => `kw${i} = MatMul(${x}, Wk)
+vw${i} = MatMul(${x}, Wk)
+y${i}, kc${i}, vc${i} = ${ms}GroupQueryAttention(${x}, kw${i}, vw${i}, pk, pv, last, keys, _, _, _, mask, num_heads=${heads}, kv_num_heads=${kv})`
+  const [from, to] = o.kernel ? [shared, grouped] : [spelled, o.groups === 1 ? joined : shared]
   const finish = (text) => {
     const presents = Array.from({ length: copies }, (_, i) => `kc${i}, vc${i}`).join(', ')
     return parse(`${domain}input x0: f32[B,Q,${h}]
 ${before}
+${o.kernel ? counts : ''}
 ${text}
 output y${copies - 1}, ${presents}`)
   }
   const all = (parts) => Array.from({ length: copies }, (_, i) => parts(i, i === 0 ? 'x0' : `y${i - 1}`)).join('\n')
-  return [finish(all(spelled)), finish(all(fused))]
+  return [finish(all(from)), finish(all(to))]
+}
+
+/** One token behind a past of T that is kept as `layout`: keys and values are joined in front of the kernel. */
+const keptPast = (layout) => (h) => {
+  const [heads, d] = [12, h / 12]
+  const turned = layout === 'keys turned'
+  const kept = turned ? [`B,${heads},${d},T`, `B,${heads},T,${d}`] : [`B,T,${heads},${d}`, `B,T,${heads},${d}`]
+  const before = `${split(h, heads)}
+const root: f32[] = ${1 / Math.sqrt(d)}
+const Wk: f32[${h},${h}]
+input pk: f32[${kept[0]}]
+input pv: f32[${kept[1]}]
+input mask: f32[B,1,Q,T1]`
+  const joined = (
+    i,
+    x
+  ) => `${['k', 'v'].map((p) => `${p}w${i} = MatMul(${x}, Wk)\n${p}r${i} = Reshape(${p}w${i}, split)`).join('\n')}
+${
+  turned
+    ? `kt${i} = Transpose(kr${i}, perm=[0,2,3,1])
+vt${i} = Transpose(vr${i}, perm=[0,2,1,3])
+kc${i} = Concat(pk, kt${i}, axis=3)
+vc${i} = Concat(pv, vt${i}, axis=2)`
+    : `kc${i} = Concat(pk, kr${i}, axis=1)\nvc${i} = Concat(pv, vr${i}, axis=1)`
+}`
+  const spelled = (i, x) => `${joined(i, x)}
+${turned ? '' : `kx${i} = Transpose(kc${i}, perm=[0,2,3,1])\nvx${i} = Transpose(vc${i}, perm=[0,2,1,3])`}
+qr${i} = Reshape(${x}, split)
+qt${i} = Transpose(qr${i}, perm=[0,2,1,3])
+s${i} = MatMul(qt${i}, k${turned ? 'c' : 'x'}${i})
+d${i} = Mul(s${i}, root)
+m${i} = Add(d${i}, mask)
+p${i} = Softmax(m${i}, axis=-1)
+o${i} = MatMul(p${i}, v${turned ? 'c' : 'x'}${i})
+t${i} = Transpose(o${i}, perm=[0,2,1,3])
+y${i} = Reshape(t${i}, merge)`
+  const fused = (i, x) => `${joined(i, x)}
+${turned ? `kx${i} = Transpose(kc${i}, perm=[0,1,3,2])\nvx${i} = Identity(vc${i})` : `kx${i} = Reshape(kc${i}, merge)\nvx${i} = Reshape(vc${i}, merge)`}
+y${i} = ${ms}MultiHeadAttention(${x}, kx${i}, vx${i}, _, _, mask, num_heads=${heads})`
+  return [chain(before, spelled, h, 'Q'), chain(before, fused, h, 'Q')]
 }
 
 const rotation = (h) => {
@@ -277,7 +327,11 @@ const cases = {
   'MultiHeadAttention, bias': attention({ bias: true }),
   'MultiHeadAttention, bias and mask': attention({ bias: true, mask: 1 }),
   'MultiHeadAttention, one token behind T': past({ groups: 1 }),
-  'queries of 3 heads as rows / repeated keys, one token behind T': past({ groups: 3 })
+  'queries of 3 heads as rows / repeated keys, one token behind T': past({ groups: 3 }),
+  'GroupQueryAttention / queries of 3 heads as rows, one token behind T': past({ groups: 3, kernel: true }),
+  'GroupQueryAttention / queries of 12 heads as rows, one token behind T': past({ groups: 12, kernel: true }),
+  'MultiHeadAttention, one token behind T of keys kept turned': keptPast('keys turned'),
+  'MultiHeadAttention, one token behind T kept before heads come first': keptPast('before heads')
 }
 
 const sizes = [

@@ -1,13 +1,13 @@
 /** Small transformers as exporters spell them out, with symbolic sizes. */
 import { rng } from '../src/base/random.ts'
-import { tensor } from '../src/ir/tensor.ts'
+import { elementCount, tensor } from '../src/ir/tensor.ts'
 import { parse } from '../src/ir/text.ts'
 import type { Model, Tensor } from '../src/types.ts'
 
-const hidden = 32
-const heads = 4
-const side = hidden / heads
-const words = 50
+export const hidden = 32
+export const heads = 4
+export const side = hidden / heads
+export const words = 50
 
 const dense = (x: string, y: string, out = hidden, from = hidden): string => `
   ${y}_p = MatMul(${x}, W_${y}: f32[${from},${out}])
@@ -46,7 +46,7 @@ const merge = (x: string, y: string): string => `
   ${y}_to = Concat(${y}_b, ${y}_l, hs, axis=0)
   ${y} = Reshape(${y}_t, ${y}_to)`
 
-const constants = `
+export const constants = `
   const last: i64[1] = -1
   const zero: i64[1] = 0
   const i0: i64[] = 0
@@ -120,8 +120,21 @@ export function smallBert({ layers = 2, by = 'adding' as MaskBy } = {}): Model {
   return parse(`${text}\nlast_hidden_state = Identity(x${layers})\noutput last_hidden_state`)
 }
 
+/** How keys and values of the past are kept. */
+export type Past = 'heads first' | 'keys turned' | 'before heads'
+
+interface Gpt {
+  readonly layers?: number
+  readonly past?: Past
+  /** Each layer cuts the causal mask by the sizes of its own queries and keys. */
+  readonly ownSizes?: boolean
+}
+
 /** GPT-2: norms before the layers, causal attention behind keys and values of the past, Gelu by tanh. */
-export function smallGpt({ layers = 2 } = {}): Model {
+export function smallGpt({ layers = 2, past: kept = 'heads first', ownSizes = false }: Gpt = {}): Model {
+  const shapes = { k: pastShape(kept, 'k', heads, 'past'), v: pastShape(kept, 'v', heads, 'past') }
+  const whole = { k: pastShape(kept, 'k', heads, 'total'), v: pastShape(kept, 'v', heads, 'total') }
+  const along = { k: kept === 'before heads' ? 1 : kept === 'keys turned' ? 3 : 2, v: kept === 'before heads' ? 1 : 2 }
   const past = (p: string, i: number): string => `past_${i}_${p}`
   const present = (p: string, i: number): string => `present_${i}_${p}`
   const all = Array.from({ length: layers }, (_, i) => i)
@@ -129,13 +142,15 @@ export function smallGpt({ layers = 2 } = {}): Model {
   input input_ids: i64[batch,sequence]
   input position_ids: i64[batch,sequence]
   input attention_mask: i64[batch,total]
-  ${all.flatMap((i) => ['k', 'v'].map((p) => `input ${past(p, i)}: f32[batch,${heads},past,${side}]`)).join('\n')}
+  ${all.flatMap((i) => (['k', 'v'] as const).map((p) => `input ${past(p, i)}: f32[${shapes[p]}]`)).join('\n')}
   ${constants}
   const axes: i64[2] = 1, 2
   const causal: bool[1,1,64,64] = ${Array.from({ length: 64 * 64 }, (_, i) => (i % 64 <= Math.floor(i / 64) ? 1 : 0)).join(', ')}
   const ax2: i64[1] = 2
   const ax3: i64[1] = 3
-  const i2: i64[] = 2
+  const three1: i64[1] = 3
+  const four1: i64[1] = 4
+  const i2: i64[] = ${along.k}
   we = Gather(E: f32[${words},${hidden}], input_ids)
   pe = Gather(P: f32[64,${hidden}], position_ids)
   x0 = Add(we, pe)
@@ -157,16 +172,34 @@ export function smallGpt({ layers = 2 } = {}): Model {
     text += `
   ${layerNorm(x, `${p}n`)}${dense(`${p}n`, `${p}qkv`, 3 * hidden)}
   ${p}q, ${p}k, ${p}v = Split(${p}qkv, axis=2, num_outputs=3)
-  ${split(`${p}q`, `${p}qh`, '0,2,1,3')}${split(`${p}k`, `${p}kh`, '0,2,1,3')}${split(`${p}v`, `${p}vh`, '0,2,1,3')}
-  ${present('k', i)}: f32[batch,${heads},total,${side}] = Concat(${past('k', i)}, ${p}kh, axis=-2)
-  ${present('v', i)}: f32[batch,${heads},total,${side}] = Concat(${past('v', i)}, ${p}vh, axis=-2)
-  ${p}kt = Transpose(${present('k', i)}, perm=[0,1,3,2])
+  ${split(`${p}q`, `${p}qh`, '0,2,1,3')}
+  ${split(`${p}k`, `${p}kh`, kept === 'keys turned' ? '0,2,3,1' : '0,2,1,3')}${split(`${p}v`, `${p}vh`, '0,2,1,3')}
+  ${present('k', i)}: f32[${whole.k}] = Concat(${past('k', i)}, ${p}kh${kept === 'before heads' ? '_r' : ''}, axis=${along.k})
+  ${present('v', i)}: f32[${whole.v}] = Concat(${past('v', i)}, ${p}vh${kept === 'before heads' ? '_r' : ''}, axis=${along.v})
+  ${
+    {
+      'heads first': `${p}kt = Transpose(${present('k', i)}, perm=[0,1,3,2])\n${p}va = Identity(${present('v', i)})`,
+      'keys turned': `${p}kt = Identity(${present('k', i)})\n${p}va = Identity(${present('v', i)})`,
+      'before heads': `${p}kt = Transpose(${present('k', i)}, perm=[0,2,3,1])\n${p}va = Transpose(${present('v', i)}, perm=[0,2,1,3])`
+    }[kept]
+  }
+  ${
+    ownSizes
+      ? `${p}ks = Shape(${p}kt)
+  ${p}kn = Slice(${p}ks, three1, four1)
+  ${p}qs = Shape(${p}qh)
+  ${p}qn = Slice(${p}qs, ax2, three1)
+  ${p}from = Sub(${p}kn, ${p}qn)
+  ${p}rows = Slice(causal, ${p}from, ${p}kn, ax2)
+  ${p}seen = Slice(${p}rows, zero, ${p}kn, ax3)`
+      : `${p}seen = Identity(seen)`
+  }
   ${p}s = MatMul(${p}qh, ${p}kt)
   ${p}d = Div(${p}s, rootd)
-  ${p}w = Where(seen, ${p}d, lowest)
+  ${p}w = Where(${p}seen, ${p}d, lowest)
   ${p}m = Add(${p}w, mask)
   ${p}p = Softmax(${p}m, axis=-1)
-  ${p}c = MatMul(${p}p, ${present('v', i)})
+  ${p}c = MatMul(${p}p, ${p}va)
   ${merge(`${p}c`, `${p}y`)}${dense(`${p}y`, `${p}o`)}
   ${p}a = Add(${p}o, ${x})
   ${layerNorm(`${p}a`, `${p}z`)}${dense(`${p}z`, `${p}f`, 2 * hidden)}
@@ -188,6 +221,12 @@ export function smallGpt({ layers = 2 } = {}): Model {
   output logits, ${presents.join(', ')}`)
 }
 
+/** The shape of what is kept of `length` tokens. */
+function pastShape(kept: Past, of: 'k' | 'v', n: number, length: string): string {
+  if (kept === 'before heads') return `batch,${length},${n},${side}`
+  return of === 'k' && kept === 'keys turned' ? `batch,${n},${side},${length}` : `batch,${n},${length},${side}`
+}
+
 /** Three texts of 3 tokens, the last two padded. */
 export const bertFeeds = (): Record<string, Tensor> => ({
   input_ids: tensor('int64', [3, 3], [4, 9, 2, 8, 1, 0, 7, 0, 0]),
@@ -196,120 +235,26 @@ export const bertFeeds = (): Record<string, Tensor> => ({
 })
 
 /** Two texts of 3 tokens behind 4 that were, the second padded in front. */
-function pastFeeds({ layers = 2, of = heads } = {}): Record<string, Tensor> {
+export function pastFeeds({ layers = 2, of = heads, kept = 'heads first' as Past } = {}): Record<string, Tensor> {
   const random = rng('past')
-  const past = (): Tensor =>
-    tensor(
+  const past = (p: 'k' | 'v'): Tensor => {
+    const shape = pastShape(kept, p, of, '4').replace('batch', '2').split(',').map(Number)
+    return tensor(
       'float32',
-      [2, of, 4, side],
-      Array.from({ length: 2 * of * 4 * side }, () => random.normal())
+      shape,
+      Array.from({ length: elementCount(shape) }, () => random.normal())
     )
+  }
   return {
     input_ids: tensor('int64', [2, 3], [4, 9, 2, 8, 1, 3]),
     position_ids: tensor('int64', [2, 3], [4, 5, 6, 3, 4, 5]),
     attention_mask: tensor('int64', [2, 7], [1, 1, 1, 1, 1, 1, 1, 0, 1, 1, 1, 1, 1, 1]),
     ...Object.fromEntries(
-      Array.from({ length: layers }, (_, i) => ['k', 'v'].map((p) => [`past_${i}_${p}`, past()] as const)).flat()
+      Array.from({ length: layers }, (_, i) =>
+        (['k', 'v'] as const).map((p) => [`past_${i}_${p}`, past(p)] as const)
+      ).flat()
     )
   }
 }
 
-const keyHeads = 2
-
-/** Llama: RMSNorm, rotary positions, groups of heads that share keys and values, SwiGLU, with a past. */
-export function smallLlama({ layers = 2 } = {}): Model {
-  const all = Array.from({ length: layers }, (_, i) => i)
-  const rms = (x: string, y: string): string => `
-  ${y}_s = Pow(${x}, two)
-  ${y}_v = ReduceMean(${y}_s, last)
-  ${y}_w = Add(${y}_v, tiny)
-  ${y}_r = Sqrt(${y}_w)
-  ${y}_i = Div(one, ${y}_r)
-  ${y}_n = Mul(${x}, ${y}_i)
-  ${y} = Mul(G_${y}: f32[${hidden}], ${y}_n)`
-  const turn = (x: string, y: string): string => `
-  ${y}_c = Mul(${x}, cos)
-  ${y}_lo = Slice(${x}, zero, mid, ax3)
-  ${y}_hi = Slice(${x}, mid, end, ax3)
-  ${y}_ng = Neg(${y}_hi)
-  ${y}_t = Concat(${y}_ng, ${y}_lo, axis=-1)
-  ${y}_q = Mul(${y}_t, sin)
-  ${y} = Add(${y}_c, ${y}_q)`
-  const repeat = (x: string, y: string): string => `
-  ${y}_u = Unsqueeze(${x}, ax2)
-  ${y}_e = Tile(${y}_u, times)
-  ${y} = Reshape(${y}_e, flat)`
-  let text = `
-  input input_ids: i64[batch,sequence]
-  input position_ids: i64[batch,sequence]
-  input attention_mask: i64[batch,total]
-  ${all.flatMap((i) => ['k', 'v'].map((p) => `input past_${i}_${p}: f32[batch,${keyHeads},past,${side}]`)).join('\n')}
-  ${constants}
-  const axes: i64[2] = 1, 2
-  const ax2: i64[1] = 2
-  const ax3: i64[1] = 3
-  const one1: i64[1] = 1
-  const mid: i64[1] = ${side / 2}
-  const end: i64[1] = 9223372036854775807
-  const times: i64[5] = 1, 1, ${heads / keyHeads}, 1, 1
-  const flat: i64[4] = 0, ${heads}, -1, ${side}
-  const splitQ: i64[4] = 0, 0, ${heads}, ${side}
-  const splitK: i64[4] = 0, 0, ${keyHeads}, ${side}
-  const join: i64[3] = 0, 0, ${hidden}
-  const frequencies: f32[${side / 2}] = ${Array.from({ length: side / 2 }, (_, i) => (10000 ** ((-2 * i) / side)).toFixed(6)).join(', ')}
-  x0 = Gather(E: f32[${words},${hidden}], input_ids)
-  wide = Unsqueeze(attention_mask, axes)
-  kept = Cast(wide, to=1)
-  hid = Sub(one, kept)
-  mask = Mul(hid, lowest)
-  at = Cast(position_ids, to=1)
-  at1 = Unsqueeze(at, ax2)
-  angle = Mul(at1, frequencies)
-  angles = Concat(angle, angle, axis=-1)
-  cos0 = Cos(angles)
-  sin0 = Sin(angles)
-  cos = Unsqueeze(cos0, one1)
-  sin = Unsqueeze(sin0, one1)`
-  for (const i of all) {
-    const [x, p] = [`x${i}`, `l${i}`]
-    text += `
-  ${rms(x, `${p}n`)}
-  ${['q', 'k', 'v']
-    .map((h) => {
-      const n = h === 'q' ? heads : keyHeads
-      return `${p}${h}p = MatMul(${p}n, W_${p}${h}: f32[${hidden},${n * side}])
-  ${p}${h}r = Reshape(${p}${h}p, ${h === 'q' ? 'splitQ' : 'splitK'})
-  ${p}${h}t = Transpose(${p}${h}r, perm=[0,2,1,3])`
-    })
-    .join('\n')}
-  ${turn(`${p}qt`, `${p}qe`)}${turn(`${p}kt`, `${p}ke`)}
-  present_${i}_k: f32[batch,${keyHeads},total,${side}] = Concat(past_${i}_k, ${p}ke, axis=-2)
-  present_${i}_v: f32[batch,${keyHeads},total,${side}] = Concat(past_${i}_v, ${p}vt, axis=-2)
-  ${repeat(`present_${i}_k`, `${p}ka`)}${repeat(`present_${i}_v`, `${p}va`)}
-  ${p}kx = Transpose(${p}ka, perm=[0,1,3,2])
-  ${p}s = MatMul(${p}qe, ${p}kx)
-  ${p}d = Div(${p}s, rootd)
-  ${p}m = Add(${p}d, mask)
-  ${p}p = Softmax(${p}m, axis=-1)
-  ${p}c = MatMul(${p}p, ${p}va)
-  ${p}y1 = Transpose(${p}c, perm=[0,2,1,3])
-  ${p}y = Reshape(${p}y1, join)
-  ${p}o = MatMul(${p}y, W_${p}o: f32[${hidden},${hidden}])
-  ${p}a = Add(${x}, ${p}o)
-  ${rms(`${p}a`, `${p}z`)}
-  ${p}g = MatMul(${p}z, W_${p}g: f32[${hidden},${2 * hidden}])
-  ${p}u = MatMul(${p}z, W_${p}u: f32[${hidden},${2 * hidden}])
-  ${p}e = Sigmoid(${p}g)
-  ${p}h = Mul(${p}g, ${p}e)
-  ${p}i = Mul(${p}h, ${p}u)
-  ${p}b = MatMul(${p}i, W_${p}b: f32[${2 * hidden},${hidden}])
-  x${i + 1} = Add(${p}a, ${p}b)`
-  }
-  return parse(`${text}
-  ${rms(`x${layers}`, 'final')}
-  logits = MatMul(final, H: f32[${hidden},${words}])
-  output logits, ${all.flatMap((i) => [`present_${i}_k`, `present_${i}_v`]).join(', ')}`)
-}
-
-export const gptFeeds = (): Record<string, Tensor> => pastFeeds()
-export const llamaFeeds = (): Record<string, Tensor> => pastFeeds({ of: keyHeads })
+export const gptFeeds = (kept?: Past): Record<string, Tensor> => pastFeeds(kept ? { kept } : {})

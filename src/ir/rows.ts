@@ -132,9 +132,22 @@ export function rowFor(target: Pick<Target, 'name' | 'integer'>, n: NodeView): I
   return reason
 }
 
-/** The row of an operator that stands for several, as a node of it is to be written; `undefined` where there is none. */
-export const fusedRowFor = (target: Pick<Target, 'fused'>, op: string, node: Node): FusedRow | undefined =>
-  target.fused?.find((row) => row.op === op && (row.when ?? []).every((c) => missed({ node }, c) === undefined))
+/**
+ * The row of an operator that stands for several, as a node of it is to be written; `undefined` where there is none. `past`:
+ * how the past of an attention is kept.
+ */
+export const fusedRowFor = (
+  target: Pick<Target, 'fused'>,
+  op: string,
+  node: Node,
+  past?: FusedRow['past']
+): FusedRow | undefined =>
+  target.fused?.find(
+    (row) =>
+      row.op === op &&
+      (row.past === undefined || row.past === past) &&
+      (row.when ?? []).every((c) => missed({ node }, c) === undefined)
+  )
 
 /** Types of activations that quantization can make. */
 export type CodeType = 'uint8' | 'int8'

@@ -14,6 +14,10 @@ export const ortWasm: Target = {
     ...fusedRows,
     { op: 'com.microsoft:RotaryEmbedding', kept: 'its kernel takes 1.2 to 1.6 times as long' },
     { op: 'com.microsoft:MultiHeadAttention', kept: 'its kernel is no faster, and for few keys far slower' },
+    {
+      op: 'com.microsoft:GroupQueryAttention',
+      kept: 'its kernel takes 0.7 to 1.8 times as long as queries of a group as rows of one product'
+    },
     { op: 'com.microsoft:SkipLayerNormalization', joined: true },
     { op: 'com.microsoft:SkipSimplifiedLayerNormalization' }
   ],

@@ -155,6 +155,11 @@ export interface FusedRow {
   /** `domain:Name` outside the default domain. */
   readonly op: string
   readonly when?: readonly Condition[]
+  /**
+   * Of an attention whose past is kept in another way than its kernel keeps it: [batch, length, heads, size], or keys as
+   * [batch, heads, size, length].
+   */
+  readonly past?: 'before heads' | 'keys turned'
   /** The runtime replaces them by itself: nothing is gained by writing it. */
   readonly joined?: true
   /** Why the several are not replaced, though the runtime has the kernel. */

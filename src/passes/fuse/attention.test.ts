@@ -1,9 +1,11 @@
 /** Attention of small transformers as one operator, before and behind quantization: operators counted, numbers compared. */
 import { describe, expect, it } from 'vitest'
 import { difference, optimizedOf, outputsOf, randomFeeds, testContext } from '../../../test/compare.ts'
-import { bertFeeds, gptFeeds, llamaFeeds, smallBert, smallGpt, smallLlama } from '../../../test/transformer-models.ts'
+import { llamaFeeds, smallLlama } from '../../../test/llama-model.ts'
+import { bertFeeds, gptFeeds, smallBert, smallGpt } from '../../../test/transformer-models.ts'
 import { bind } from '../../ir/bind.ts'
 import { opName } from '../../ir/graph.ts'
+import { tensor } from '../../ir/tensor.ts'
 import { parse } from '../../ir/text.ts'
 import { nodeRunner } from '../../node/runner.ts'
 import type { Model, Tensor } from '../../types.ts'
@@ -43,6 +45,38 @@ async function fused(
   const after = await applyRecipe(before.model, [['fuse-transformer', { all }]], testContext())
   expect(difference(await outputsOf(before.model, feeds), await outputsOf(after.model, feeds))).toBeLessThan(FUSED)
   return { model: after.model, reasons: [...new Set(after.refusals.map((r) => r.reason))] }
+}
+
+/** The first text alone. */
+const oneText = (feeds: Readonly<Record<string, Tensor>>): Record<string, Tensor> =>
+  Object.fromEntries(
+    Object.entries(feeds).map(([id, t]) => [
+      id,
+      { ...t, shape: [1, ...t.shape.slice(1)], bytes: t.bytes.slice(0, t.bytes.length / (t.shape[0] ?? 1)) }
+    ])
+  )
+
+/** One more token of each text. */
+const next: Readonly<Record<string, Tensor>> = {
+  input_ids: tensor('int64', [2, 1], [5, 7]),
+  position_ids: tensor('int64', [2, 1], [7, 6]),
+  attention_mask: tensor('int64', [2, 8], [1, 1, 1, 1, 1, 1, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1])
+}
+
+/** The largest difference of a second step, of one token, behind what each model kept of the first. */
+async function fedBack(a: Model, b: Model, first: Readonly<Record<string, Tensor>>): Promise<number> {
+  const outputs: Record<string, Tensor>[] = []
+  for (const m of [a, b]) {
+    const kept = Object.entries(await outputsOf(m, first)).filter(([id]) => id.startsWith('present'))
+    const past = Object.fromEntries(kept.map(([id, t]) => [id.replace('present', 'past'), t]))
+    outputs.push(
+      await outputsOf(m, {
+        ...past,
+        ...(first['input_ids']?.shape[0] === 1 ? oneText(next) : next)
+      })
+    )
+  }
+  return difference(outputs[0] as Record<string, Tensor>, outputs[1] as Record<string, Tensor>)
 }
 
 describe('attention of BERT', () => {
@@ -90,6 +124,29 @@ describe('attention of GPT', () => {
     expect((await optimized(model))[attention]).toBe(2)
   })
 
+  it('takes masks that each layer cuts by the sizes of its own queries and keys', async () => {
+    const m = smallGpt({ ownSizes: true })
+    const { model } = await fused(m, gptFeeds())
+    expect(count(model)).toMatchObject({ [attention]: 2 })
+    expect(Object.keys(count(model))).not.toContain('Softmax')
+    expect(await fedBack(m, model, gptFeeds())).toBeLessThan(FUSED)
+  })
+
+  it.each([
+    ['before heads come first', 'before heads', false],
+    ['with keys turned', 'keys turned', true]
+  ] as const)('reads a past that is kept %s, where asked for', async (_, past, ownSizes) => {
+    const m = smallGpt({ past, ownSizes })
+    const { model } = await fused(m, gptFeeds(past), { all: true })
+    expect(count(model)).toMatchObject({ [attention]: 2 })
+    expect(Object.keys(count(model))).not.toContain('Softmax')
+    expect(await fedBack(m, model, gptFeeds(past))).toBeLessThan(FUSED)
+    const { reasons } = await fused(m, gptFeeds(past))
+    expect(reasons.join()).toMatch(
+      /not written as MultiHeadAttention: its kernel .* behind (keys|a past) that (are|is) kept/
+    )
+  })
+
   it('is found between projections that have become integers', async () => {
     for (const pass of ['quantize-dynamic', 'quantize-weights']) {
       const { model } = await fused(smallGpt(), gptFeeds(), { between: [[pass, {}]] })
@@ -108,6 +165,48 @@ describe('attention of Llama', () => {
     for (const gone of ['Tile', 'Neg', 'ReduceMean', 'Pow']) expect(Object.keys(ops)).not.toContain(gone)
     expect(reasons.join()).toContain('SkipSimplifiedLayerNormalization')
     expect((await optimized(model))['com.microsoft:FusedMatMul']).toBe(2)
+  })
+})
+
+describe('heads of queries that share keys', () => {
+  const grouped = 'com.microsoft:GroupQueryAttention'
+  it.each([
+    ['repeated by Tile, later positions counted', { mask: 'counted' }],
+    ['repeated by Expand, later positions counted', { repeat: 'Expand', mask: 'counted' }],
+    ['repeated by Expand, a triangle of later ones', { repeat: 'Expand', mask: 'triangle' }],
+    ['one head for all', { keyHeads: 1, mask: 'counted' }]
+  ] as const)('become one operator with their past where asked for: %s', async (_, o) => {
+    const keyHeads = 'keyHeads' in o ? o.keyHeads : 2
+    const free = smallLlama(o)
+    const m = bind(free, { batch: 1 })
+    const { model } = await fused(m, oneText(llamaFeeds(keyHeads)), { all: true })
+    expect(count(model)).toMatchObject({ [grouped]: 2, 'com.microsoft:RotaryEmbedding': 4 })
+    for (const gone of ['Softmax', 'Tile', 'Neg']) expect(Object.keys(count(model))).not.toContain(gone)
+    expect(await fedBack(m, model, oneText(llamaFeeds(keyHeads)))).toBeLessThan(FUSED)
+    const { model: plain, reasons } = await fused(m, oneText(llamaFeeds(keyHeads)))
+    expect(reasons.join()).toContain('not written as GroupQueryAttention: its kernel takes')
+    expect(count(plain)).toMatchObject({ Softmax: 2 })
+    expect(Object.keys(count(plain))).not.toContain('Tile')
+    // A triangle is made by one Expand; keys and values by none.
+    expect(count(plain)['Expand'] ?? 0).toBe(o.mask === 'triangle' ? 1 : 0)
+  })
+
+  it.each([
+    ['its mask is not known to hide later tokens, which the kernel always does', bind(smallLlama(), { batch: 1 })],
+    [
+      'its kernel takes several tokens behind a past of one text alone, and neither number is fixed to 1',
+      smallLlama({ mask: 'counted' })
+    ]
+  ])('stay with the reason: %s', async (reason, m) => {
+    const { refusals } = await applyRecipe(m, [...base, ['fuse-transformer', { all: true }]], testContext())
+    expect(refusals.map((r) => r.reason)).toContain(reason)
+  })
+
+  it('are turned by position in front of the kernel where none are shared', async () => {
+    const m = smallLlama({ keyHeads: 4, mask: 'counted' })
+    const { model } = await fused(m, llamaFeeds(4))
+    expect(count(model)).toMatchObject({ [attention]: 2, 'com.microsoft:RotaryEmbedding': 4 })
+    expect(await fedBack(m, model, llamaFeeds(4))).toBeLessThan(FUSED)
   })
 })
 

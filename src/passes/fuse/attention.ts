@@ -3,76 +3,165 @@
  *
  *   y = softmax(scale·Q·Kᵀ + mask)·V
  *
- * Q, K and V are [batch, length, heads·size], split into heads by Reshape and Transpose; K and V may follow those of the
- * past, [batch, heads, length, size]. The projections stay products of their own, so that they can be in integers.
+ * Q, K and V are [batch, length, heads·size], split into heads by Reshape and Transpose, and Q and K may be turned by their
+ * positions. K and V may follow those of the past: [batch, heads, length, size], keys also [batch, heads, size, length], or
+ * both before heads come first, [batch, length, heads, size]. Groups of heads of Q may share those of K and V, which are
+ * repeated for that, or the queries of a group are rows of one product (groups.ts).
+ * The projections stay products of their own, so that they can be in integers.
  */
-import { addDims, sameDim } from '../../base/dim.ts'
+import { addDims } from '../../base/dim.ts'
 import { attrInt, attrInts, float } from '../../ir/attrs.ts'
 import { opName } from '../../ir/graph.ts'
 import { tensor } from '../../ir/tensor.ts'
 import type { Dim, Node } from '../../types.ts'
+import { type Attended, biasOf } from './attention-bias.ts'
+import { isRepeat } from './groups.ts'
 import { type Bound, numberOf, pattern } from './pattern.ts'
+import { existing, shared } from './reuse.ts'
 import type { Site } from './rule.ts'
-import { existing, shared, spelling, type Written } from './spelling.ts'
+import type { Size } from './sizes.ts'
+import { spelling, type Written } from './spelling.ts'
 
 /** A value times a number, or over one, or itself. */
-const scaled = (x: string, name: string): string =>
-  `{${x}; ${name}_by=Mul(${x}, $${name}); ${name}_over=Div(${x}, $${name})}`
-const heads = (x: string): string => `t${x}=Transpose(r${x}=Reshape(${x}, _))`
-const withPast = (x: string): string => `{${heads(x)}; c${x}=Concat(past_${x}, ${heads(x)})}`
+const scaled = (x: string, name: string): string => `by_${name}=Mul|Div?(${x}, $${name})`
+const split = (x: string): string => `r${x}=Reshape(${x}, _)`
+const heads = (x: string): string => `t${x}=Transpose({${split(x)}; l${x}=Concat(past_${x}, ${split(x)})})`
+const placed = (x: string, own: string): string =>
+  `e${x}=com.microsoft:RotaryEmbedding?(${own}, at${x}, cos${x}, sin${x})`
+const withPast = (x: string, own: string): string => `{${own}; c${x}=Concat(past_${x}, ${own})}`
+const repeated = (x: string, own: string): string =>
+  `g${x}=Reshape?(w${x}=Expand|Tile?(u${x}=Unsqueeze?(${withPast(x, own)}, _), _), _)`
 
-const query = scaled(heads('q'), 'a')
-const keys = scaled(`{turned=Transpose(${withPast('k')}); ${heads('k')}}`, 'b')
-const scores = scaled(`product=MatMul(${query}, ${keys})`, 'd')
-const masked = [
-  scores,
-  `Add(${scores}, mask)`,
-  `Where(seen, ${scores}, $low)`,
-  `Where(hidden, $low, ${scores})`,
-  `Add(Where(seen, ${scores}, $low), mask)`
-]
+const query = scaled(placed('q', `tq=Transpose(${split('q')})`), 'a')
+const keys = scaled(`turned=Transpose?(${repeated('k', placed('k', heads('k')))})`, 'b')
+const scores = scaled(`product=Reshape?(inner=MatMul(rows=Reshape?(${query}, _), ${keys}), _)`, 'd')
+const masked = `Add?({${scores}; Where(seen, ${scores}, $low); Where(hidden, $low, ${scores})}, mask)`
+const probability = `probability=Softmax(${masked})`
+const weighed = `apart=Reshape?(MatMul(shares=Reshape?(${probability}, _), ${repeated('v', heads('v'))}), _)`
 
-export const attention = spelling({
-  name: 'attention',
-  makes: 'com.microsoft:MultiHeadAttention',
-  pattern: pattern(
-    `merged=Reshape(ty=Transpose(MatMul(probability=Softmax({${masked.join('; ')}}), ${withPast('v')})), _)`
-  ),
-  write: (found, root, site) => {
-    const sizes = sizesOf(found, root, site)
-    return typeof sizes === 'string' || sizes === undefined ? sizes : written(found, root, sizes, site)
+const spelledOut = pattern(`Reshape(ty=Transpose(${weighed}), _)`)
+
+/** What is written for an attention; a text: why not; `undefined`: not a case. */
+export type WriteAttention = (found: Bound, sizes: Attended, root: Node, site: Site) => Written | string | undefined
+
+/** A rule for attention. */
+export const attentionRule = (name: string, makes: string, write: WriteAttention) =>
+  spelling({
+    name,
+    makes,
+    pattern: spelledOut,
+    write: (found, root, site) => {
+      const sizes = sizesOf(found, root, site)
+      return typeof sizes === 'string' || sizes === undefined ? sizes : write(found, sizes, root, site)
+    }
+  })
+
+/** Every head of queries has keys and values of its own. */
+export const attention = attentionRule('attention', 'com.microsoft:MultiHeadAttention', (found, sizes, root, site) => {
+  if (sizes.groups !== sizes.heads) return undefined
+  const bias = biasOf(found, sizes, site)
+  if (typeof bias === 'string') return bias
+  const { v = '', past_k = '', past_v = '' } = found.values
+  const { named } = found
+  const attrs = { num_heads: sizes.heads, scale: float(sizes.scale) }
+  const [q, k] = [turnedBy('q', found, site), turnedBy('k', found, site)]
+  const out = root.outputs[0] ?? ''
+  if (sizes.past === 'heads first') {
+    const given = [named['ck'] as Node, named['cv'] as Node]
+    const outputs = [out, ...given.map((n) => n.outputs[0] ?? '')]
+    return { inputs: [q, k, v, null, null, bias, past_k, past_v], attrs, outputs, given }
   }
+  const rest = bias === null ? [] : [null, null, bias]
+  if (sizes.past === undefined) return { inputs: [q, k, v, ...rest], attrs }
+  const whole = (x: string) => (): string => wholeOf(x, found, site)
+  const keeps = ['k', 'v'].flatMap((x) => [`r${x}`, `t${x}`, `l${x}`, `c${x}`]).flatMap((name) => named[name] ?? [])
+  return { inputs: [q, whole('k'), whole('v'), ...rest], attrs, past: sizes.past, keeps }
 })
 
-interface Sizes {
-  readonly heads: number
-  readonly scale: number
-  readonly queries: Dim
-  readonly keys: Dim
+/** Queries or keys, [batch, length, heads·size], turned by their positions where the pattern turns them. */
+export function turnedBy(x: 'q' | 'k', { named, values }: Bound, site: Site): string | (() => string) {
+  const id = values[x] ?? ''
+  const turning = named[`e${x}`]
+  if (!turning) return id
+  const inputs = [id, ...[`at${x}`, `cos${x}`, `sin${x}`].map((name) => values[name] ?? '')]
+  const type = site.value(id)
+  return () =>
+    site.draft.add('RotaryEmbedding', inputs, {
+      domain: 'com.microsoft',
+      name: `${id}_turned`,
+      attrs: turning.attrs,
+      type: { type: 'tensor', dtype: type?.dtype ?? 'float32', ...(type?.shape ? { shape: type.shape } : {}) }
+    })
 }
 
-/** Sizes of an attention; why it is none that the kernel computes; `undefined` where it is another thing. */
-function sizesOf({ named, values }: Bound, root: Node, site: Site): Sizes | string | undefined {
+/** Keys or values with those of the past, where these are not as the kernel keeps them. */
+function wholeOf(x: string, { named }: Bound, site: Site): string {
+  const joined = named[`l${x}`]?.outputs[0]
+  const dtype = site.value(named[`r${x}`]?.outputs[0])?.dtype ?? 'float32'
+  if (joined !== undefined) {
+    const flat = shared(tensor('int64', [3], [0, 0, -1]), `${joined}_merge`, site)
+    return existing('Reshape', [joined, flat], `${joined}_merged`, { dtype }, site)
+  }
+  const id = named[`c${x}`]?.outputs[0] ?? ''
+  return x === 'v' ? id : existing('Transpose', [id], `${id}_upright`, { dtype }, site, { perm: [0, 1, 3, 2] })
+}
+
+/** Sizes of an attention; why it is none that a kernel computes; `undefined` where it is another thing. */
+function sizesOf(found: Bound, root: Node, site: Site): Attended | string | undefined {
+  const { named, values } = found
   const shapeOf = (node: Node | undefined): readonly Dim[] | undefined => site.value(node?.outputs[0])?.shape
   const [q, k, v] = [named['rq'], named['rk'], named['rv']].map(shapeOf)
-  const product = shapeOf(named['product'])
+  const product = shapeOf(named['product'] ?? named['inner'])
   if (q?.length !== 4 || k?.length !== 4 || v?.length !== 4 || product?.length !== 4) return undefined
   for (const [name, perm] of turns(named)) if (attrInts(named[name] as Node, 'perm')?.join() !== perm) return undefined
   const axis = attrInt(named['probability'] as Node, 'axis', -1)
   if (axis !== -1 && axis !== 3) return undefined
-  const [n, size] = [q[2], q[3]]
+  const [n, size, groups] = [q[2], q[3], k[2]]
   if (typeof n !== 'number' || typeof size !== 'number') return 'its number of heads is not known'
-  if (k[2] !== n || v[2] !== n) return `keys and values have other heads than the ${n} of queries`
+  if (v[2] !== groups || typeof groups !== 'number' || n % groups !== 0 || !sharesHeads(found, n, groups, site))
+    return `keys and values have other heads than the ${n} of queries`
   const flat = ['q', 'k', 'v'].every((x) => site.value(values[x])?.shape?.length === 3)
   if (!flat || shapeOf(root)?.length !== 3) return 'its data are not [batch, length, heads·size]'
-  const past = named['ck'] !== undefined
-  if (past !== (named['cv'] !== undefined)) return 'keys have a past and values have none, or the other way round'
-  for (const x of ['ck', 'cv'])
-    if (past && ![2, -2].includes(attrInt(named[x] as Node, 'axis', 0)))
-      return 'its past is not in front along the length'
-  const before = past ? site.value(values['past_k'])?.shape?.[2] : 0
-  const scale = ['a', 'b', 'd'].reduce((s, name) => s * factorOf(name, { named, values }, site), 1)
-  return { heads: n, scale, queries: q[1] ?? '?', keys: before === undefined ? '?' : addDims(before, k[1] ?? '?') }
+  const past = pastOf(found)
+  if (past === 'other') return 'keys have a past and values have none, or it is not in front along the length'
+  const along = past === 'before heads' ? 1 : past === 'keys turned' ? 3 : 2
+  const before = past === undefined ? 0 : site.value(values['past_k'])?.shape?.[along]
+  const own: Size = { of: values['k'] ?? '', axis: 1 }
+  const scale = ['a', 'b', 'd'].reduce((s, name) => s * factorOf(name, found, site), 1)
+  return {
+    heads: n,
+    groups,
+    scale,
+    queries: q[1] ?? '?',
+    keys: before === undefined ? '?' : addDims(before, k[1] ?? '?'),
+    length: past === undefined ? own : [{ of: values['past_k'] ?? '', axis: along }, own],
+    past
+  }
+}
+
+/** Where the past of keys and values is; `other`: not where a kernel could know of it. */
+function pastOf({ named }: Bound): Attended['past'] | 'other' {
+  const at = (name: string): number | undefined => {
+    const axis = named[name] && attrInt(named[name], 'axis', 0)
+    return axis !== undefined && axis < 0 ? axis + 4 : axis
+  }
+  const [lk, lv, ck, cv] = ['lk', 'lv', 'ck', 'cv'].map(at)
+  if ([lk, lv, ck, cv].every((axis) => axis === undefined)) return undefined
+  if (lk === 1 && lv === 1 && ck === undefined && cv === undefined) return 'before heads'
+  if (lk !== undefined || lv !== undefined || cv !== 2) return 'other'
+  if (named['turned']) return ck === 2 ? 'heads first' : 'other'
+  return ck === 3 ? 'keys turned' : 'other'
+}
+
+/** Does every head of queries meet the keys and values of its group? */
+function sharesHeads({ named }: Bound, n: number, groups: number, site: Site): boolean {
+  const count = (names: readonly string[]): number => names.filter((name) => named[name]).length
+  const shapeOf = (name: string): readonly Dim[] | undefined => site.value(named[name]?.outputs[0])?.shape
+  const [repeats, rows] = [count(['gk', 'wk', 'uk', 'gv', 'wv', 'uv']), count(['rows', 'product', 'shares', 'apart'])]
+  if (repeats === 0 && rows === 0) return groups === n || groups === 1
+  if (repeats === 0)
+    return rows === 4 && ['rows', 'shares'].every((r) => shapeOf(r)?.length === 4 && shapeOf(r)?.[1] === groups)
+  return rows === 0 && repeats === 6 && ['k', 'v'].every((x) => isRepeat(shapeOf(`w${x}`), shapeOf(`g${x}`), n, groups))
 }
 
 /** Transposes of the pattern, and how each must turn its axes. */
@@ -90,79 +179,6 @@ function turns(named: Bound['named']): (readonly [string, string])[] {
 }
 
 function factorOf(name: string, { named, values }: Pick<Bound, 'named' | 'values'>, site: Site): number {
-  const number = numberOf(values[name], site) ?? 1
-  return named[`${name}_over`] ? 1 / number : number
-}
-
-/** Lower than any score, and finite. */
-const lowest = -3.4028234663852886e38
-
-function written(found: Bound, root: Node, sizes: Sizes, site: Site): Written | string {
-  const { q = '', k = '', v = '', past_k, past_v, mask, seen, hidden, low } = found.values
-  const floor = numberOf(low, site)
-  if (floor !== undefined && floor > -1000) return `what it does not attend to has the score ${floor}`
-  const given = [found.named['ck'], found.named['cv']].flatMap((n) => n ?? [])
-  if ([mask, seen, hidden].some((id) => dependsOn(id, found, site)))
-    return 'its mask is computed from its own queries or keys'
-  const isMasked = mask !== undefined || seen !== undefined || hidden !== undefined
-  const bias = isMasked ? (): string => biasOf(found, sizes, site) : null
-  return {
-    inputs:
-      past_k && past_v
-        ? [q, k, v, null, null, bias, past_k, past_v]
-        : isMasked
-          ? [q, k, v, null, null, bias]
-          : [q, k, v],
-    attrs: { num_heads: sizes.heads, scale: float(sizes.scale) },
-    outputs: [root.outputs[0] ?? '', ...given.map((n) => n.outputs[0] ?? '')],
-    given
-  }
-}
-
-/** Is a value made from one that the pattern makes? */
-function dependsOn(id: string | undefined, found: Bound, site: Site): boolean {
-  const seen = new Set<string>()
-  const queue = id === undefined ? [] : [id]
-  for (let at = queue.pop(); at !== undefined; at = queue.pop()) {
-    const node = site.producer(at)
-    if (!node || seen.has(at)) continue
-    if (found.nodes.has(node)) return true
-    seen.add(at)
-    for (const input of node.inputs) if (input !== null) queue.push(input)
-  }
-  return false
-}
-
-/** What is added to the scores, [batch or 1, heads or 1, queries, keys]. */
-function biasOf(found: Bound, sizes: Sizes, site: Site): string {
-  const { mask, seen, hidden } = found.values
-  const dtype = site.value(found.values['q'])?.dtype ?? 'float32'
-  const chosen = seen ?? hidden
-  if (chosen === undefined) return wide(mask as string, found, sizes, site)
-  const number = (name: string, value: number): string => shared(tensor(dtype, [], [value]), `${chosen}_${name}`, site)
-  const [zero, floor] = [number('zero', 0), number('low', dtype === 'float16' ? -65504 : lowest)]
-  const inputs = seen === undefined ? [chosen, floor, zero] : [chosen, zero, floor]
-  const shape = site.value(chosen)?.shape
-  const picked = existing('Where', inputs, `${chosen}_bias`, { dtype, ...(shape ? { shape } : {}) }, site)
-  if (mask === undefined) return wide(picked, found, sizes, site)
-  return wide(existing('Add', [picked, mask], `${chosen}_sum`, { dtype }, site), found, sizes, site)
-}
-
-/** The value with as many rows and columns as there are queries and keys; layers of the same sizes share it. */
-function wide(id: string, found: Bound, { queries, keys }: Sizes, site: Site): string {
-  const shape = site.value(id)?.shape
-  const fits = (s: readonly Dim[] | undefined): boolean =>
-    s?.length === 4 && sameDim(s[2] ?? '?', queries) && sameDim(s[3] ?? '?', keys)
-  if (fits(shape)) return id
-  const known = site.consumers(id).find((n) => opName(n) === 'Expand' && fits(site.value(n.outputs[0])?.shape))
-  if (known) return known.outputs[0] as string
-  const axis = (of: string, i: number): string =>
-    site.draft.add('Shape', [of], { name: `${id}_axis`, attrs: { start: i, end: i + 1 } })
-  const { q = '', k = '', past_k } = found.values
-  const length = past_k ? site.draft.add('Add', [axis(past_k, 2), axis(k, 1)], { name: `${id}_length` }) : axis(k, 1)
-  const ones = site.draft.addConstant(tensor('int64', [2], [1, 1]), `${id}_ones`)
-  const target = site.draft.add('Concat', [ones, axis(q, 1), length], { name: `${id}_shape`, attrs: { axis: 0 } })
-  const dtype = site.value(id)?.dtype ?? 'float32'
-  const all = [shape?.[0] ?? '?', shape?.[1] ?? '?', queries, keys]
-  return existing('Expand', [id, target], `${id}_wide`, { dtype, shape: all }, site)
+  const [node, number] = [named[`by_${name}`], numberOf(values[name], site) ?? 1]
+  return node && opName(node) === 'Div' ? 1 / number : number
 }

@@ -3,13 +3,15 @@ import { editGraph, mapGraphs, takenIds } from '../../ir/edit.ts'
 import { allGraphs, opName } from '../../ir/graph.ts'
 import { fusedRowFor } from '../../ir/rows.ts'
 import type { Runner } from '../../runtime/types.ts'
-import type { Target } from '../../targets/types.ts'
+import type { FusedRow, Target } from '../../targets/types.ts'
 import type { Model, Node } from '../../types.ts'
 import { definePass } from '../pass.ts'
+import { contentsOf } from '../simplify/shapes.ts'
 import { withTypes } from '../typed.ts'
 import type { Context } from '../types.ts'
 import { attention } from './attention.ts'
 import { gelu, geluByTanh, quickGelu } from './gelus.ts'
+import { groupedAttention } from './grouped-attention.ts'
 import { layerNorm, layerNormPlain, layerNormScaled, rootMeanSquare, rootMeanSquareLow } from './norms.ts'
 import { rotary } from './rotary.ts'
 import { type Rule, rewrite, siteOf } from './rule.ts'
@@ -18,7 +20,7 @@ import type { WritingRule } from './spelling.ts'
 
 /** In this order: a stage reads what those before it wrote, and a longer spelling comes before what is a part of it. */
 const stages: readonly (readonly WritingRule[])[] = [
-  [layerNorm, gelu, geluByTanh, rotary, attention],
+  [layerNorm, gelu, geluByTanh, rotary, attention, groupedAttention],
   [layerNormScaled, rootMeanSquare, rootMeanSquareLow, quickGelu],
   [layerNormPlain],
   [biasGelu, fastGelu, skipLayerNorm, skipRmsNorm]
@@ -93,7 +95,8 @@ function fused(typed: Model, rules: readonly (readonly Rule[])[], refuse: (node:
     editGraph(
       graph,
       (draft) => {
-        for (const stage of rules) rewrite(siteOf(draft, [...around, graph]), stage, refuse)
+        const contents = contentsOf(typed, graph, around)
+        for (const stage of rules) rewrite(siteOf(draft, [...around, graph], contents), stage, refuse)
       },
       taken
     )
@@ -109,12 +112,18 @@ const rulesFor = (
 
 /** The rule where a row of the target asks for it. A row that says why not gives the reason. */
 function byRows(rule: WritingRule, target: Target, all: boolean): WritingRule {
-  const rowOf = (found: Parameters<WritingRule['build']>[0]) => fusedRowFor(target, rule.makes, rule.facts(found))
+  const isKnown = target.fused?.some((row) => row.op === rule.makes)
+  const rowOf = (found: Parameters<WritingRule['build']>[0]): FusedRow | undefined => {
+    const facts = rule.facts(found)
+    return facts && fusedRowFor(target, rule.makes, facts.node, facts.past)
+  }
   return {
     ...rule,
     match: (chain, site) => {
-      const found = rule.match(chain, site)
-      const row = found && rowOf(found)
+      const found = isKnown ? rule.match(chain, site) : undefined
+      // What cannot be written anyway is refused with its own reason.
+      if (!found || !rule.facts(found)) return found
+      const row = rowOf(found)
       if (!row) return undefined
       if (rule.prevents) return row.prevented && !all ? found : undefined
       return row.joined && !all ? undefined : found

@@ -18,6 +18,7 @@ import { opName } from '../../ir/graph.ts'
 import { elementCount, isFloat, isInteger, toNumbers } from '../../ir/tensor.ts'
 import type { Node, Tensor } from '../../types.ts'
 import type { Site } from './rule.ts'
+import { sizesRead } from './sizes.ts'
 
 type Tree =
   | {
@@ -138,7 +139,7 @@ export function numberOf(id: string | undefined, site: Site): number | undefined
 
 /**
  * Why the nodes of a pattern cannot go; `undefined` where nothing outside reads them. What only leads back into the pattern,
- * such as the shape of one of its Reshapes, is not outside. `given`: those that may be read.
+ * such as the shape of one of its Reshapes, is not outside, nor is a Shape whose sizes can be read elsewhere. `given`: those that may be read.
  */
 export function readOutside(found: Bound, given: readonly Node[], site: Site): string | undefined {
   const kept = new Set(Object.values(found.values))
@@ -147,7 +148,9 @@ export function readOutside(found: Bound, given: readonly Node[], site: Site): s
     const name = node.name || node.op
     for (const id of node.outputs) {
       if (site.isOutput(id)) return `the output of ${name} is an output of the graph`
-      const others = site.consumers(id).filter((n) => leadsOut(n, found, kept, site)).length
+      const others = site
+        .consumers(id)
+        .filter((n) => !sizesRead(n, found.nodes, site) && leadsOut(n, found, kept, site)).length
       if (others > 0) return `the output of ${name} is also used by ${others} other node(s)`
     }
   }

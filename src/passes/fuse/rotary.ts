@@ -10,8 +10,9 @@ import { opName } from '../../ir/graph.ts'
 import { elementCount, ints, tensor, toNumbers } from '../../ir/tensor.ts'
 import type { Dim, Node, Tensor } from '../../types.ts'
 import { pattern } from './pattern.ts'
+import { existing, shared } from './reuse.ts'
 import type { Site } from './rule.ts'
-import { existing, shared, spelling } from './spelling.ts'
+import { spelling } from './spelling.ts'
 
 export const rotary = spelling({
   name: 'rotary',

@@ -1,18 +1,25 @@
 /** A small rewriting engine: a rule finds chains of nodes, says why a chain must stay as it is, or builds what replaces it. */
 import type { Draft } from '../../ir/edit.ts'
 import { type GraphView, opName } from '../../ir/graph.ts'
-import type { Graph, Node, Value } from '../../types.ts'
+import type { Dim, Graph, Node, Value } from '../../types.ts'
 
 /** The graph under change, as rules see it. */
 export interface Site extends GraphView {
   readonly draft: Draft
   /** Type of a value of this graph or of those around it. */
   value(id: string | null | undefined): Value | undefined
+  /** What is known of a small integer vector: numbers, and sizes by name. */
+  content(id: string): readonly Dim[] | undefined
 }
 
-/** A draft as rules see it; `around`: the graphs around it, outermost first. */
-export const siteOf = (draft: Draft, around: readonly Graph[] = []): Site => ({
+/** A draft as rules see it; `around`: the graphs around it, outermost first; `contents`: those of its small integer vectors. */
+export const siteOf = (
+  draft: Draft,
+  around: readonly Graph[] = [],
+  contents: ReadonlyMap<string, readonly Dim[]> = new Map()
+): Site => ({
   draft,
+  content: (id) => contents.get(id),
   value: (id) => (id == null ? undefined : around.reduceRight((v, g) => v ?? g.values.get(id), draft.value(id))),
   constant: (id) => draft.constant(id),
   producer: (id) => draft.producer(id),

@@ -1,10 +1,11 @@
 /** Rules that write one operator for a pattern of several: what the pattern means is said once, as a formula. */
 
 import { attrs as makeAttrs } from '../../ir/attrs.ts'
-import { opName } from '../../ir/graph.ts'
-import type { AttrInput, Node, Tensor, ValueType } from '../../types.ts'
+import type { FusedRow } from '../../targets/types.ts'
+import type { AttrInput, Node, Tensor } from '../../types.ts'
 import { type Bound, type Pattern, readOutside } from './pattern.ts'
 import type { Rule, Site } from './rule.ts'
+import { untie } from './sizes.ts'
 
 /** The operator that is written: inputs are values, constants to be added, or functions that add what makes them. */
 export interface Written {
@@ -16,8 +17,12 @@ export interface Written {
   readonly outputs?: readonly string[]
   /** Nodes of the pattern whose outputs are among these. */
   readonly given?: readonly Node[]
+  /** Nodes of the pattern that stay. */
+  readonly keeps?: readonly Node[]
   /** The only node of the pattern that it takes the place of; absent: of all. */
   readonly at?: Node
+  /** How an attention's past is kept, as far as rows of a target ask for it. */
+  readonly past?: FusedRow['past']
 }
 
 export interface Spelling {
@@ -35,8 +40,8 @@ export interface Spelling {
 export interface WritingRule extends Rule<Made> {
   readonly makes: string
   readonly prevents?: true
-  /** The node as far as conditions of a target's rows are about it. */
-  facts(found: Made): Node
+  /** What rows of a target ask: the node, and how the past of an attention is kept; `undefined` where none would be written. */
+  facts(found: Made): { readonly node: Node; readonly past?: FusedRow['past'] } | undefined
 }
 
 interface Made {
@@ -58,21 +63,24 @@ export const spelling = ({ name, makes, prevents, pattern, write }: Spelling): W
   },
   check: ({ found, root, written }, site) => {
     if (typeof written === 'string') return written
-    return written.at ? undefined : readOutside(found, [root, ...(written.given ?? [])], site)
+    return written.at ? undefined : readOutside(goneOf(found, written), [root, ...(written.given ?? [])], site)
   },
   facts: ({ root, written }) => {
-    if (typeof written === 'string') return root
-    return { ...root, outputs: written.outputs ?? root.outputs, attrs: makeAttrs(written.attrs ?? {}) }
+    if (typeof written === 'string') return undefined
+    const node = { ...root, outputs: written.outputs ?? root.outputs, attrs: makeAttrs(written.attrs ?? {}) }
+    return written.past ? { node, past: written.past } : { node }
   },
   build: ({ found, root, written }, site) => {
     if (typeof written === 'string') return
     const last = written.at ?? root
     const [op = '', domain] = (written.op ?? makes).split(':').reverse()
+    const gone = goneOf(found, written)
+    if (!written.at) untie(gone.nodes, root, site)
     const inputs = written.inputs.map((x, i) => {
       if (x === null || typeof x === 'string') return x
       return typeof x === 'function' ? x() : site.draft.addConstant(x, `${root.outputs[0]}_${i}`)
     })
-    if (!written.at) for (const node of found.nodes) if (node !== root) site.draft.remove(node)
+    if (!written.at) for (const node of gone.nodes) if (node !== root) site.draft.remove(node)
     const outputs = written.outputs ?? last.outputs
     const attrs = makeAttrs(written.attrs ?? {})
     site.draft.replace(last, { name: last.name, op, ...(domain ? { domain } : {}), inputs, outputs, attrs })
@@ -81,20 +89,7 @@ export const spelling = ({ name, makes, prevents, pattern, write }: Spelling): W
   }
 })
 
-/** The first output of a node of these inputs: one that is there already, or a new one. */
-export function existing(
-  op: string,
-  inputs: readonly string[],
-  hint: string,
-  type: Omit<ValueType, 'type'>,
-  site: Site,
-  attrs: Readonly<Record<string, AttrInput>> = {}
-): string {
-  const known = site.consumers(inputs[0] as string).find((n) => opName(n) === op && n.inputs.join() === inputs.join())
-  if (known) return known.outputs[0] as string
-  return site.draft.add(op, inputs, { name: hint, attrs, type: { ...type, type: 'tensor' } })
-}
-
-/** A constant under this name, which layers share. */
-export const shared = (data: Tensor, id: string, site: Site): string =>
-  site.constant(id) ? id : site.draft.addConstant(data, id)
+const goneOf = (found: Bound, { keeps = [] }: Written): Bound => ({
+  ...found,
+  nodes: new Set([...found.nodes].filter((n) => !keeps.includes(n)))
+})
