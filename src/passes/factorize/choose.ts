@@ -6,9 +6,11 @@ export type Bound =
   | { readonly kind: 'parameters' | 'macs'; readonly share: number; readonly scope: 'global' | 'layer' }
   | { readonly kind: 'error'; readonly most: number }
 
+type Choice = Pick<Split, 'cost' | 'error'>
+
 /** A layer as the choice sees it. `size`: what it costs as it is, in the unit of the bound. */
-export interface Splittable {
-  readonly splits: readonly Split[]
+export interface Splittable<S extends Choice = Split> {
+  readonly splits: readonly S[]
   readonly size: number
 }
 
@@ -17,7 +19,10 @@ export interface Splittable {
  * error within it; global: the least sum of errors over all layers whose cost together is within it, as far as a convex
  * hull tells (minimum of error + λ·cost for one λ). `undefined` where the bound cannot be reached.
  */
-export function chosen(all: readonly Splittable[], bound: Bound): readonly (Split | undefined)[] | undefined {
+export function chosen<S extends Choice>(
+  all: readonly Splittable<S>[],
+  bound: Bound
+): readonly (S | undefined)[] | undefined {
   if (bound.kind === 'error')
     return all.map(({ splits }) =>
       least(
@@ -34,13 +39,13 @@ export function chosen(all: readonly Splittable[], bound: Bound): readonly (Spli
       )
     )
   const total = all.reduce((n, l) => n + l.size, 0)
-  const at = (lambda: number): readonly (Split | undefined)[] =>
+  const at = (lambda: number): readonly (S | undefined)[] =>
     all.map(({ splits, size }) => {
-      const price = (s: Split | undefined): number => (s?.error ?? 0) + (lambda * size * (s?.cost[kind] ?? 1)) / total
+      const price = (s: S | undefined): number => (s?.error ?? 0) + (lambda * size * (s?.cost[kind] ?? 1)) / total
       return least([undefined, ...splits], price)
     })
-  const costOf = (picks: readonly (Split | undefined)[]): number =>
-    picks.reduce((n, s, i) => n + ((all[i] as Splittable).size * (s?.cost[kind] ?? 1)) / total, 0)
+  const costOf = (picks: readonly (S | undefined)[]): number =>
+    picks.reduce((n, s, i) => n + ((all[i] as Splittable<S>).size * (s?.cost[kind] ?? 1)) / total, 0)
   let [low, high] = [1e-9, 1e9]
   if (costOf(at(high)) > share) return undefined
   for (let i = 0; i < 100; i++) {
@@ -52,7 +57,7 @@ export function chosen(all: readonly Splittable[], bound: Bound): readonly (Spli
 }
 
 /** Multiply-adds first: they are what takes time. */
-const cheapest = ({ cost }: Split): number => cost.macs + 1e-6 * cost.parameters
+const cheapest = ({ cost }: Choice): number => cost.macs + 1e-6 * cost.parameters
 
 function least<T>(all: readonly T[], by: (one: T) => number): T | undefined {
   let best: T | undefined

@@ -1,4 +1,7 @@
-/** Matrix products and convolutions become two or three with few channels between, where that takes less; see methods.ts. */
+/**
+ * Matrix products and convolutions become two or three with few channels between, where that takes less (methods.ts); tables that
+ * are looked up become smaller ones with a product behind (tables.ts).
+ */
 import { z } from 'zod'
 import { PareError, stopIfAborted } from '../../base/errors.ts'
 import { edit } from '../../ir/edit.ts'
@@ -23,12 +26,17 @@ import { methods, type Tools } from './methods.ts'
 import { partsOf, weightOf } from './moments.ts'
 import { rebuild } from './rebuild.ts'
 import { type Split, splitsOf, suits } from './splits.ts'
+import { splitTables } from './tables.ts'
 
 const pass = 'factorize'
 
 const share = (about: string) => z.number().gt(0).lt(1).optional().describe(about)
 
 const options = {
+  what: z
+    .enum(['layers', 'tables'])
+    .default('layers')
+    .describe('layers: matrix products and convolutions; tables: rows that are looked up, such as those of tokens'),
   ratio: share('parameters that may be left in the layers looked at, after / before'),
   macs: share('instead: multiply-adds that may be left in them, after / before'),
   energy: share('instead: energy that every layer keeps, of its outputs on samples, or of its weights without samples'),
@@ -66,7 +74,7 @@ const mostWhitened = 8192
 /** Splits layers into such of low rank. */
 export const factorize = definePass({
   name: pass,
-  summary: 'split matrix products and convolutions into smaller ones, by low rank, where that takes less',
+  summary: 'split matrix products, convolutions and tables into smaller ones, by low rank, where that takes less',
   group: 'pruning',
   uses: ['calibration', 'train'],
   after: ['simplify'],
@@ -77,9 +85,10 @@ export const factorize = definePass({
     const bound = boundOf(o)
     const typed = inferShapes(model)
     for (const kind of ['include', 'exclude'] as const) noteUnmatched(model, kind, o[kind], ctx)
-    const layers = layersOf(typed, o, ctx)
     const tools = { products: products(ctx.engine), rng: ctx.rng.fork(pass) }
     try {
+      if (o.what === 'tables') return await ofTables(model, typed, o, bound, tools, ctx)
+      const layers = layersOf(typed, o, ctx)
       const all = await lookedAt(typed, layers, o, tools, ctx)
       const picks = chosen(all.map(sizedFor(bound)), bound)
       if (!picks) throw outOfReach(o)
@@ -89,6 +98,32 @@ export const factorize = definePass({
     }
   }
 })
+
+async function ofTables(
+  model: Model,
+  typed: Model,
+  o: Options,
+  bound: Bound,
+  tools: Tools,
+  ctx: Context
+): Promise<Model> {
+  if (bound.kind === 'macs' || o.method !== 'auto')
+    throw new PareError('E_OPTION', 'a lookup multiplies nothing: tables have no multiply-adds and no method', {
+      where: pass,
+      hint: 'bound --ratio, --energy or --error'
+    })
+  const given = o.whiten ? (ctx.data.calibration ?? ctx.data.train) : undefined
+  const [align, data] = [o.align ?? ctx.target.channelMultiple, given && (await heldSamples(given, o.samples))]
+  const made = await splitTables(model, typed, { bound, align, isMeant: meant(o), data }, tools, ctx)
+  if (!made) throw outOfReach(o)
+  return made
+}
+
+function meant(o: Options): (node: Node) => boolean {
+  const isIncluded = o.include.length > 0 ? matcher(o.include) : () => true
+  const isExcluded = matcher(o.exclude)
+  return (node) => isIncluded(node) && !isExcluded(node)
+}
 
 // ---------------------------------------------------------------- what is asked
 
@@ -121,10 +156,9 @@ const outOfReach = (o: Options): PareError =>
 
 /** Linear layers with a float32 weight of their own; what is left out is told. */
 function layersOf(typed: Model, o: Options, ctx: Context): LayerInput[] {
-  const isIncluded = o.include.length > 0 ? matcher(o.include) : () => true
-  const isExcluded = matcher(o.exclude)
+  const isMeant = meant(o)
   return typed.graph.nodes.flatMap((node) => {
-    if (!opFor(node)?.linear || isExcluded(node) || !isIncluded(node)) return []
+    if (!opFor(node)?.linear || !isMeant(node)) return []
     const layer = layerInput(typed, node)
     const why = typeof layer === 'string' ? layer : whyWhole(typed, layer, o)
     if (typeof layer !== 'string' && why === undefined) return [layer]

@@ -9,14 +9,13 @@ import { builder } from '../../ir/build.ts'
 import { codeOfDtype } from '../../ir/dtype-code.ts'
 import { edit } from '../../ir/edit.ts'
 import { ints, tensor, toFloats } from '../../ir/tensor.ts'
-import { watch } from '../../observe/feed.ts'
 import { inferShapes } from '../../ops/infer.ts'
 import type { Dataset, Model, Tensor } from '../../types.ts'
 import { definePass } from '../pass.ts'
 import { matcher, noteUnmatched } from '../quantize/common/select.ts'
 import { refuseRounded } from '../train/loss.ts'
 import type { Context } from '../types.ts'
-import { computed, type Table, tablesOf } from './tables.ts'
+import { computed, countLookups, type Table, tablesOf } from './tables.ts'
 
 const pass = 'prune-rows'
 
@@ -106,7 +105,7 @@ async function planOf(typed: Model, table: Table, o: Options, ctx: Context): Pro
   const uses = new Float64Array(table.rows)
   const [first] = table.lookups
   for (const part of train ? [train, calibration] : [calibration])
-    if (!(await count(typed, table, part, uses, ctx))) {
+    if (!(await countLookups(typed, table, part, uses, ctx))) {
       if (first) ctx.refuse(first.node, `its rows stay: ${computed}`)
       return undefined
     }
@@ -123,7 +122,7 @@ async function planOf(typed: Model, table: Table, o: Options, ctx: Context): Pro
   }
   const map = await mapOf(typed, table, kept, rest, ctx)
   const seen = new Float64Array(table.rows)
-  if (selection) await count(typed, table, selection, seen, ctx)
+  if (selection) await countLookups(typed, table, selection, seen, ctx)
   const stays = new Set(kept)
   const total = seen.reduce((n, x) => n + x, 0)
   const touched = total > 0 ? seen.reduce((n, x, id) => n + (stays.has(id) ? 0 : x), 0) / total : undefined
@@ -147,30 +146,6 @@ function unknownOf(marks: Dataset['marks']): number {
     where: `${pass}, unused`,
     hint: marks ? 'the tokenizer names none: give its id, or nearest' : 'the data is no text: give its id, or nearest'
   })
-}
-
-/** Adds how often each row is looked up; false where the indices are not the numbers that the model is given. */
-async function count(typed: Model, table: Table, dataset: Dataset, uses: Float64Array, ctx: Context): Promise<boolean> {
-  const taps: { readonly ids: string; readonly given: string }[] = []
-  const model = edit(typed, (d) => {
-    for (const { ids, given } of table.lookups)
-      taps.push({ ids: d.add('Identity', [ids]), given: d.add('Identity', [given]) })
-    d.setOutputs(taps.flatMap((t) => [t.ids, t.given]))
-    d.sweep()
-  })
-  let isGiven = true
-  await watch(model, {}, { dataset, batch: 32, stage: 'counting rows' }, ctx, (outputs) => {
-    const sorted = (name: string): number[] => ints(outputs[name] as Tensor).sort((a, b) => a - b)
-    for (const { ids, given } of taps) {
-      const [found, asked] = [sorted(ids), sorted(given)]
-      isGiven &&= found.length === asked.length && found.every((id, i) => id === asked[i])
-      for (const id of found) {
-        const row = id < 0 ? id + table.rows : id
-        uses[row] = (uses[row] as number) + 1
-      }
-    }
-  })
-  return isGiven
 }
 
 function keptRows(uses: Float64Array, always: readonly number[], { least, rows }: Options): Int32Array {

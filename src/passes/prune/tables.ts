@@ -1,9 +1,12 @@
 /** Tables whose rows are looked up by ids that a model is given, such as those of tokens. */
+import { edit } from '../../ir/edit.ts'
 import { consumers, factsOf, graphView } from '../../ir/graph.ts'
-import { isInteger } from '../../ir/tensor.ts'
+import { ints, isInteger } from '../../ir/tensor.ts'
+import { watch } from '../../observe/feed.ts'
 import { opFor } from '../../ops/index.ts'
 import type { Lookup } from '../../ops/types.ts'
-import type { Model, Node } from '../../types.ts'
+import type { Dataset, Model, Node, Tensor } from '../../types.ts'
+import type { Context } from '../types.ts'
 
 /**
  * A float table [rows, width]. `lookups`: the nodes that look rows up, with the input that holds the ids, and the graph input
@@ -75,4 +78,34 @@ function givenBy({ graph }: Model, id: string): string | undefined {
     at = from.length === 1 ? (from[0] as string) : undefined
   }
   return undefined
+}
+
+/** Adds how often each row is looked up; false where the indices are not the numbers that the model is given. */
+export async function countLookups(
+  typed: Model,
+  table: Table,
+  dataset: Dataset,
+  uses: Float64Array,
+  ctx: Context
+): Promise<boolean> {
+  const taps: { readonly ids: string; readonly given: string }[] = []
+  const model = edit(typed, (d) => {
+    for (const { ids, given } of table.lookups)
+      taps.push({ ids: d.add('Identity', [ids]), given: d.add('Identity', [given]) })
+    d.setOutputs(taps.flatMap((t) => [t.ids, t.given]))
+    d.sweep()
+  })
+  let isGiven = true
+  await watch(model, {}, { dataset, batch: 32, stage: 'counting rows' }, ctx, (outputs) => {
+    const sorted = (name: string): number[] => ints(outputs[name] as Tensor).sort((a, b) => a - b)
+    for (const { ids, given } of taps) {
+      const [found, asked] = [sorted(ids), sorted(given)]
+      isGiven &&= found.length === asked.length && found.every((id, i) => id === asked[i])
+      for (const id of found) {
+        const row = id < 0 ? id + table.rows : id
+        uses[row] = (uses[row] as number) + 1
+      }
+    }
+  })
+  return isGiven
 }

@@ -336,12 +336,20 @@ y = MatMul(e, W: f32[64,64])
 output y`
     const o = { model: words, bytes: 1_300_000 }
     const tables = names(proposed({}, o)).filter((n) => n.includes('tables'))
-    expect(tables).toEqual(['dynamic int8, tables in 4-bit blocks', 'dynamic int8, tables in a 4-bit palette'])
-    const [, palette] = proposed({}, o).filter((t) => t.proposal.name.includes('tables'))
+    expect(tables).toEqual([
+      'dynamic int8, tables in 4-bit blocks',
+      'dynamic int8, tables in a 4-bit palette',
+      'dynamic int8, tables in a 4-bit palette of half the rank'
+    ])
+    const [, palette, halved] = proposed({}, o).filter((t) => t.proposal.name.includes('tables'))
     expect(palette?.proposal.recipe.slice(2)).toEqual([
       ['quantize-weights', { form: 'palette', bits: 4, perChannel: false, include: ['Gather_0'] }],
       ['quantize-dynamic', { include: ['Gather', 'MatMul'], exclude: ['Gather_0'] }],
       ['quantize-weights', { form: 'foldable', exclude: ['Gather_0'] }]
+    ])
+    expect(halved?.proposal.recipe.slice(2)).toEqual([
+      ['factorize', { what: 'tables', ratio: 0.5, include: ['Gather_0'] }],
+      ...(palette?.proposal.recipe.slice(2) ?? [])
     ])
     const fewer = proposed({}, { ...o, isTrained: true }).filter((t) => t.proposal.name.includes('fewer rows'))
     expect(fewer.map((t) => t.proposal.recipe.map(([pass]) => pass).join())).toEqual(

@@ -1,4 +1,7 @@
-/** Candidates for models whose bytes are mostly tables of embeddings: rows of 4 bits, and fewer rows where texts to train on tell which. */
+/**
+ * Candidates for models whose bytes are mostly tables of embeddings: rows of 4 bits, rows of half the rank where samples tell what
+ * is looked up, and fewer rows where texts to train on tell which.
+ */
 import { inferShapes } from '../../ops/infer.ts'
 import { tablesOf } from '../../passes/prune/tables.ts'
 import type { Recipe } from '../../passes/types.ts'
@@ -6,6 +9,8 @@ import type { Problem } from '../strategy.ts'
 
 /** Below this share of the file's bytes, tables cannot change much. */
 const leastShare = 0.2
+/** Low rank costs more than few bits: it is tried where tables are most of the bytes. */
+const mostlyTables = 0.5
 /** Smaller tables are of positions or kinds. */
 const leastRows = 1024
 
@@ -16,7 +21,7 @@ interface Form {
 }
 
 /** `form`, which all else of the model takes, behind what is done to its tables; none where tables are small. */
-export function tableForms({ model, target, bytes, isTrained }: Problem, form: Form): readonly Form[] {
+export function tableForms({ model, target, bytes, isCalibrated, isTrained }: Problem, form: Form): readonly Form[] {
   const tables = tablesOf(inferShapes(model)).tables.filter((t) => t.rows >= leastRows)
   const held = tables.reduce((n, t) => n + 4 * t.rows * t.width, 0)
   if (held < leastShare * bytes) return []
@@ -45,8 +50,13 @@ export function tableForms({ model, target, bytes, isTrained }: Problem, form: F
   ]
   return [
     ...small.map(([name, pass]) => made(name, [pass])),
+    ...(isCalibrated && held >= mostlyTables * bytes
+      ? small.slice(-1).map(([name, pass]) => made(`${name} of half the rank`, [halved(include), pass]))
+      : []),
     ...(isTrained
       ? small.map(([name, pass]) => made(`${name} of fewer rows`, [['prune-rows', { least: 2 }], pass]))
       : [])
   ]
 }
+
+const halved = (include: readonly string[]): Recipe[number] => ['factorize', { what: 'tables', ratio: 0.5, include }]
