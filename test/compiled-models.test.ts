@@ -237,7 +237,9 @@ describe('the loader', () => {
       expect([...first.b]).toEqual([10n, -12n])
       expect(one.run({ x, k: BigInt64Array.of(0n, 0n) }).a).toBe(first.a)
       expect(() => one.run({ x })).toThrow('input k takes a BigInt64Array')
-      expect(() => one.run({ x: Float32Array.of(1), k: BigInt64Array.of(0n, 0n) })).toThrow('takes 4 numbers')
+      expect(() => one.run({ x: Float32Array.of(1), k: BigInt64Array.of(0n, 0n) })).toThrow(
+        'takes x of 4, k of 2 numbers'
+      )
     }
   })
 })

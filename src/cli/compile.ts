@@ -11,8 +11,8 @@ import { runInWorker } from './run.ts'
 import { outputFlags, reportFlags } from './shared-flags.ts'
 
 /** What makes a graph of operators that have loops: sizes and constants known, normalizations and clamps in the layers before them. */
-const prepared = (sizes: string): Recipe => [
-  ['fix-sizes', { sizes }],
+const prepared = (sizes: string, samples: boolean): Recipe => [
+  ['fix-sizes', { sizes, samples }],
   ['simplify', {}],
   ['fuse', {}]
 ]
@@ -58,6 +58,7 @@ export const command: Command = {
     'pare compile model.onnx -o model.wasm --inline',
     'pare compile model.onnx -o model.wasm --html',
     'pare compile model.onnx -o model.wasm --tune',
+    'pare compile model.onnx -o model.wasm --batch 1,8',
     'pare compile model.onnx -o model.c --sizes N=1'
   ],
   run: async (given, at) => {
@@ -82,7 +83,7 @@ export const command: Command = {
       ...common(asked, command, at),
       ...symbol,
       ...(tune ? { tune } : {}),
-      ...{ model, out, recipe: prepared(text(given, 'sizes') ?? '') }
+      ...{ model, out, recipe: prepared(text(given, 'sizes') ?? '', !given.values.has('batch')) }
     }
     const status = await runInWorker(job, given, at, {
       report,

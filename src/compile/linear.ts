@@ -8,7 +8,7 @@ import type { Linear, PatchAxis } from '../ops/types.ts'
 import type { Model, Node } from '../types.ts'
 import { follow } from './follow.ts'
 import { type Slide, shifted } from './kernels/copy.ts'
-import { mapsProduct, panelBlocks, rowBlocks, rowsProduct } from './kernels/product.ts'
+import { mapsProduct, panelBlocks, rowBlocks, rowsProduct, vectorsFor } from './kernels/product.ts'
 import { type Choose, type Chosen, tilesFor } from './kernels/tiles.ts'
 import { padded, windows } from './kernels/windows.ts'
 import type { Weights } from './packing.ts'
@@ -30,18 +30,27 @@ export interface Layer {
   readonly bias: (channel: number) => number
 }
 
-export function linearStep(model: Model, node: Node, ready: (id: string) => boolean, choose: Choose): Made | undefined {
+/** What a layer is compiled among. */
+export interface Among {
+  /** Is a value made by then? */
+  ready(id: string): boolean
+  readonly choose: Choose
+  /** Runs for other sizes of the inputs read the same weights. */
+  readonly shares: boolean
+}
+
+export function linearStep(model: Model, node: Node, among: Among): Made | undefined {
   const { graph } = model
   const linear = linearOf(graphView(graph), node)
   if (!linear) return undefined
   const layer = layerOf(model, node, linear)
   if (typeof layer === 'string') return { reason: layer }
   const { patch } = linear
-  if (!patch) return matrix(layer, ready)
+  if (!patch) return matrix(layer, among)
   if (patch.axes.length > 2) return { reason: `a convolution over ${patch.axes.length} axes` }
   if (linear.axes.in !== -1 - patch.axes.length) return { reason: 'channels behind the spatial axes' }
   if (!layer.weights) return { reason: 'the weight of the convolution is computed' }
-  return convolution(layer, ready, choose)
+  return convolution(layer, among)
 }
 
 export function layerOf(model: Model, node: Node, linear: Linear): Layer | string {
@@ -90,7 +99,7 @@ const floats = (count: number, f: (i: number) => number): Float32Array =>
 
 // ---------------------------------------------------------------- matrices
 
-function matrix(layer: Layer, ready: (id: string) => boolean): Made {
+function matrix(layer: Layer, { ready, shares }: Among): Made {
   const { model, node, linear, x, y, weights } = layer
   const [n, k] = [linear.outputs, linear.inputs]
   const m = elementCount(y) / n
@@ -100,6 +109,7 @@ function matrix(layer: Layer, ready: (id: string) => boolean): Made {
   const isTurnedWeight = !weights && linear.strides.out !== 1
   const f = follow(model, node, y.length - 1, true, ready)
   const [data, weightId] = [node.inputs[linear.data] as string, node.inputs[linear.weight] as string]
+  const vectors = vectorsFor(shares || m >= 2, n)
   const hasBias = Array.from({ length: n }, (_, c) => layer.bias(c)).some((b) => b !== 0)
   return {
     with: f.nodes,
@@ -113,12 +123,12 @@ function matrix(layer: Layer, ready: (id: string) => boolean): Made {
         const from = places.of(data)
         const a = { ...from, ...(turned ? { row: 4, step: m * 4 } : { row: k * 4, step: 4 }) }
         const b = weights
-          ? { ...places.weights(panelBlocks(m, n, k), layer.bias, weights), panels: true as const }
+          ? { ...places.weights(panelBlocks(vectors, n, k), layer.bias, weights), panels: true as const }
           : { ...(isTurnedWeight ? places.scratch : places.of(weightId)), row: n * 4 }
         return [
           ...(isTurnedWeight ? turn(places.of(weightId), places.scratch, n, k) : []),
           ...rowsProduct({
-            ...{ m, n, k, a, b, c: places.of(f.output) },
+            ...{ m, n, k, vectors, a, b, c: places.of(f.output) },
             ...(hasBias ? { start: places.constant(floats(n + 3, (c) => (c < n ? layer.bias(c) : 0))) } : {}),
             finish: f.finish(places)
           })
@@ -150,7 +160,7 @@ const addresses = (
 
 export const none: PatchAxis = { kernel: 1, stride: 1, dilation: 1, pads: { before: 0, behind: 0 } }
 
-function convolution(layer: Layer, ready: (id: string) => boolean, choose: Choose): Made {
+function convolution(layer: Layer, { ready, choose, shares }: Among): Made {
   const { model, node, linear, x, y } = layer
   const given = layer.weights as Weights
   const transposed = linear.patch?.transposed ?? false
@@ -214,6 +224,7 @@ function convolution(layer: Layer, ready: (id: string) => boolean, choose: Choos
 
   if (isWhole) {
     const [n, k] = [outputs, inputs * taps]
+    const vectors = vectorsFor(shares || samples >= 2, n)
     return {
       with: f.nodes,
       step: {
@@ -222,9 +233,9 @@ function convolution(layer: Layer, ready: (id: string) => boolean, choose: Choos
         ...{ reads: [data, ...f.reads], writes: [f.output], scratch: 0 },
         code: (places) => {
           return rowsProduct({
-            ...{ m: samples, n, k, c: places.of(f.output), finish: f.finish(places) },
+            ...{ m: samples, n, k, vectors, c: places.of(f.output), finish: f.finish(places) },
             a: { ...places.of(data), row: k * 4, step: 4 },
-            b: { ...places.weights(panelBlocks(samples, n, k), layer.bias, weights), panels: true },
+            b: { ...places.weights(panelBlocks(vectors, n, k), layer.bias, weights), panels: true },
             start: places.constant(floats(n + 3, (c) => (c < n ? layer.bias(c) : 0)))
           })
         }

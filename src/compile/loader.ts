@@ -1,7 +1,7 @@
 /** What stands beside a compiled module: JavaScript that loads and runs it, and its types. */
 import type { DType } from '../types.ts'
-import type { Port } from './lower.ts'
-import type { ModuleNote } from './wasm/module.ts'
+import type { Port } from './program.ts'
+import { type ModuleNote, waysToRun } from './wasm/module.ts'
 import { type Cut, probe } from './wasm/variants.ts'
 
 /** The array that programs see, and the one that lies in memory: 64-bit whole numbers are kept in 32 bits. */
@@ -17,7 +17,9 @@ const arrays: Readonly<Partial<Record<DType, readonly [outside: string, inside: 
 const outside = ({ dtype }: Port): string => arrays[dtype]?.[0] ?? 'Float32Array'
 const inside = ({ dtype }: Port): string => arrays[dtype]?.[1] ?? 'Float32Array'
 const count = ({ shape }: Port): number => shape.reduce((n, d) => n * d, 1)
-const sizes = ({ shape }: Port): string => `[${shape.join(', ')}]`
+/** Of one input or output, for every way to run. */
+const sizes = (ports: readonly Port[]): string =>
+  `[${ports[0]?.shape.map((_, axis) => [...new Set(ports.map((p) => p.shape[axis]))].join(' or ')).join(', ')}]`
 /** Names can hold line separators, which are no line of code, and what would end the script of a page. */
 const quoted = (name: string): string =>
   JSON.stringify(name).replace(/[<\u2028\u2029]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)
@@ -50,9 +52,11 @@ function fastest(given) {
  * The loader. `file`: the module's name beside it; `inline`: the module itself as base64, and then no file is read.
  * It runs in browsers, workers, Node from 20 on, Deno and Bun, and needs nothing else.
  */
-export function loaderOf({ inputs, outputs }: ModuleNote, from: Source): string {
+export function loaderOf(note: ModuleNote, from: Source): string {
   const port = (p: Port): string =>
     `  { name: ${quoted(p.name)}, at: ${p.offset}, count: ${count(p)}, Outside: ${outside(p)}, Inside: ${inside(p)} }`
+  const list = (ports: readonly Port[]): string => `[\n${ports.map(port).join(',\n')}\n]`
+  const others = waysToRun(note).slice(1)
   const bytes =
     'inline' in from
       ? `const own = async () => Uint8Array.from(atob('${from.inline}'), (c) => c.charCodeAt(0))`
@@ -66,27 +70,41 @@ export function loaderOf({ inputs, outputs }: ModuleNote, from: Source): string 
 // returns the outputs: arrays that the next run() of the same instance overwrites.
 ${bytes}
 
-const inputs = [
-${inputs.map(port).join(',\n')}
-]
-const outputs = [
-${outputs.map(port).join(',\n')}
+const inputs = ${list(note.inputs)}
+const outputs = ${list(note.outputs)}
+/** How it runs, by the sizes of inputs. */
+const ways = [
+  { name: 'run', inputs, outputs }${others
+    .map(
+      (w) => `,
+  { name: '${w.run}', inputs: ${list(w.inputs)}, outputs: ${list(w.outputs)} }`
+    )
+    .join('')}
 ]
 ${from.variants ? choosing(from.variants) : ''}
 export async function load(source) {
   const given = await (source ?? own())
   const bytes = typeof Response !== 'undefined' && given instanceof Response ? await given.arrayBuffer() : given
   const wasm = bytes instanceof WebAssembly.Module ? bytes : await WebAssembly.compile(${from.variants ? 'fastest(bytes)' : 'bytes'})
-  const { memory, run: compute } = (await WebAssembly.instantiate(wasm)).exports
+  const { memory, ...computes } = (await WebAssembly.instantiate(wasm)).exports
   const view = (p) => ({ ...p, memory: new p.Inside(memory.buffer, p.at, p.count) })
-  const [taken, made] = [inputs.map(view), outputs.map(view)]
-  const results = {}
-  for (const p of made) results[p.name] = p.Outside === p.Inside ? p.memory : new p.Outside(p.count)
+  const all = ways.map((w) => {
+    const [taken, made, results] = [w.inputs.map(view), w.outputs.map(view), {}]
+    for (const p of made) results[p.name] = p.Outside === p.Inside ? p.memory : new p.Outside(p.count)
+    return { compute: computes[w.name], taken, made, results }
+  })
   const run = (feeds) => {
+    for (const { name, Outside } of inputs)
+      if (!(feeds[name] instanceof Outside)) throw new TypeError(\`input \${name} takes a \${Outside.name}\`)
+    const way = all.find(({ taken }) => taken.every((p) => feeds[p.name].length === p.count))
+    if (!way) {
+      const sets = ways.map((w) => w.inputs.map((p) => \`\${p.name} of \${p.count}\`).join(', '))
+      const given = inputs.map((p) => \`\${p.name} of \${feeds[p.name].length}\`).join(', ')
+      throw new RangeError(\`takes \${sets.join(' or ')} numbers, and was given \${given}\`)
+    }
+    const { compute, taken, made, results } = way
     for (const { name, memory, count, Outside, Inside } of taken) {
       const data = feeds[name]
-      if (!(data instanceof Outside)) throw new TypeError(\`input \${name} takes a \${Outside.name}\`)
-      if (data.length !== count) throw new RangeError(\`input \${name} takes \${count} numbers, and was given \${data.length}\`)
       if (Outside === Inside) memory.set(data)
       else for (let i = 0; i < count; i++) memory[i] = Number(data[i])
     }
@@ -101,16 +119,19 @@ export async function load(source) {
 }
 
 /** Types of the loader. */
-export function loaderTypes({ inputs, outputs }: ModuleNote): string {
-  const field = (p: Port): string => `  /** ${sizes(p)} */\n  readonly ${quoted(p.name)}: ${outside(p)}`
+export function loaderTypes(note: ModuleNote): string {
+  const { inputs, outputs } = note
+  const ways = waysToRun(note)
+  const field = (what: 'inputs' | 'outputs') => (p: Port, i: number) =>
+    `  /** ${sizes(ways.flatMap((w) => w[what][i] ?? []))} */\n  readonly ${quoted(p.name)}: ${outside(p)}`
   return `/** Made by pare compile. */
 export interface Inputs {
-${inputs.map(field).join('\n')}
+${inputs.map(field('inputs')).join('\n')}
 }
 
 /** The arrays are overwritten by the next run of the same instance. */
 export interface Outputs {
-${outputs.map(field).join('\n')}
+${outputs.map(field('outputs')).join('\n')}
 }
 
 export interface Compiled {

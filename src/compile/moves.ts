@@ -21,7 +21,7 @@ import type { Copy, Loops } from '../ops/types.ts'
 import type { Model, Node } from '../types.ts'
 import { follow } from './follow.ts'
 import { along, fill, type Slide } from './kernels/copy.ts'
-import { rowsProduct } from './kernels/product.ts'
+import { rowsProduct, vectorsFor } from './kernels/product.ts'
 import { outsideOf, padded, windows } from './kernels/windows.ts'
 import type { Made } from './linear.ts'
 import { cells, type Step } from './steps.ts'
@@ -182,7 +182,7 @@ export function loopsStep(model: Model, node: Node, loops: Loops, ready: (id: st
               return terms.reduce<Place>((p, t) => at(p, t), places.of(id))
             }
             return rowsProduct({
-              ...{ m, n, k, finish: f.finish(places), c: place(f.output, 2) },
+              ...{ m, n, k, vectors: vectorsFor(m >= 2, n), finish: f.finish(places), c: place(f.output, 2) },
               a: { ...place(node.inputs[0] as string, 0), row: k * 4, step: 4 },
               b: { ...place(node.inputs[1] as string, 1), row: n * 4 }
             })

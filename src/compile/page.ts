@@ -1,6 +1,6 @@
 /** A page that holds a compiled model and runs it: one file, which needs no server and loads nothing. */
 import { loaderOf, type Source } from './loader.ts'
-import type { Port } from './lower.ts'
+import type { Port } from './program.ts'
 import type { ModuleNote } from './wasm/module.ts'
 
 const escaped = (text: string): string => text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`)

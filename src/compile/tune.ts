@@ -1,7 +1,8 @@
 /** Which ways of kernels are fastest in the engine at hand: every way of every kernel is run, by turns, and the least times count. */
 import { hasRoundedValues } from '../ops/quantized.ts'
 import type { Model } from '../types.ts'
-import { lower, type Program } from './lower.ts'
+import { lower } from './lower.ts'
+import type { Program } from './program.ts'
 import { steppedOf } from './wasm/module.ts'
 import { multipliesBytes } from './wasm/variants.ts'
 

@@ -4,13 +4,19 @@
  */
 import { z } from 'zod'
 import { PareError } from '../base/errors.ts'
-import { isWasm, moduleOf, noteOf, type Port, tune } from '../compile/index.ts'
-import { bindInputs } from '../ir/bind.ts'
+import { isWasm, moduleOf, noteOf, openPorts, tune } from '../compile/index.ts'
+import { bindInputs, openSizes } from '../ir/bind.ts'
 import type { Model, Value } from '../types.ts'
 import { workingOpset } from './onnx/opsets.ts'
 import type { Format, Reader } from './types.ts'
 
-const options = z.strictObject({})
+const options = z.strictObject({
+  batch: z
+    .array(z.int().min(1).max(4096))
+    .min(1)
+    .optional()
+    .describe('numbers of samples that a run may take, with the weights once; 1 alone by default')
+})
 
 const reader: Reader = {
   name: 'wasm',
@@ -19,15 +25,21 @@ const reader: Reader = {
   detect: isWasm,
   read: (bytes) => {
     const note = noteOf(bytes.slice())
-    const value = (p: Port): Value => ({ id: p.name, type: 'tensor', dtype: p.dtype, shape: p.shape })
+    const { inputs, outputs } = openPorts(note)
+    const value = ({ name, dtype, shape }: (typeof inputs)[number]): Value => ({
+      id: name,
+      type: 'tensor',
+      dtype,
+      shape
+    })
     const node = {
       ...{ name: 'compiled', op: 'Compiled', domain: 'pare', attrs: {} },
-      ...{ inputs: note.inputs.map((p) => p.name), outputs: note.outputs.map((p) => p.name) }
+      ...{ inputs: inputs.map((p) => p.name), outputs: outputs.map((p) => p.name) }
     }
     const model: Model = {
       graph: {
         ...{ name: 'compiled', inputs: node.inputs, outputs: node.outputs, nodes: [node] },
-        values: new Map([...note.inputs, ...note.outputs].map((p) => [p.name, value(p)]))
+        values: new Map([...inputs, ...outputs].map((p) => [p.name, value(p)]))
       },
       opset: workingOpset,
       domains: { pare: 1 },
@@ -49,14 +61,30 @@ const reader: Reader = {
 export const wasm: Format<z.output<typeof options>> = {
   ...reader,
   options,
-  write: (model, _, { tunings = {} } = {}) => {
+  write: (model, { batch = [1] }, { tunings = {} } = {}) => {
     if (model.origin?.compiled)
       throw new PareError('E_UNSUPPORTED', 'a compiled model cannot be compiled again', {
         hint: 'compile the model that it was made from'
       })
     const fastest = Object.fromEntries(Object.entries(tunings).map(([key, t]) => [key, t.fastest]))
-    const bytes = moduleOf(bindInputs(model, {}), fastest)
+    const [first, ...others] = bound(model, batch)
+    const bytes = moduleOf(others.length > 0 ? [first, ...others] : first, fastest)
     return { parts: [bytes], bytes }
   },
   tune: (model, known) => tune(bindInputs(model, {}), known)
+}
+
+/** The model for each number of samples, the fewest first. Throws `E_OPTION` where it has a number of its own. */
+function bound(model: Model, batch: readonly number[]): readonly [Model, ...Model[]] {
+  const samples = [...openSizes(model).samples]
+  const counts = [...new Set(batch)].sort((a, b) => a - b)
+  if (samples.length === 0 && counts.some((n) => n !== 1))
+    throw new PareError('E_OPTION', 'no input has a free first axis, so that the number of samples is fixed', {
+      where: 'batch',
+      hint: 'leave out --batch'
+    })
+  const [first = model, ...others] = counts.map((n) =>
+    bindInputs(model, Object.fromEntries(samples.map((symbol) => [symbol, n])))
+  )
+  return [first, ...others]
 }

@@ -34,9 +34,13 @@ export function openSizes({ graph }: Model): {
 
 /**
  * The model with all sizes of its inputs fixed: by `sizes`, symbol to number, and a free first axis, where samples stand, as 1.
- * Throws `E_OPTION` for free axes without a size, and for sizes of symbols that no input has.
+ * Without `samples` that stays free. Throws `E_OPTION` for free axes without a size, and for sizes of symbols that no input has.
  */
-export function bindInputs(model: Model, sizes: Readonly<Record<string, number>>): Model {
+export function bindInputs(
+  model: Model,
+  sizes: Readonly<Record<string, number>>,
+  { samples: fixes = true }: { readonly samples?: boolean } = {}
+): Model {
   const { samples, others } = openSizes(model)
   const symbols = [...samples, ...others.keys()]
   const unknown = Object.keys(sizes).find((name) => !symbols.includes(name))
@@ -54,7 +58,11 @@ export function bindInputs(model: Model, sizes: Readonly<Record<string, number>>
         hint: left === '?' ? 'give the axis a name or a size in the model' : `--sizes ${left}=64`
       }
     )
-  const fixed = Object.fromEntries(symbols.map((d) => [d, Object.hasOwn(sizes, d) ? (sizes[d] as number) : 1]))
+  const fixed = Object.fromEntries(
+    symbols
+      .filter((d) => fixes || Object.hasOwn(sizes, d))
+      .map((d) => [d, Object.hasOwn(sizes, d) ? (sizes[d] as number) : 1])
+  )
   return bind(model, fixed)
 }
 

@@ -4,7 +4,7 @@
  */
 import { toArray } from '../base/bytes.ts'
 import { PareError } from '../base/errors.ts'
-import { fastestOf, type ModuleNote, noteOf } from '../compile/index.ts'
+import { fastestOf, type ModuleNote, noteOf, openPorts, wayFor, waysToRun } from '../compile/index.ts'
 import { byteLength, bytesOf, elementCount, tensorOf, typedValues } from '../ir/tensor.ts'
 import { compiledRunner, compiledRuntime } from '../runtime/compiled.ts'
 import type { Runner, Session } from '../runtime/types.ts'
@@ -59,13 +59,18 @@ export function compiledFiles({ patienceMs }: { readonly patienceMs?: number } =
 const mostBytes = 1024 ** 3
 
 /** Outputs of a module may lie in one another, each as long as its whole memory. Throws `E_LIMIT`. */
-function refuseLong({ outputs }: ModuleNote): void {
-  const bytes = outputs.reduce((n, { dtype, shape }) => n + byteLength(dtype, elementCount(shape)), 0)
+function refuseLong(note: ModuleNote): void {
+  const bytes = Math.max(
+    ...waysToRun(note).map(({ outputs }) =>
+      outputs.reduce((n, { dtype, shape }) => n + byteLength(dtype, elementCount(shape)), 0)
+    )
+  )
   if (bytes <= mostBytes) return
   throw new PareError('E_LIMIT', `a compiled model of ${bytes} bytes of outputs, of which ${mostBytes} are taken`)
 }
 
-async function sessionIn(process: Service, bytes: Uint8Array, { inputs, outputs }: ModuleNote): Promise<Session> {
+async function sessionIn(process: Service, bytes: Uint8Array, note: ModuleNote): Promise<Session> {
+  const ways = waysToRun(note)
   const ask = async <T>(task: string, what: object): Promise<T> => {
     const answer = await process.ask(task, what)
     if ('failed' in answer) throw new PareError('E_RUN', `a compiled model fails to ${task}: ${answer.failed}`)
@@ -74,7 +79,7 @@ async function sessionIn(process: Service, bytes: Uint8Array, { inputs, outputs 
   const { id, loadMs } = await ask<{ readonly id: number; readonly loadMs: number }>('open', { bytes })
   let spent = 0
   return {
-    ...{ inputs, outputs, loadMs },
+    ...{ ...openPorts(note), loadMs },
     run: async (feeds) => {
       const given = Object.entries(feeds).map(([name, t]: [string, Tensor]) => ({
         ...{ name, dtype: t.dtype, shape: t.shape },
@@ -85,6 +90,7 @@ async function sessionIn(process: Service, bytes: Uint8Array, { inputs, outputs 
         feeds: given
       })
       spent += ran.ms
+      const { outputs } = wayFor(ways, feeds) ?? note
       return Object.fromEntries(
         outputs.map(({ name, dtype, shape }, i) => [name, tensorOf(dtype, shape, ran.outputs[i] as Uint8Array)])
       )

@@ -170,20 +170,24 @@ const openBytes = async (bytes) => {
   const wasm = await WebAssembly.compile(bytes)
   const [section] = WebAssembly.Module.customSections(wasm, 'pare')
   const note = JSON.parse(new TextDecoder().decode(section))
-  const { memory, run: compute } = (await WebAssembly.instantiate(wasm)).exports
-  if (!(memory instanceof WebAssembly.Memory) || typeof compute !== 'function') throw new Error('it has no memory or run')
-  for (const port of [...note.inputs, ...note.outputs]) within({ memory }, port)
+  const { memory, ...exports } = (await WebAssembly.instantiate(wasm)).exports
+  const ways = [note, ...(note.others ?? [])].map((ports, i) => ({ ...ports, compute: exports[i ? 'run' + i : 'run'] }))
+  if (!(memory instanceof WebAssembly.Memory) || ways.some((w) => typeof w.compute !== 'function'))
+    throw new Error('it has no memory or run')
+  for (const { inputs, outputs } of ways) for (const port of [...inputs, ...outputs]) within({ memory }, port)
   const run = async (feeds) => {
-    for (const { name, dtype, shape, offset } of note.inputs) {
+    const fits = ({ name, shape }) => String(feeds.find((f) => f.name === name)?.shape) === String(shape)
+    const { inputs, outputs, compute } = ways.find((w) => w.inputs.every(fits)) ?? ways[0]
+    for (const [i, { name, dtype, shape, offset }] of inputs.entries()) {
       const fed = feeds.find((f) => f.name === name)
       if (!fed) throw new Error("input '" + name + "' is missing")
       if (fed.dtype !== dtype || String(fed.shape) !== String(shape) || fed.data.length !== size(shape))
-        throw new Error("input '" + name + "' is " + dtype + ' [' + shape + '], and was given ' + fed.dtype + ' [' + fed.shape + ']')
+        throw new Error("input '" + name + "' is " + dtype + ' ' + ways.map((w) => '[' + w.inputs[i].shape + ']').join(' or ') + ', and was given ' + fed.dtype + ' [' + fed.shape + ']')
       const data = dtype === 'int64' ? Int32Array.from(fed.data, Number) : fed.data
       new Uint8Array(memory.buffer, offset, data.byteLength).set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
     }
     compute()
-    return note.outputs.map(({ name, dtype, shape, offset }) => {
+    return outputs.map(({ name, dtype, shape, offset }) => {
       const of = dtype === 'int64' ? Int32Array : arrays[dtype]
       const data = new of(memory.buffer, offset, size(shape)).slice()
       return { name, dtype, shape, data: dtype === 'int64' ? BigInt64Array.from(data, BigInt) : data }

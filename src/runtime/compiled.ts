@@ -1,7 +1,7 @@
 /** The Runner of compiled models: each is a WebAssembly module of its own, which needs no package. */
 import { toArray } from '../base/bytes.ts'
 import { PareError } from '../base/errors.ts'
-import { fastestOf, type ModuleNote, moduleOf, noteOf } from '../compile/index.ts'
+import { fastestOf, moduleOf, noteOf, openPorts, type Ports, wayFor, waysToRun } from '../compile/index.ts'
 import { bind } from '../ir/bind.ts'
 import { bytesOf, elementCount, tensor, tensorOf, toNumbers } from '../ir/tensor.ts'
 import type { Dim, DType, Model, Tensor } from '../types.ts'
@@ -27,9 +27,9 @@ export function compiledRunner(version: string): Runner {
 }
 
 interface Instance {
-  readonly note: ModuleNote
   readonly memory: WebAssembly.Memory
-  run(): void
+  /** For every set of sizes of the inputs. */
+  readonly ways: readonly (Ports & { run(): void })[]
 }
 
 /** In the memory of a module, where 64-bit whole numbers take 32 bits. */
@@ -46,21 +46,22 @@ async function instantiate(bytes: Uint8Array<ArrayBuffer>): Promise<Instance> {
       cause
     })
   }
-  const { memory, run } = exports as { readonly memory?: WebAssembly.Memory; readonly run?: () => void }
-  if (!memory || !run) throw new PareError('E_FORMAT', 'a WebAssembly module without memory or run')
-  for (const p of [...note.inputs, ...note.outputs])
+  const { memory, ...functions } = exports as { readonly memory?: WebAssembly.Memory } & Record<string, () => void>
+  const ways = waysToRun(note).map((w) => ({ ...w, run: functions[w.run] as () => void }))
+  if (!memory || ways.some((w) => !w.run)) throw new PareError('E_FORMAT', 'a WebAssembly module without memory or run')
+  for (const p of ways.flatMap((w) => [...w.inputs, ...w.outputs]))
     if (
       p.offset % bytesEach(p.dtype) !== 0 ||
       p.offset + elementCount(p.shape) * bytesEach(p.dtype) > memory.buffer.byteLength
     )
       throw new PareError('E_FORMAT', `${p.name} of a WebAssembly module lies outside its memory`)
-  return { note, memory, run }
+  return { memory, ways }
 }
 
 async function ofBytes(bytes: Uint8Array<ArrayBuffer>): Promise<Session> {
   const began = performance.now()
   const instance = await instantiate(bytes)
-  const { inputs, outputs } = instance.note
+  const { inputs, outputs } = openPorts(noteOf(bytes))
   return {
     ...{ inputs, outputs, loadMs: performance.now() - began },
     run: async (feeds) => ran(instance, feeds),
@@ -114,12 +115,14 @@ function symbolsOf(
   return out
 }
 
-function ran({ note, memory, run }: Instance, feeds: Readonly<Record<string, Tensor>>): Record<string, Tensor> {
-  for (const { name, dtype, shape, offset } of note.inputs) {
+function ran({ memory, ways }: Instance, feeds: Readonly<Record<string, Tensor>>): Record<string, Tensor> {
+  const { inputs, outputs, run } = wayFor(ways, feeds) ?? (ways[0] as (typeof ways)[number])
+  for (const [i, { name, dtype, shape, offset }] of inputs.entries()) {
     const t = feeds[name]
     if (!t) throw new PareError('E_RUN', `input ${name} is missing`)
-    if (t.dtype !== dtype || t.shape.length !== shape.length || t.shape.some((d, i) => d !== shape[i]))
-      throw new PareError('E_RUN', `input ${name} is ${dtype} [${shape}], and was given ${t.dtype} [${t.shape}]`)
+    const taken = ways.map((w) => `[${w.inputs[i]?.shape}]`).join(' or ')
+    if (t.dtype !== dtype || t.shape.join() !== shape.join())
+      throw new PareError('E_RUN', `input ${name} is ${dtype} ${taken}, and was given ${t.dtype} [${t.shape}]`)
     const bytes = dtype === 'int64' ? bytesOf(Int32Array.from(toNumbers(t))) : toArray(t.bytes)
     new Uint8Array(memory.buffer, offset, bytes.length).set(bytes)
   }
@@ -132,7 +135,7 @@ function ran({ note, memory, run }: Instance, feeds: Readonly<Record<string, Ten
     })
   }
   return Object.fromEntries(
-    note.outputs.map(({ name, dtype, shape, offset }): [string, Tensor] => {
+    outputs.map(({ name, dtype, shape, offset }): [string, Tensor] => {
       const count = elementCount(shape)
       if (dtype === 'int64')
         return [name, tensor('int64', shape, Array.from(new Int32Array(memory.buffer, offset, count)))]

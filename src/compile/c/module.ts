@@ -1,7 +1,7 @@
 /** A program as one C file, which holds the text of its header too. */
 import type { Routine } from '../../ir/loops.ts'
 import type { DType } from '../../types.ts'
-import type { Port, Program } from '../lower.ts'
+import type { Port, Program } from '../program.ts'
 import { calledBy } from '../shared.ts'
 import { preludeOfCodes } from './codes.ts'
 import { prelude } from './prelude.ts'

@@ -212,6 +212,8 @@ export interface RowsProduct {
   readonly m: number
   readonly n: number
   readonly k: number
+  /** Beside each other in a tile. */
+  readonly vectors: number
   /** Element (m, k) lies at m·row + k·step bytes. */
   readonly a: Place & { readonly row: number; readonly step: number }
   /** Row k begins at k·row bytes; with `panels`, columns lie in panels as `panelBlocks` gives them. */
@@ -222,15 +224,15 @@ export interface RowsProduct {
   readonly finish: Finish
 }
 
-/** Vectors beside each other in a tile of as many rows. */
-const vectorsFor = (m: number, n: number): number => {
-  const most = m >= 2 ? 2 : 4
+/** Vectors beside each other in a tile of several rows, or of one. */
+export const vectorsFor = (isMany: boolean, n: number): number => {
+  const most = isMany ? 2 : 4
   return n >= most * 4 ? most : n >= 8 && most > 2 ? 2 : 1
 }
 
 /** Panels of columns, each with all k rows on end; the last begins earlier, so that it is full too (none is where n is less than 4). */
-export function panelBlocks(m: number, n: number, k: number): Block[] {
-  const wide = vectorsFor(m, n) * 4
+export function panelBlocks(vectors: number, n: number, k: number): Block[] {
+  const wide = vectors * 4
   return Array.from({ length: Math.ceil(n / wide) }, (_, p) => {
     const first = Math.max(0, Math.min(p * wide, n - wide))
     return { starts: [], channels: Array.from({ length: wide }, (_, i) => (first + i < n ? first + i : -1)), terms: k }
@@ -238,8 +240,7 @@ export function panelBlocks(m: number, n: number, k: number): Block[] {
 }
 
 /** c[m, n] for matrices: rows are samples or positions, columns are outputs. c has n columns. */
-export function rowsProduct({ m, n, k, a, b, start, c, finish }: RowsProduct): Stmt[] {
-  const vectors = vectorsFor(m, n)
+export function rowsProduct({ m, n, k, vectors, a, b, start, c, finish }: RowsProduct): Stmt[] {
   const wide = vectors * 4
   const lastColumn = Math.max(0, n - wide)
   const [full, rest] = [Math.floor(m / rowsOfTile), m % rowsOfTile]

@@ -3,18 +3,27 @@
  * or written behind them traps, and one function `run`. A custom section `pare` says in JSON what the inputs and outputs are and where they lie, so that the file explains itself.
  */
 import { PareError } from '../../base/errors.ts'
-import type { DType } from '../../types.ts'
-import type { Port, Program } from '../lower.ts'
+import type { Dim, DType } from '../../types.ts'
+import type { Port, Program, Run } from '../program.ts'
 import { calledBy } from '../shared.ts'
 import { encodeModule, leb, page, type WasmCode, type WasmFunction } from './encoder.ts'
 import { printWasm } from './print.ts'
 import { relaxedSection } from './variants.ts'
 
-/** What a module says of itself. Offsets are addresses in its memory. */
-export interface ModuleNote {
-  readonly version: 1
+interface OpenPort extends Pick<Port, 'name' | 'dtype'> {
+  readonly shape: readonly Dim[]
+}
+
+export interface Ports {
   readonly inputs: readonly Port[]
   readonly outputs: readonly Port[]
+}
+
+/** What a module says of itself. Offsets are addresses in its memory. */
+export interface ModuleNote extends Ports {
+  readonly version: 1
+  /** For inputs of other sizes: what the exports `run1`, `run2` and so on read and write. */
+  readonly others?: readonly Ports[]
   /** Bytes of constants, and of values while it runs: shared, and what they would take if none shared any. */
   readonly constants: number
   readonly arena: number
@@ -33,10 +42,11 @@ const aligned = (n: number): number => Math.ceil(n / 64) * 64
 export function wasmOf(program: Program, relaxed?: Program): Uint8Array<ArrayBuffer> {
   const { pages, values } = roomOf(program)
   const moved = (p: Port): Port => ({ ...p, offset: p.offset + values })
+  const portsOf = ({ inputs, outputs }: Ports): Ports => ({ inputs: inputs.map(moved), outputs: outputs.map(moved) })
   const note: ModuleNote = {
     version: 1,
-    inputs: program.inputs.map(moved),
-    outputs: program.outputs.map(moved),
+    ...portsOf(program),
+    ...(program.others.length > 0 ? { others: program.others.map(portsOf) } : {}),
     ...{ constants: program.constants.length, arena: program.arena, unshared: program.unshared },
     ...tunedOf([program, ...(relaxed ? [relaxed] : [])])
   }
@@ -70,7 +80,8 @@ function tunedOf(programs: readonly Program[]): Pick<ModuleNote, 'tuned'> {
 export function steppedOf(program: Program): Uint8Array<ArrayBuffer> {
   const { pages, values } = roomOf(program)
   const { exports, ...code } = codeOf(program, values)
-  const first = (exports.run as number) - program.routines.length - program.init.length
+  const count = runsOf(program).reduce((n, { routines }) => n + routines.length, program.init.length)
+  const first = (exports.run as number) - count
   const steps = program.routines.map((r, i) => [r.name, first + i] as const)
   return encodeModule({
     ...code,
@@ -84,21 +95,53 @@ export function steppedOf(program: Program): Uint8Array<ArrayBuffer> {
 const sameConstants = (a: Program, b: Program): boolean =>
   a.constants.length === b.constants.length && a.constants.every((x, i) => x === b.constants[i])
 
+const runsOf = (program: Program): readonly Run[] => [program, ...program.others]
+
+/** Every way to run a module: its export, and what that reads and writes. */
+export const waysToRun = ({ others = [], ...first }: ModuleNote): readonly (Ports & { readonly run: string })[] =>
+  [first, ...others].map(({ inputs, outputs }, i) => ({ run: i === 0 ? 'run' : `run${i}`, inputs, outputs }))
+
+/** The way to run that takes inputs of these sizes. */
+export const wayFor = <W extends Ports>(
+  ways: readonly W[],
+  feeds: Readonly<Record<string, { readonly shape: readonly number[] }>>
+): W | undefined => ways.find((w) => w.inputs.every((p) => feeds[p.name]?.shape.join() === p.shape.join()))
+
+/** Inputs and outputs with a symbol for sizes along which the ways to run differ. */
+export function openPorts(note: ModuleNote): {
+  readonly inputs: readonly OpenPort[]
+  readonly outputs: readonly OpenPort[]
+} {
+  const ways = waysToRun(note)
+  const open = (what: 'inputs' | 'outputs'): OpenPort[] =>
+    note[what].map((p, i) => ({
+      ...{ name: p.name, dtype: p.dtype },
+      shape: p.shape.map((d, axis) => (ways.every((w) => w[what][i]?.shape[axis] === d) ? d : 'N'))
+    }))
+  return { inputs: open('inputs'), outputs: open('outputs') }
+}
+
 /** `values`: where values begin. */
-function codeOf({ routines, init }: Program, values: number): WasmCode {
-  const steps = [...routines, ...init]
+function codeOf(program: Program, values: number): WasmCode {
+  const { init } = program
+  const runs = runsOf(program).map((r) => r.routines)
+  const steps = [...runs.flat(), ...init]
   const called = calledBy(steps)
   const functions = [...called.routines, ...steps].map((r) => printWasm(r, { constants: 0, values }, called.indexOf))
   const calls = (from: number, to: number): WasmFunction => ({
     ...{ params: 0, locals: [] },
     code: Array.from({ length: to - from }, (_, i) => [0x10, ...leb(from + i)]).flat()
   })
-  const first = called.routines.length
-  const behind = first + routines.length
+  let at = called.routines.length
+  const all = [...runs, init].map(({ length }) => {
+    at += length
+    return calls(at - length, at)
+  })
+  const used = init.length > 0 ? all : all.slice(0, -1)
   return {
-    functions: [...functions, calls(first, behind), ...(init.length > 0 ? [calls(behind, functions.length)] : [])],
-    exports: { run: functions.length },
-    ...(init.length > 0 ? { start: functions.length + 1 } : {})
+    functions: [...functions, ...used],
+    exports: Object.fromEntries(runs.map((_, i) => [i === 0 ? 'run' : `run${i}`, functions.length + i])),
+    ...(init.length > 0 ? { start: functions.length + runs.length } : {})
   }
 }
 
@@ -152,7 +195,9 @@ const isPort = (x: unknown): x is Port => {
 
 function isNote(x: unknown): x is ModuleNote {
   const n = x as Partial<ModuleNote> | null
-  const ports = [n?.inputs, n?.outputs]
+  const others = n?.others ?? []
+  if (!Array.isArray(others)) return false
+  const ports = [n, ...others].flatMap((p: Partial<Ports> | null | undefined) => [p?.inputs, p?.outputs])
   return (
     n?.version === 1 &&
     isCount(n.arena) &&
