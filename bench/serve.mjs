@@ -1,17 +1,29 @@
 /**
  * What `pare serve` does under load: client and server on the same machine, loopback only, bounded in count and time.
  *
- *   node bench/serve.mjs throughput|batching|overload|stop|reload --models FOLDER [--runs 5] [--seconds 4]
+ *   node bench/serve.mjs throughput|batching|peer|overload|stop|reload --models FOLDER [--runs 5] [--seconds 4]
  *
  * The folder has resnet20.onnx, resnet20-int8.onnx and resnet56.onnx (inputs `image` [N,3,32,32]) and mlp.onnx (`x` [N,1024]).
+ * `peer` has MLServer beside it, from an environment with bench/peers/requirements-serve.txt that PARE_PEERS_PYTHON names.
  * Requests that are no good, and results that are compared with single runs: `PARE_SERVE_FULL=1 npx vitest run test/serve.test.ts
  * src/node/serve/serve.test.ts`.
  */
 import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
-import { binaryRequest, closedLoop, cpuMs, floats, median, openLoop, rss, startServer } from './serve/load.mjs'
+import {
+  binaryRequest,
+  closedLoop,
+  cpuMs,
+  floats,
+  jsonRequest,
+  median,
+  openLoop,
+  rss,
+  startServer
+} from './serve/load.mjs'
+import { peerPython, startMlserver } from './serve/mlserver.mjs'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -30,23 +42,28 @@ const [models, runs, seconds, clients] = [
 ]
 const file = (name) => join(models, `${name}.onnx`)
 
-const pictures = Array.from({ length: 16 }, (_, i) =>
-  binaryRequest([{ name: 'image', datatype: 'FP32', shape: [1, 3, 32, 32], data: floats(3072, i) }])
-)
-const rows = Array.from({ length: 16 }, (_, i) =>
-  binaryRequest([{ name: 'x', datatype: 'FP32', shape: [1, 1024], data: floats(1024, i) }])
-)
+const image = (i) => [{ name: 'image', datatype: 'FP32', shape: [1, 3, 32, 32], data: floats(3072, i) }]
+const row = (i) => [{ name: 'x', datatype: 'FP32', shape: [1, 1024], data: floats(1024, i) }]
+const many = (make) => Array.from({ length: 16 }, (_, i) => make(i))
+const pictures = many((i) => binaryRequest(image(i)))
+const rows = many((i) => binaryRequest(row(i)))
 const inferOf = (url, name) => `${url}/v2/models/${name}/infer`
 const print = (cells) => process.stdout.write(`| ${cells.join(' | ')} |\n`)
 const fixed = (n, digits = 1) => (n === undefined ? '' : n.toFixed(digits))
 
+/** `pare serve` on one of the models. */
+const pare =
+  (name, ...args) =>
+  () =>
+    startServer([file(name), ...args])
+
 /**
- * Two settings of a server by turns, under the same load; medians over the runs, and the median of the ratios. The server's processor time
+ * Two servers by turns, under the same load; medians over the runs, and the median of the ratios. The server's processor time
  * for a request tells of the work also where other programs hold the processor.
  */
 async function paired(name, requests, settings, load) {
   const servers = []
-  for (const [label, args] of settings) servers.push([label, await startServer([file(name), ...args])])
+  for (const [label, start] of settings) servers.push([label, await start()])
   const results = settings.map(() => [])
   for (let run = 0; run < runs; run++)
     for (const [i, [, { url, pid }]] of servers.entries()) {
@@ -86,23 +103,47 @@ const head = () => {
 const jobs = {
   async throughput() {
     head()
-    const workers = [
-      ['1 worker', ['--workers', '1']],
-      ['2 workers', ['--workers', '2']]
-    ]
-    for (const name of ['resnet56', 'resnet20-int8']) await paired(name, pictures, workers, { clients, seconds })
+    for (const name of ['resnet56', 'resnet20-int8']) {
+      const workers = [
+        ['1 worker', pare(name, '--workers', '1')],
+        ['2 workers', pare(name, '--workers', '2')]
+      ]
+      await paired(name, pictures, workers, { clients, seconds })
+    }
   },
   async batching() {
     head()
-    const batch = [
-      ['alone', ['--workers', '1', '--batch', '1']],
-      ['as measured', ['--workers', '1']]
-    ]
     for (const [name, requests] of [
       ['mlp', rows],
       ['resnet20', pictures]
-    ])
+    ]) {
+      const batch = [
+        ['alone', pare(name, '--workers', '1', '--batch', '1')],
+        ['as measured', pare(name, '--workers', '1')]
+      ]
       await paired(name, requests, batch, { clients: 32, seconds })
+    }
+  },
+  /** The ratio is of Pare's throughput to MLServer's. Both get JSON: over HTTP, MLServer takes nothing else. */
+  async peer() {
+    const { python, versions, why } = peerPython()
+    if (!python) return void print(['mlserver', `skipped: ${why}`])
+    print([versions])
+    head()
+    for (const [name, inputs, own] of [
+      ['resnet56', image, {}],
+      ['resnet20', image, {}],
+      ['mlp', row, { batch: 32 }]
+    ])
+      for (const workers of [1, 2]) {
+        const peer = () => startMlserver(python, { name, path: resolve(file(name)), workers, ...own })
+        const servers = [
+          [`mlserver, ${workers} process${workers > 1 ? 'es' : ''}`, peer],
+          [`pare, ${workers} worker${workers > 1 ? 's' : ''}`, pare(name, '--workers', String(workers))]
+        ]
+        const requests = many((i) => jsonRequest(inputs(i)))
+        await paired(name, requests, servers, { clients: own.batch ?? clients, seconds })
+      }
   },
   /** Capacity first, then three times as many requests as that. */
   async overload() {

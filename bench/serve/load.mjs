@@ -45,6 +45,13 @@ export function binaryRequest(inputs, id) {
   return { body, headers: { 'inference-header-content-length': head.length, 'content-length': body.length } }
 }
 
+/** The same in JSON alone. */
+export function jsonRequest(inputs) {
+  const list = inputs.map(({ data, ...rest }) => ({ ...rest, data: Array.from(data, (v) => Number(v.toPrecision(9))) }))
+  const body = Buffer.from(JSON.stringify({ inputs: list }))
+  return { body, headers: { 'content-type': 'application/json', 'content-length': body.length } }
+}
+
 /** Outputs of a reply by name, and its id. */
 export function parseReply({ headers, body }) {
   const jsonBytes = Number(headers['inference-header-content-length'])
@@ -152,11 +159,15 @@ export function floats(n, seed) {
   })
 }
 
-/** ms of processor time that a process has had so far, on Linux, in ticks of 10 ms. */
+/** ms of processor time that a process and those that it started have had so far, on Linux, in ticks of 10 ms. */
 export async function cpuMs(pid) {
-  const { readFile } = await import('node:fs/promises')
+  const { readFile, readdir } = await import('node:fs/promises')
   const fields = (await readFile(`/proc/${pid}/stat`, 'utf8')).replace(/^.*\) /s, '').split(' ')
-  return (Number(fields[11]) + Number(fields[12])) * 10
+  const threads = await readdir(`/proc/${pid}/task`)
+  const lists = await Promise.all(threads.map((t) => readFile(`/proc/${pid}/task/${t}/children`, 'utf8')))
+  const children = lists.flatMap((l) => l.split(' ').filter(Boolean))
+  const theirs = await Promise.all(children.map((child) => cpuMs(child)))
+  return (Number(fields[11]) + Number(fields[12])) * 10 + theirs.reduce((a, b) => a + b, 0)
 }
 
 /** Resident bytes of a process. */

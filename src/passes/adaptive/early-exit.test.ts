@@ -1,20 +1,23 @@
 import { describe, expect, it } from 'vitest'
+import { z } from 'zod'
 import { outputsOf, testContext } from '../../../test/compare.ts'
 import { digits, network } from '../../../test/digits.ts'
+import { rng } from '../../base/random.ts'
 import { adaptiveOf } from '../../data/adaptive.ts'
 import { check } from '../../ir/check.ts'
 import { edit } from '../../ir/edit.ts'
 import { unfoldStages, withThresholds } from '../../ir/stages.ts'
-import { tensor, toFloats } from '../../ir/tensor.ts'
+import { elementCount, tensor, toFloats } from '../../ir/tensor.ts'
 import { parse } from '../../ir/text.ts'
 import { inferShapes } from '../../ops/infer.ts'
 import type { Model, Tensor } from '../../types.ts'
 import { parseOptions } from '../pass.ts'
 import { finetune } from '../train/finetune.ts'
+import { trainingFields } from '../train/options.ts'
 import type { Context } from '../types.ts'
 import { cutPoints, narrowest } from './cuts.ts'
 import { earlyExit } from './early-exit.ts'
-import { addPooled } from './heads.ts'
+import { addPooled, temperatureOf, trainHead } from './heads.ts'
 
 const [train, selection] = [digits(800, 'train'), digits(600, 'selection')]
 const context = (): Context & { readonly notes: string[] } => ({ ...testContext(), data: { train, selection } })
@@ -57,11 +60,35 @@ describe('places to leave at', () => {
   })
 
   it('are pooled by mean and maximum', async () => {
-    for (const [shape, width] of [
-      [['N', 16, 8, 8], 2048],
-      [['N', 3, 5, 5], 6],
-      [['N', 7, 4], 8],
-      [['N', 5], 5]
+    for (const [shape, wanted] of [
+      [
+        ['N', 16, 16, 16],
+        [3, 32, 8, 8]
+      ],
+      [
+        ['N', 16, 8, 8],
+        [3, 16, 8, 8]
+      ],
+      [
+        ['N', 128, 8, 8],
+        [3, 256, 4, 4]
+      ],
+      [
+        ['N', 3, 28, 14],
+        [3, 6, 7, 7]
+      ],
+      [
+        ['N', 3, 9, 9],
+        [3, 6, 4, 4]
+      ],
+      [
+        ['N', 7, 4],
+        [3, 8]
+      ],
+      [
+        ['N', 5],
+        [3, 5]
+      ]
     ] as const) {
       const m = inferShapes(parse(`input x: f32[${shape.join(',')}]\nh = Relu(x)\ny = Relu(h)\noutput y`))
       const pooled = edit(m, (d) => d.setOutputs([addPooled(d, { value: 'h', shape, width: 0, share: 0 })]))
@@ -72,7 +99,35 @@ describe('places to leave at', () => {
         Float32Array.from({ length: size.reduce((a, b) => a * b) }, (_, i) => i % 7)
       )
       const [y] = Object.values(await outputsOf(pooled, { x }))
-      expect((y as Tensor).shape).toEqual([3, width])
+      expect((y as Tensor).shape).toEqual(wanted)
+    }
+  })
+
+  it('say of features as they are what they said while they were trained', async () => {
+    for (const shape of [[3, 5, 6], [7]]) {
+      const [n, classes, random] = [60, 4, rng('features')]
+      const width = elementCount(shape)
+      const features = Float32Array.from({ length: n * width }, (_, i) => 5 + 3 * random.normal() + (i % 2))
+      const scores = Float32Array.from({ length: n * classes }, () => random.normal())
+      const labels = Int32Array.from({ length: n }, () => random.below(classes))
+      const rows = Array.from({ length: n }, (_, i) => i)
+      const held = { choose: rows.slice(0, 20), fit: rows.slice(20) }
+      const training = parseOptions({ name: 'heads', options: z.object(trainingFields) }, { epochs: 2, batch: 8 })
+      const how = { hidden: 6, alpha: 0.5, temperature: 2, training }
+      const head = await trainHead({ n, features, shape, scores, classes, labels }, held, how, context())
+      const raw = tensor('float32', [20, ...shape], features.subarray(0, 20 * width))
+      const said = toFloats((await outputsOf(head.model, { features: raw }))['scores'] as Tensor)
+      expect(said.every((v, i) => Math.abs(v - (head.held[i] as number)) < 1e-4)).toBe(true)
+      expect(head.held.some((v) => Math.abs(v) > 1e-3)).toBe(true)
+    }
+  }, 60_000)
+
+  it('gives the temperature at which what is said is as sure as it is right', () => {
+    // A sample in five is another class than that of the greater score, whatever these are scaled by.
+    const labels = Array.from({ length: 50 }, (_, i) => (i % 5 === 0 ? 1 : 0))
+    for (const scale of [1, 4]) {
+      const logits = Float32Array.from({ length: 100 }, (_, i) => (i % 2 === 0 ? scale * Math.log(4) : 0))
+      expect(temperatureOf(logits, labels, 2)).toBe(scale)
     }
   })
 })

@@ -9,6 +9,7 @@ import type { ScoreForm } from '../../ir/stages.ts'
 import { elementCount, toFloats } from '../../ir/tensor.ts'
 import { outputsOn } from '../../observe/feed.ts'
 import { routesOf } from '../../observe/routes.ts'
+import { costOf } from '../../ops/cost.ts'
 import { inferShapes } from '../../ops/infer.ts'
 import type { Dataset, Model, Tensor } from '../../types.ts'
 import { definePass, parseOptions } from '../pass.ts'
@@ -61,12 +62,12 @@ export const earlyExit = definePass({
     const points = placesOf(model, o)
     const trained = await headsOf(model, output, points, o, ctx)
     const promised = promisedBy(o)
-    const picked = bestExits(trained, promised, o.exits)
+    const picked = bestExits(trained, promised, o.exits, costOf(model).total ?? 0)
     const straight = withHeads(model, output, picked, trained)
     const made = await promising(straight, promised, ctx.data.selection as Dataset, ctx)
     for (const h of trained.heads)
       ctx.note(
-        `early-exit: behind ${percent(h.point.share)} of the work (${h.point.value}) a head is right on ${h.head.accuracy === undefined ? '?' : percent(h.head.accuracy)} of held-out training samples${picked.includes(h) ? '; kept' : ''}`
+        `early-exit: behind ${percent(h.point.share)} of the work (${h.point.value}) a head is right on ${percent(h.head.accuracy)} of held-out training samples${picked.includes(h) ? '; kept' : ''}`
       )
     told(made, ctx)
     return made.model
@@ -109,7 +110,7 @@ interface Trained {
 /** Samples that choose epochs and exits. */
 const heldShare = 0.1
 /** Bytes of features that are kept in memory. */
-const mostBytes = 1024 ** 3
+const mostBytes = 2 * 1024 ** 3
 
 async function headsOf(
   model: Model,
@@ -182,12 +183,11 @@ async function features(
   ctx: Context
 ): Promise<Features> {
   const { model: tapped, pooled } = pooledModel(model, points)
-  const widths = [...pooled, output].map((id) =>
-    elementCount((tapped.graph.values.get(id)?.shape ?? []).slice(1).map(Number))
-  )
+  const shapes = [...pooled, output].map((id) => (tapped.graph.values.get(id)?.shape ?? []).slice(1).map(Number))
+  const widths = shapes.map((shape) => elementCount(shape))
   const bytes = widths.reduce((a, b) => a + b, 0) * train.size * 4
   if (bytes > mostBytes)
-    throw new PareError('E_LIMIT', `what the heads read of ${train.size} samples does not fit into 1 GB`, {
+    throw new PareError('E_LIMIT', `what the heads read of ${train.size} samples does not fit into 2 GB`, {
       hint: 'fewer --places, or fewer training samples'
     })
   const all = widths.map((w) => new Float32Array(w * train.size))
@@ -208,7 +208,7 @@ async function features(
   }
   const [scores, classes] = [all.at(-1) as Float32Array, widths.at(-1) as number]
   const heads = points.map((_, k) => ({
-    ...{ n: done, features: all[k] as Float32Array, width: widths[k] as number, scores, classes }
+    ...{ n: done, features: all[k] as Float32Array, shape: shapes[k] as readonly number[], scores, classes }
   }))
   return { heads, scores, classes }
 }
@@ -228,45 +228,32 @@ async function labelsOf(train: Dataset, { scores, classes }: Features): Promise<
 
 function routesOfHeads(
   heads: readonly TrainedHead[],
-  { heads: data, scores, classes }: Features,
+  { scores, classes }: Features,
   labels: Int32Array,
   rows: readonly number[]
 ): Routes {
-  const said = heads.map(({ head }, k) => rows.map((r) => answered(head, data[k] as Omit<HeadData, 'labels'>, r)))
+  const answers = heads.map(({ head }) => Int32Array.from(rows, (_, i) => argmax(head.held, i * classes, classes)))
+  const confidence = heads.map(({ head }, k) =>
+    Float32Array.from(rows, (_, i) => {
+      const row = head.held.subarray(i * classes, (i + 1) * classes)
+      const top = row[answers[k]?.[i] as number] as number
+      return 1 / row.reduce((sum, z) => sum + Math.exp(z - top), 0)
+    })
+  )
   return {
     n: rows.length,
-    confidence: said.map((all) => Float32Array.from(all, (a) => a.confidence)),
-    answers: [
-      ...said.map((all) => Int32Array.from(all, (a) => a.answer)),
-      Int32Array.from(rows, (r) => argmax(scores, r * classes, classes))
-    ],
+    confidence,
+    answers: [...answers, Int32Array.from(rows, (r) => argmax(scores, r * classes, classes))],
     labels: Int32Array.from(rows, (r) => labels[r] as number)
   }
 }
 
-/** A head on one sample. */
-function answered(h: Head, { features, width, classes }: Omit<HeadData, 'labels'>, row: number) {
-  const [w, v] = [toFloats(h.first), toFloats(h.second)]
-  const hidden = Float64Array.from(toFloats(h.firstBias))
-  for (let k = 0; k < width; k++) {
-    const x = features[row * width + k] as number
-    if (x !== 0)
-      for (let j = 0; j < hidden.length; j++)
-        hidden[j] = (hidden[j] as number) + x * (w[k * hidden.length + j] as number)
-  }
-  const out = Float64Array.from(toFloats(h.secondBias))
-  for (const [j, x] of hidden.entries())
-    if (x > 0) for (let c = 0; c < classes; c++) out[c] = (out[c] as number) + x * (v[j * classes + c] as number)
-  const answer = argmax(out, 0, classes)
-  const sum = out.reduce((s, x) => s + Math.exp(x - (out[answer] as number)), 0)
-  return { answer, confidence: 1 / sum }
-}
-
 // ---------------------------------------------------------------- choosing
 
-/** The exits that leave least work on held-out training samples under the promise; at least one. */
-function bestExits({ heads, held }: Trained, promised: Promised, most: number): readonly TrainedHead[] {
+/** The exits that leave least work on held-out training samples under the promise, their own counted; at least one. */
+function bestExits({ heads, held }: Trained, promised: Promised, most: number, macs: number): readonly TrainedHead[] {
   const shares = [...heads.map((h) => h.point.share), 1]
+  const own = [...heads.map((h) => (costOf(h.head.model).total ?? 0) / macs), 0]
   const last = heads.length
   const workOf = (picked: readonly number[]): number => {
     const routes: Routes = {
@@ -276,10 +263,12 @@ function bestExits({ heads, held }: Trained, promised: Promised, most: number): 
     }
     const kept = lowestKept(routes, promised, thresholdsFor(held.answers.length + 1))
     if (!kept) return 1
-    return [...picked, last].reduce(
-      (sum, i, k) => sum + ((shares[i] as number) * (kept.counts[k] as number)) / held.n,
-      0
-    )
+    let [work, before] = [0, 0]
+    for (const [k, i] of [...picked, last].entries()) {
+      before += own[i] as number
+      work += (((shares[i] as number) + before) * (kept.counts[k] as number)) / held.n
+    }
+    return work
   }
   let best: readonly number[] = []
   let work = Number.POSITIVE_INFINITY
