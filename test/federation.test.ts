@@ -4,11 +4,14 @@ import { get } from 'node:http'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { metricFor } from '../src/data/metrics.ts'
+import { readModel } from '../src/formats/read.ts'
+import { toNumbers } from '../src/ir/tensor.ts'
+import type { ServerOptions } from '../src/node/federate/options.ts'
 import type { FederationServer } from '../src/node/federate/serve.ts'
 import { load } from '../src/node/files.ts'
 import { nodeRunner } from '../src/node/runner.ts'
 import { meanScore } from '../src/train/index.ts'
-import { begin, held, join1 } from './federation.ts'
+import { begin, dataOf, held, join1 } from './federation.ts'
 
 const statesOf = (server: FederationServer): string[] => server.shown().told.commits.map((c) => c.state)
 
@@ -138,6 +141,34 @@ describe('secure sums over HTTP', () => {
     expect(server.shown().told.commits[0]?.clients).toHaveLength(6)
     await server.close()
   }, 240_000)
+
+  it('count a client for its samples, as plain updates do, where weights are asked for', async () => {
+    const sizes = [20, 40, 40]
+    const weightsOf = async (server: Partial<ServerOptions>): Promise<Float32Array> => {
+      const float = { codec: 'float' }
+      const begun = await begin({
+        server: { ...server, minClients: 3, minUpdates: 3 },
+        recipe: { rounds: 1, clientsPerRound: 3, up: float, down: float }
+      })
+      await Promise.all(sizes.map((n, k) => join1(begun.server, k, { data: dataOf(k, n) })))
+      await begun.server.ended
+      await begun.server.close()
+      const { graph } = readModel(readFileSync(join(begun.folder, 'run', 'result.onnx')))
+      return Float32Array.from([...graph.values.values()].flatMap((v) => (v.data ? Array.from(toNumbers(v.data)) : [])))
+    }
+    const secure = { bits: 16, clip: 0.5 }
+    const plain = await weightsOf({})
+    const far = async (server: Partial<ServerOptions>): Promise<number> =>
+      (await weightsOf(server)).reduce((n, x, i) => Math.max(n, Math.abs(x - (plain[i] as number))), 0)
+    const step = (2 * secure.clip) / (2 ** secure.bits - 1)
+    expect(await far({ secure: { ...secure, maxWeight: 4 } })).toBeLessThan(1.5 * step)
+    expect(await far({ secure })).toBeGreaterThan(10 * step)
+    await expect(
+      begin({
+        server: { secure: { ...secure, maxWeight: 4 }, privacy: { noise: 1, bound: 1, epsilon: 1, delta: 0.01 } }
+      })
+    ).rejects.toThrow(/count alike/)
+  }, 120_000)
 
   it('are never made where too few are left: the round is given up', async () => {
     const { server } = await begin({

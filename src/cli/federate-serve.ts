@@ -42,6 +42,9 @@ const flags: readonly Flag[] = [
   flag('privacy', 'secure-clip', 'number', 'larger numbers of an update are clipped in secure sums', {
     ...{ default: 0.25, range: { above: 0 } }
   }),
+  flag('privacy', 'secure-weights', 'whole', 'most that a client counts in a secure sum, a batch of samples for one', {
+    ...{ hint: 'N', default: 'all count alike', range: { least: 2, most: 4096 } }
+  }),
   flag('privacy', 'secure-groups', 'whole', 'secure sums of so many groups, of which --aggregate takes one mean', {
     ...{ hint: 'N', range: { least: 2 } }
   }),
@@ -135,7 +138,11 @@ function serverOf(given: Parsed, recipe: Fields, perRound: number, clients: numb
   const { rule, share } = parseRecipe(recipe).aggregate
   const epsilon = number(given, 'epsilon')
   const groups = number(given, 'secure-groups')
-  const secure = { bits: number(given, 'secure-bits') ?? 12, clip: number(given, 'secure-clip') ?? 0.25 }
+  const maxWeight = number(given, 'secure-weights')
+  const secure = {
+    ...{ bits: number(given, 'secure-bits') ?? 12, clip: number(given, 'secure-clip') ?? 0.25 },
+    ...(maxWeight === undefined ? {} : { maxWeight })
+  }
   return {
     seed: String(number(given, 'seed') ?? 0),
     minClients: number(given, 'min-clients') ?? perRound,

@@ -1,6 +1,7 @@
 /** What server and clients tell each other as JSON, with limits: what is read was written by others. */
 import { z } from 'zod'
 import { PareError } from '../../base/errors.ts'
+import type { FixedPoint } from '../secure/fixed.ts'
 import { steps } from '../secure/messages.ts'
 
 const hex = (bytes: number): z.ZodString => z.string().regex(new RegExp(`^[0-9a-f]{${2 * bytes}}$`))
@@ -23,9 +24,13 @@ export type Invitation = z.output<typeof invitationForm>
 /** How updates become words that a secure sum hides. */
 const secureForm = z.strictObject({
   bits: z.int().min(1).max(24),
-  clip: z.number().positive().max(1e6)
+  clip: z.number().positive().max(1e6),
+  /** Most that a client counts, a batch of its samples for one; absent: all count alike. */
+  maxWeight: z.int().min(2).max(4096).optional()
 })
 export type SecureOptions = z.output<typeof secureForm>
+
+export const fixedOf = ({ bits, clip, maxWeight = 1 }: SecureOptions): FixedPoint => ({ bits, clip, maxWeight })
 
 /** What a run is, told to whoever joins. */
 export const runForm = z.strictObject({

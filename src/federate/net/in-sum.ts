@@ -10,7 +10,7 @@ import type { SecureSetup } from '../secure/setup.ts'
 import type { SecureCrypto } from '../secure/types.ts'
 import { decodeMessage } from '../wire.ts'
 import { type At, messageOf, seedOf } from './at.ts'
-import type { OpenRound, RunInfo, SecureOptions } from './forms.ts'
+import { fixedOf, type OpenRound, type RunInfo, type SecureOptions } from './forms.ts'
 import { packRecord, type Store, unpackRecord } from './store.ts'
 
 /** What clients and server agree on in a round, each made from what it knows itself. */
@@ -27,8 +27,8 @@ export async function setupOf(
     round: told.round,
     model: fromHex(told.base),
     codec: await crypto.sha256(fields([told.attempt, 4], recipe)),
-    fixed: { clip: info.secure.clip, bits: info.secure.bits, maxWeight: 1 },
-    // One more word counts the clients.
+    fixed: fixedOf(info.secure),
+    // One more word is the sum of weights.
     length: numbers + 1,
     roster: { keys: roster.map(fromHex), signature: fromHex(signature) },
     cohort
@@ -108,9 +108,11 @@ async function inputOf(
   const turned = await takeTurn({ local, recipe, message, data: at.data, seed, signal: o.signal })
   const { manifest } = local
   const { values } = await decodeMessage(turned.message, { manifest, kind: 'update', mask: where })
-  const { clip, bits } = info.secure as SecureOptions
+  const fixed = fixedOf(info.secure as SecureOptions)
+  const batches = Math.round(turned.samples / at.recipe.local.batch)
+  const weight = Math.min(fixed.maxWeight, Math.max(1, batches))
   const update = masked(info.bound === undefined ? values : boundedUpdate(values, info.bound), where)
-  const input = toWords(update, 1, { clip, bits, maxWeight: 1 }, secureWords())
+  const input = toWords(update, weight, fixed, secureWords())
   const bytes = new Uint8Array(input.buffer, input.byteOffset, input.byteLength)
   await o.store.write('input', packRecord({ base, attempt, loss: turned.loss }, { words: bytes }))
   return { input, loss: turned.loss }

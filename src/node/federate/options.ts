@@ -18,7 +18,7 @@ export const serverForm = z.strictObject({
   hostile: z.number().min(0).max(0.5),
   /** Norms are bounded by so many times their median. */
   boundFactor: z.number().positive(),
-  secure: z.strictObject({ bits: z.int(), clip: z.number() }).optional(),
+  secure: z.strictObject({ bits: z.int(), clip: z.number(), maxWeight: z.int().optional() }).optional(),
   /** Secure sums of so many groups of clients, of whose means the rule takes one. */
   groups: z.int().min(2).optional(),
   privacy: z

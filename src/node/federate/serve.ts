@@ -7,7 +7,7 @@ import { PareError } from '../../base/errors.ts'
 import { fromHex, toHex } from '../../base/hex.ts'
 import { metricFor } from '../../data/index.ts'
 import { type FederationRecipe, localFor, modelOf, parseRecipe, startRun } from '../../federate/index.ts'
-import { type Invitation, invitationForm, type RunInfo, readForm } from '../../federate/net/forms.ts'
+import { fixedOf, type Invitation, invitationForm, type RunInfo, readForm } from '../../federate/net/forms.ts'
 import { noiseRatio, noiseWarning, roundsWithin } from '../../federate/privacy/accountant.ts'
 import { ruleFor } from '../../federate/robust.ts'
 import { secureCrypto } from '../../federate/secure/crypto.ts'
@@ -156,9 +156,9 @@ async function runFile(
     throw new PareError('E_USAGE', 'the folder holds no run: name a model to begin with', { where: o.folder })
   ruleFor(o.server.rule)
   refuseGroups(o.server)
+  refuseWeights(o.server)
   const recipe = parseRecipe(o.recipe)
-  if (o.server.secure)
-    modulusBits({ ...o.server.secure, maxWeight: 1 }, Math.ceil(o.server.overSelect * recipe.clientsPerRound))
+  if (o.server.secure) modulusBits(fixedOf(o.server.secure), Math.ceil(o.server.overSelect * recipe.clientsPerRound))
   const bytes = toArray(fileBytes(o.model))
   const secret = crypto.random(32)
   writeWhole(keyPath, new TextEncoder().encode(`${toHex(secret)}\n`), 0o600)
@@ -171,6 +171,14 @@ async function runFile(
   }
   writeWhole(path, new TextEncoder().encode(`${JSON.stringify(file, null, 2)}\n`))
   return { file, secret, isNew: true }
+}
+
+/** The bound of what a client can change holds for clients that count alike. */
+function refuseWeights({ secure, privacy }: ServerOptions): void {
+  if (secure?.maxWeight !== undefined && privacy)
+    throw new PareError('E_USAGE', 'with a budget of privacy all clients count alike in a secure sum', {
+      hint: 'leave --secure-weights out'
+    })
 }
 
 /** Groups are of secure sums, and their rule has no noise that an accountant knows. */

@@ -1,7 +1,7 @@
 /** The secure sum of a round, with clients by their keys and messages that can come twice. */
 import { PareError } from '../../base/errors.ts'
 import type { Round, Run } from '../../federate/index.ts'
-import type { RunInfo, SecureOptions } from '../../federate/net/forms.ts'
+import { fixedOf, type RunInfo, type SecureOptions } from '../../federate/net/forms.ts'
 import { masked, setupOf } from '../../federate/net/in-sum.ts'
 import { discreteGaussian } from '../../federate/privacy/gaussian.ts'
 import { meanOfWords, modulusBits } from '../../federate/secure/fixed.ts'
@@ -97,7 +97,7 @@ export async function startSum(s: SumSetup): Promise<SumOfRound> {
 
 /** The mean update of a sum; with noise where the run has a budget of privacy. */
 function meanOf({ info, run, round, cohort }: SumSetup, sum: Uint32Array, o: ServerOptions): Combined {
-  const f = { ...info.secure, maxWeight: 1 }
+  const f = fixedOf(info.secure)
   modulusBits(f, cohort.length)
   const { mean, weight } = meanOfWords(sum, f)
   const values = o.privacy ? noisy(mean, weight, info.secure, o.privacy, run.recipe.clientsPerRound) : mean
