@@ -134,6 +134,24 @@ describe('pare federate simulate', { timeout: 240_000 }, () => {
     expect(hashOf('again.onnx')).toBe(hashOf('first.onnx'))
   })
 
+  it('teaches another network on public samples by what clients say of them', async () => {
+    writeFileSync(
+      join(folder, 'small.txt'),
+      'opset 21\ninput x: f32[N,1,28,28]\nc = Flatten(x)\nlogits = Gemm(c, W: f32[784,10], B: f32[10])\noutput logits\n'
+    )
+    const open = ['--public-data', 'digits-images-idx3-ubyte', '--student', 'small.txt']
+    const made = await simulate('student.onnx', ...open, '--report', 'student.json')
+    expect(made, made.err).toMatchObject({ status: 0 })
+    const { federation, after } = JSON.parse(readFileSync(join(folder, 'student.json'), 'utf8')) as Report
+    expect(federation?.distilled).toMatchObject({ clients: 10, samples: 1500 })
+    expect(federation?.distilled?.up).toBeLessThan(10 * (15_000 + 400))
+    expect(after?.metrics?.['top1']?.value).toBeGreaterThan(0.5)
+    writeFileSync(join(folder, 'rounded.json'), JSON.stringify({ quantize: { bits: 4 }, distil: {} }))
+    const refused = await simulate('x.onnx', '--recipe', 'rounded.json', '--public-data', 'digits-images-idx3-ubyte')
+    expect(refused.err).toContain('would undo')
+    expect((await simulate('x.onnx', '--recipe', 'rounded.json')).err).toContain('--public-data')
+  })
+
   it('refuses what cannot be', async () => {
     const many = await simulate('no.onnx', '--clients-per-round', '30')
     expect(many.status).toBe(2)

@@ -142,7 +142,9 @@ export function dataOf(given: Parsed): JobData {
     const path = text(given, flag)
     return path === undefined ? undefined : { path: existing(flag, path), ...shared }
   }
-  const [data, evaluation, calibration, train] = ['data', 'eval-data', 'calibration-data', 'train-data'].map(one)
+  const [data, evaluation, calibration, train, open] = [
+    ...['data', 'eval-data', 'calibration-data', 'train-data', 'public-data']
+  ].map(one)
   if (!data && !evaluation && !calibration && !train)
     for (const flag of [...readingNames, 'metric', 'output', 'max-drop'])
       if (given.values.has(flag))
@@ -151,7 +153,8 @@ export function dataOf(given: Parsed): JobData {
     ...(data ? { data } : {}),
     ...(evaluation ? { evaluation } : {}),
     ...(calibration ? { calibration } : {}),
-    ...(train ? { train } : {})
+    ...(train ? { train } : {}),
+    ...(open ? { open } : {})
   }
 }
 

@@ -10,6 +10,7 @@ import {
   maxDropFlag,
   outputFlags,
   placeFlags,
+  publicDataFlag,
   readingFlags,
   reportFlags,
   resumeFlag
@@ -34,6 +35,9 @@ const ownFlags: readonly Flag[] = [
     about:
       'then compress the model as pare compress does, with this loss allowed; the model of the rounds stays beside it'
   },
+  flag('student', 'text', 'network that learns from clients’ scores of --public-data; default: that of the rounds', {
+    hint: 'FILE'
+  }),
   flag('workers', 'whole', 'threads that train; their number changes no byte', {
     ...{ default: 'one for each core', range: { least: 1, most: 1024 } }
   })
@@ -50,6 +54,7 @@ export const command: Command = {
     ...ownFlags,
     dataFlag,
     evalDataFlag,
+    publicDataFlag,
     ...readingFlags,
     ...placeFlags,
     ...outputFlags.filter((f) => f.name !== 'check'),
@@ -65,6 +70,7 @@ export const command: Command = {
     readable(model)
     const out = await outputOf(given, model, at)
     const [clients, alpha, workers, hostile] = ['clients', 'alpha', 'workers', 'hostile'].map((f) => number(given, f))
+    const student = text(given, 'student')
     const job = {
       command: 'simulate' as const,
       ...common(given, command, at),
@@ -75,6 +81,7 @@ export const command: Command = {
         ...(clients === undefined ? {} : { clients }),
         ...(alpha === undefined ? {} : { alpha }),
         ...(hostile === undefined ? {} : { hostile: { share: hostile, factor: -10 } }),
+        ...(student === undefined ? {} : { student: readable(student) }),
         ...(workers === undefined ? {} : { workers })
       }
     }
@@ -88,6 +95,7 @@ function simulatedFrom(given: Parsed): Fields {
   const recipe = recipeFrom(given)
   const maxDrop = number(given, 'max-drop')
   if (maxDrop !== undefined) recipe['compress'] = { ...(recipe['compress'] as Fields | undefined), maxDrop }
+  if (given.values.has('public-data')) recipe['distil'] ??= {}
   const rule = text(given, 'aggregate')
   if (rule !== undefined) recipe['aggregate'] = { ...(recipe['aggregate'] as Fields | undefined), rule }
   return recipe

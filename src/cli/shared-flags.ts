@@ -82,6 +82,11 @@ export const evalDataFlag = data('eval-data', 'data of its own for every metric 
 export const calibrationDataFlag = data('calibration-data', 'data of its own to calibrate on, all of it')
 /** What is trained on. */
 export const trainDataFlag = data('train-data', 'data of its own to train on')
+/** What everybody may see. */
+export const publicDataFlag = data(
+  'public-data',
+  'samples that everybody may see, for distillation; labels are not read'
+)
 /** Of commands that take long. */
 export const resumeFlag: Flag = {
   name: 'resume',

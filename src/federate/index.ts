@@ -1,5 +1,6 @@
 export { type Residual, type Turn, type Turned, takeTurn } from './client.ts'
 export { type Combine, combineFor } from './combine.ts'
+export { distilled, meanScores, scoresManifest, scoresTurn } from './distil.ts'
 export { type Local, type LocalResult, type LocalSetup, type LocalTask, localFor, openLocal } from './local.ts'
 export { fromVector, layOut, manifestHash, manifestOf, toVector, vectorOf } from './manifest.ts'
 export { gamma, type Partition, type PartitionOptions, partition } from './partition.ts'

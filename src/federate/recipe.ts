@@ -76,6 +76,15 @@ const quantize = z.strictObject({
   from: z.int().min(0).default(0).describe('first round that trains with rounded weights')
 })
 
+const distil = z.strictObject({
+  clients: z.int().min(1).max(100_000).default(10).describe('clients that send class scores of the public samples'),
+  bits: z.int().min(2).max(8).default(8).describe('bits of a score'),
+  epochs: z.int().min(1).max(1000).default(5).describe('times that the student sees the public samples'),
+  batch: z.int().min(1).max(65_536).default(50),
+  rate: z.number().positive().default(0.001).describe('learning rate of the student, of Adam'),
+  temperature: z.number().min(1).max(20).default(3).describe('how much scores are softened')
+})
+
 const compress = z.strictObject({
   maxDrop: z.number().min(0).lt(1).default(0.01).describe('loss of accuracy that is allowed'),
   objective: z.enum(['balanced', 'size', 'latency', 'macs']).default('balanced')
@@ -94,6 +103,7 @@ const recipe = z.strictObject({
   bound: z.number().positive().max(1e6).default(256).describe('largest number of an update that is taken'),
   prune: prune.optional(),
   quantize: quantize.optional().describe('train with weights rounded to codes, and end with such weights'),
+  distil: distil.optional().describe('a student learns on public data what clients say of it, behind the last round'),
   compress: compress.optional().describe('what the job makes of the model behind the last round')
 })
 
@@ -111,6 +121,7 @@ export interface FederationRecipe {
   readonly bound: number
   readonly prune?: z.output<typeof prune>
   readonly quantize?: z.output<typeof quantize>
+  readonly distil?: z.output<typeof distil>
   readonly compress?: z.output<typeof compress>
 }
 

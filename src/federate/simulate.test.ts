@@ -1,8 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { rng } from '../base/random.ts'
-import { arrayDataset, type LabelledDataset } from '../data/arrays.ts'
+import { clouds } from '../../test/clouds.ts'
 import { metricFor } from '../data/metrics.ts'
-import { tensor, toFloats } from '../ir/tensor.ts'
+import { toFloats } from '../ir/tensor.ts'
 import { model } from '../ir/text.ts'
 import { nodeRunner } from '../node/runner.ts'
 import { initialise, meanScore } from '../train/index.ts'
@@ -13,19 +12,6 @@ import { parseRecipe } from './recipe.ts'
 import { modelOf, type SimulateState, simulate, type Trainers } from './simulate.ts'
 import { decodeState, encodeState } from './state.ts'
 import { trainersHere } from './trainers.ts'
-
-/** Points around three centres, a class each. */
-function clouds(n: number, seed: string): LabelledDataset {
-  const random = rng(seed)
-  const x = new Float32Array(2 * n)
-  const labels = Array.from({ length: n }, (_, i) => {
-    const angle = (2 * Math.PI * (i % 3)) / 3
-    x[2 * i] = 2 * Math.cos(angle) + 0.7 * random.normal()
-    x[2 * i + 1] = 2 * Math.sin(angle) + 0.7 * random.normal()
-    return i % 3
-  })
-  return arrayDataset({ inputs: { x: tensor('float32', [n, 2], x) }, labels })
-}
 
 const net = initialise(
   model`

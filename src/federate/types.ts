@@ -72,22 +72,22 @@ export interface LocalOptions {
 
 /** What a message says beside its numbers. */
 export interface Header {
-  readonly kind: 'model' | 'update'
+  readonly kind: 'model' | 'update' | 'scores'
   /** 16 bytes. */
   readonly run: Uint8Array
   readonly round: number
-  /** SHA-256: an update names the model message that it was trained from, a model message the manifest. */
+  /** SHA-256: an update, and scores, name the model message that they were trained from, a model message the manifest. */
   readonly base: Uint8Array
   /** 8 bytes, drawn by the sender: no two messages are alike. */
   readonly nonce: Uint8Array
-  /** Samples that an update stands for, 1 to 65,535; 0 in a model message. */
+  /** Samples that an update or scores stand for, 1 to 65,535; 0 in a model message. */
   readonly weight: number
 }
 
 /** A message as it was read. */
 export interface Message {
   readonly header: Header
-  /** The model, or a difference; zeros where the support has none. */
+  /** The model, a difference, or class scores; zeros where the support has none. */
   readonly values: Float32Array
   /** 1 where the model may differ from zero; absent: everywhere. Of model messages. */
   readonly support?: Uint8Array

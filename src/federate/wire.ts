@@ -11,7 +11,7 @@ import type { Codec, Header, Manifest, Message, Part } from './types.ts'
 
 const magic = Uint8Array.of(0x50, 0x46, 0x45, 0x44)
 const version = 1
-const kinds = ['model', 'update'] as const
+const kinds = ['model', 'update', 'scores'] as const
 const flags = { deflated: 1, support: 2, mask: 4 } as const
 
 /** Bytes before the body, and behind it. */

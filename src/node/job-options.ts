@@ -59,7 +59,8 @@ const jobFields = {
       data: source.optional(),
       evaluation: source.optional(),
       calibration: source.optional(),
-      train: source.optional()
+      train: source.optional(),
+      open: source.optional()
     })
     .optional(),
   reference: path.optional(),
@@ -92,6 +93,7 @@ const jobFields = {
       clients: z.int().min(1).max(100_000).optional(),
       alpha: z.number().positive().max(1e6).optional(),
       hostile: z.strictObject({ share: z.number().min(0).max(1), factor: z.number() }).optional(),
+      student: path.optional(),
       workers: z.int().min(1).max(1024).optional()
     })
     .optional()

@@ -35,6 +35,8 @@ export interface JobData {
   readonly evaluation?: DataSource
   readonly calibration?: DataSource
   readonly train?: DataSource
+  /** `simulate`: samples that everybody may see, with or without labels. */
+  readonly open?: DataSource
 }
 
 /** What `search` is asked for. */
@@ -124,6 +126,8 @@ export interface Job {
     readonly alpha?: number
     /** Share of clients that send `factor` times their update. */
     readonly hostile?: { readonly share: number; readonly factor: number }
+    /** The network that learns on public samples, by default the one of the rounds. */
+    readonly student?: string
     /** Threads that train clients. */
     readonly workers?: number
   }

@@ -312,6 +312,8 @@ export interface Federation {
     /** What floats alone would take, one way. */
     readonly floats: number
   }
+  /** Class scores of public samples, that clients sent up behind the last round and a student learned from. */
+  readonly distilled?: { readonly clients: number; readonly samples: number; readonly up: number }
   /** Mean accuracy of those of the last ten rounds that were looked at. */
   readonly lastRounds?: { readonly n: number; readonly top1: number }
 }

@@ -158,6 +158,7 @@ async function runFile(
   refuseGroups(o.server)
   refuseWeights(o.server)
   const recipe = parseRecipe(o.recipe)
+  refuseEndings(recipe)
   if (o.server.secure) modulusBits(fixedOf(o.server.secure), Math.ceil(o.server.overSelect * recipe.clientsPerRound))
   const bytes = toArray(fileBytes(o.model))
   const secret = crypto.random(32)
@@ -179,6 +180,15 @@ function refuseWeights({ secure, privacy }: ServerOptions): void {
     throw new PareError('E_USAGE', 'with a budget of privacy all clients count alike in a secure sum', {
       hint: 'leave --secure-weights out'
     })
+}
+
+/** What comes behind the last round is done by simulations alone. */
+function refuseEndings({ distil, compress }: FederationRecipe): void {
+  if (!distil && !compress) return
+  throw new PareError('E_OPTION', `a server does not ${distil ? 'distil' : 'compress'} behind the last round`, {
+    where: distil ? 'distil' : 'compress',
+    hint: 'leave it out of the recipe, and do it with the result'
+  })
 }
 
 /** Groups are of secure sums, and their rule has no noise that an accountant knows. */

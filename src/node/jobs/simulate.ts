@@ -31,6 +31,7 @@ import { trainersIn } from '../federate/pool.ts'
 import { save } from '../files.ts'
 import type { Job, JobHooks, JobResult } from '../job.ts'
 import { isDataset } from '../job.ts'
+import { refuseDistil, studentOf } from './distil.ts'
 import { factsOf, nameOfData, type Opened, openData, openJob } from './open.ts'
 import { sizedModel } from './sizes.ts'
 import { guessedShapes } from './synthetic.ts'
@@ -57,6 +58,7 @@ export async function simulateJob(job: Job, hooks: JobHooks, catalog: Catalog): 
     throw new PareError('E_OPTION', `${recipe.clientsPerRound} of ${clients} clients cannot take part in a round`, {
       where: 'clientsPerRound'
     })
+  refuseDistil(job, recipe, clients)
   const parts = partitionOf(labels, open, { clients, alpha, seed })
   const model = o.model.origin?.untrained ? initialise(o.model, seed).model : o.model
   const before = {
@@ -79,7 +81,7 @@ export async function simulateJob(job: Job, hooks: JobHooks, catalog: Catalog): 
   try {
     const kept = await checkpoints.read(key)
     const from = kept && decodeState(kept, { key, recipe, manifest: trainers.manifest })
-    const { state, model: made } = await simulate(
+    const { state, model: last } = await simulate(
       model,
       recipe,
       { clients, seed, ...(federation?.hostile ? { hostile: federation.hostile } : {}) },
@@ -96,13 +98,17 @@ export async function simulateJob(job: Job, hooks: JobHooks, catalog: Catalog): 
       from
     )
     const file = recipe.compress ? floatBeside(out) : out
-    const result = await written({ job, o, out: file, made, test, hooks, report }, recipe, parts, state)
+    const student = recipe.distil
+      ? await studentOf(job, o, hooks, { model, made: last, run: state.run, data, clients: parts.clients })
+      : undefined
+    const made = student?.model ?? last
+    const result = await written({ job, o, out: file, made, test, hooks, report }, recipe, parts, state, student?.told)
     const ended = from ? withNote(result, `went on after round ${from.run.round}`) : result
-    const last = recipe.compress
+    const whole = recipe.compress
       ? await compressed({ ...job, model: file }, recipe.compress, ended, hooks, catalog)
       : ended
     checkpoints.clear()
-    return last
+    return whole
   } finally {
     await trainers.close()
   }
@@ -259,7 +265,8 @@ async function written(
   { job, o, out, made, test, hooks, report }: Ending,
   recipe: FederationRecipe,
   parts: Partition,
-  state: SimulateState
+  state: SimulateState,
+  distilled: Federation['distilled']
 ): Promise<JobResult> {
   const file = await save(made, out, {
     ...{ force: job.force ?? false, signal: hooks.signal, write: job.write ?? {} },
@@ -267,7 +274,7 @@ async function written(
   })
   const metrics = await scored(made, test, o, hooks.signal)
   const after = { ...sizedModel(out, made, file.bytes, { shapes: guessedShapes(o), look: 'quick' }), metrics }
-  const federation = federationOf(recipe, parts, state)
+  const federation = { ...federationOf(recipe, parts, state), ...(distilled ? { distilled } : {}) }
   return {
     unmet: false,
     report: {
@@ -312,7 +319,7 @@ const times = (x: number): string => `${x.toPrecision(3)} ×`
 const megabytes = (n: number): string => `${(n / 1e6).toPrecision(3)} MB`
 
 function notesOf(f: Federation, { bound }: FederationRecipe, job: Job): string[] {
-  const { clients, bytes, rounds, refused, lastRounds } = f
+  const { clients, bytes, rounds, refused, lastRounds, distilled } = f
   const { up, upPayload, down, floats } = bytes
   const { count, smallest, largest, variation } = clients
   const percent = (100 * variation).toFixed(0)
@@ -321,6 +328,11 @@ function notesOf(f: Federation, { bound }: FederationRecipe, job: Job): string[]
     `sent up ${megabytes(up)}, ${times(floats / up)} less than floats (numbers alone ${times(floats / upPayload)}); down ${megabytes(down)}, ${times(floats / down)} less; together ${times((2 * floats) / (up + down))} less`,
     ...(lastRounds
       ? [`top1 ${(100 * lastRounds.top1).toFixed(2)} %, the mean of ${lastRounds.n} of the last 10 rounds`]
+      : []),
+    ...(distilled
+      ? [
+          `then ${distilled.clients} clients sent up ${megabytes(distilled.up)}, the class scores that their models give ${distilled.samples} public samples, and the model that is written learned their mean`
+        ]
       : []),
     ...(refused > 0 ? [`${refused} updates were refused: a number was not finite, or above ${bound}`] : []),
     ...(job.data?.evaluation ? [] : ['tested on a fifth of --data, drawn by the seed, which no client has'])
