@@ -73,12 +73,15 @@ export function meanOfWords(sum: Uint32Array, f: FixedPoint): { readonly mean: F
   return { mean, weight }
 }
 
+/** Exact as floats: at most 32 bits of a word and 7 that are held before it. */
+const powers = Float64Array.from({ length: 40 }, (_, i) => 2 ** i)
+
 /** Words of `bits` bits each, one behind the other, lowest bits first. */
 export function packWords(words: Uint32Array, bits: number): Uint8Array {
   const out = new Uint8Array(Math.ceil((words.length * bits) / 8))
   let [held, count, at] = [0, 0, 0]
   for (let i = 0; i < words.length; i++) {
-    held += (words[i] as number) * 2 ** count
+    held += (words[i] as number) * (powers[count] as number)
     count += bits
     for (; count >= 8; count -= 8) {
       out[at++] = held % 256
@@ -95,11 +98,13 @@ export function unpackWords(bytes: Uint8Array, bits: number, count: number): Uin
   if (bytes.length !== needed)
     throw new PareError('E_MESSAGE', `${count} words of ${bits} bits take ${needed} bytes; there are ${bytes.length}`)
   const out = new Uint32Array(count)
+  const unit = powers[bits] as number
   let [held, have, at] = [0, 0, 0]
   for (let i = 0; i < count; i++) {
-    for (; have < bits; have += 8) held += (bytes[at++] as number) * 2 ** have
-    out[i] = held % 2 ** bits
-    held = Math.floor(held / 2 ** bits)
+    for (; have < bits; have += 8) held += (bytes[at++] as number) * (powers[have] as number)
+    const rest = Math.floor(held / unit)
+    out[i] = held - rest * unit
+    held = rest
     have -= bits
   }
   if (held !== 0) throw new PareError('E_MESSAGE', 'bits behind the last word are not 0')

@@ -19,8 +19,21 @@ const secretKey = (subtle: SubtleCrypto, curve: 'X25519' | 'Ed25519', secret: Ui
     curve === 'X25519' ? ['deriveBits'] : ['sign']
   )
 
-async function publicOf(subtle: SubtleCrypto, curve: 'X25519' | 'Ed25519', secret: Uint8Array): Promise<Uint8Array> {
-  const { x = '' } = await subtle.exportKey('jwk', await secretKey(subtle, curve, secret))
+/**
+ * Keys by the arrays that hold the secrets: a secret is imported once, which costs as much as using it, and its key goes when the array
+ * does.
+ */
+function keysOf(subtle: SubtleCrypto, curve: 'X25519' | 'Ed25519'): (secret: Uint8Array) => Promise<CryptoKey> {
+  const known = new WeakMap<Uint8Array, Promise<CryptoKey>>()
+  return (secret) => {
+    const key = known.get(secret) ?? secretKey(subtle, curve, secret)
+    known.set(secret, key)
+    return key
+  }
+}
+
+async function publicOf(subtle: SubtleCrypto, key: Promise<CryptoKey>): Promise<Uint8Array> {
+  const { x = '' } = await subtle.exportKey('jwk', await key)
   return Uint8Array.from(atob(x.replaceAll('-', '+').replaceAll('_', '/')), (c) => c.charCodeAt(0))
 }
 
@@ -46,6 +59,7 @@ const counterAt = (block: number): Bytes => {
 export function webCrypto(subtle: SubtleCrypto): SecureCrypto {
   const aes = (name: string, key: Uint8Array): Promise<CryptoKey> =>
     subtle.importKey('raw', fresh(key), name, false, ['encrypt', 'decrypt'])
+  const [agreeing, signing] = [keysOf(subtle, 'X25519'), keysOf(subtle, 'Ed25519')]
   return {
     name: 'WebCrypto',
     random: (count) => {
@@ -76,19 +90,18 @@ export function webCrypto(subtle: SubtleCrypto): SecureCrypto {
       const how = { name: 'AES-CTR', counter: counterAt(firstBlock), length: 64 }
       return new Uint8Array(await subtle.encrypt(how, await aes('AES-CTR', key), new Uint8Array(count)))
     },
-    agreementKey: (secret) => publicOf(subtle, 'X25519', secret),
+    agreementKey: (secret) => publicOf(subtle, agreeing(secret)),
     agree: async (secret, theirs) => {
       try {
         const key = await subtle.importKey('raw', fresh(theirs), { name: 'X25519' }, false, [])
         const how = { name: 'X25519', public: key }
-        return notZero(new Uint8Array(await subtle.deriveBits(how, await secretKey(subtle, 'X25519', secret), 256)))
+        return notZero(new Uint8Array(await subtle.deriveBits(how, await agreeing(secret), 256)))
       } catch (cause) {
         throw noAgreement(cause)
       }
     },
-    signingKey: (seed) => publicOf(subtle, 'Ed25519', seed),
-    sign: async (seed, message) =>
-      new Uint8Array(await subtle.sign('Ed25519', await secretKey(subtle, 'Ed25519', seed), fresh(message))),
+    signingKey: (seed) => publicOf(subtle, signing(seed)),
+    sign: async (seed, message) => new Uint8Array(await subtle.sign('Ed25519', await signing(seed), fresh(message))),
     verify: async (key, message, signature) => {
       try {
         const theirs = await subtle.importKey('raw', fresh(key), { name: 'Ed25519' }, false, ['verify'])
