@@ -1,5 +1,5 @@
 /**
- * ResNet-20 with fewer channels: what pruning costs at once, with each repair, and after fine-tuning.
+ * ResNet-20 with fewer channels, at once, with each repair, and after fine-tuning; and with fewer weights, by what tells them.
  *
  *   node bench/prune.mjs DATA [--only NAME,…] [--log FILE]
  *
@@ -48,6 +48,15 @@ const jobs = {
     prune('--macs', '0.5', '--criterion', 'taylor', '--scope', 'layer'),
     train(3)
   ],
+  ...Object.fromEntries(
+    ['magnitude', 'wanda', 'sparsegpt'].flatMap((by) => [
+      ...['0.6', '0.7', '0.8'].map((ratio) => [
+        `${100 * ratio} % of the weights, ${by}`,
+        [['prune-weights', '--ratio', ratio, '--criterion', by]]
+      ]),
+      [`2:4, ${by}`, [['prune-weights', '--pattern', '2:4', '--criterion', by]]]
+    ])
+  ),
   'not pruned, 1 epoch': [train(1)],
   'not pruned, 3 epochs': [train(3)]
 }

@@ -91,7 +91,9 @@ c = Conv(x, W: f32[64,16,3,3])
 output c`
     const few = ['int8, weights of 4 bits', 'int8, weights of mixed bits']
     const int8 = { latency: 0.5 }
-    const trials = proposed({ int8 }, { model: m })
+    const lossy = { drop: 0.02 }
+    expect(names(proposed({ int8 }, { model: m }))).toEqual([...whole, few[0]])
+    const trials = proposed({ int8, 'int8, weights of 4 bits': lossy }, { model: m })
     expect(names(trials)).toEqual([...whole, ...few])
     expect(trials.slice(-2).map((t) => t.proposal.recipe.slice(2))).toEqual([
       [
@@ -104,7 +106,6 @@ output c`
         ['quantize-weights', { form: 'foldable' }]
       ]
     ])
-    const lossy = { drop: 0.02 }
     expect(names(proposed({ int8: { ...int8, ...lossy } }, { model: m }))).not.toContain(few[0])
     expect(names(proposed({ int8: { latency: 0.5, bytes: 90_000 } }, { model: m }))).toEqual(whole)
   })

@@ -122,14 +122,17 @@ function smoother(problem: Problem, history: readonly Trial[], asked: ReadonlySe
   return form && !asked.has(form.name) ? form : undefined
 }
 
-/** Integer kernels over fewer bits, where 8 bits lose little: 4 bits, then those that each layer needs. */
+/** Integer kernels over fewer bits, where 8 bits lose little: 4 bits, and where those lose too much those that each layer needs. */
 function fewerBits(problem: Problem, history: readonly Trial[], asked: ReadonlySet<string>): Variant | undefined {
   if (problem.maxDrop === undefined || !problem.target.forms.includes('palette')) return undefined
   const measured = measuredOf(history)
   const whole = measured.find((t) => t.proposal.name === integer.name)
   if (!whole || savedByFewBits(problem.model) < leastSaved * whole.bytes) return undefined
   if (isLossy(problem, whole)) return undefined
-  return [fewBitInteger, mixedBitInteger(problem.maxDrop)].find((form) => !asked.has(form.name))
+  if (!asked.has(fewBitInteger.name)) return fewBitInteger
+  const few = measured.find((t) => t.proposal.name === fewBitInteger.name)
+  const mixed = mixedBitInteger(problem.maxDrop)
+  return few && isLossy(problem, few) && !asked.has(mixed.name) ? mixed : undefined
 }
 
 /** Share of the bytes of the int8 model that fewer bits must save to be tried. */

@@ -8,7 +8,7 @@ import type { Context, Recipe } from '../../types.ts'
 import { round } from '../round/round.ts'
 import { quantizeStatic } from '../static/quantize-static.ts'
 import type { Assignment } from './apply.ts'
-import { type MixOptions, type MixType, type Part, partsOf } from './types.ts'
+import { type MixOptions, type Part, partsOf } from './types.ts'
 
 /** Bits by the type that stands for them. */
 const bits = { int8: 8, int6: 6, int5: 5, int4: 4, int3: 3 } as const
@@ -24,7 +24,7 @@ export const codeParts = (model: Model, o: MixOptions, ctx: Pick<Context, 'targe
 
 /** The passes that make an assignment. */
 export function codesRecipe(assignment: Assignment, { exclude }: Pick<MixOptions, 'exclude'>): Recipe {
-  const named = codeTypes.flatMap((type: MixType & keyof typeof bits) => {
+  const named = codeTypes.flatMap((type) => {
     const nodes = bits[type] === 8 ? [] : (assignment[type] ?? [])
     return nodes.length > 0 ? [[bits[type], nodes] as const] : []
   })
