@@ -299,6 +299,16 @@ describe('what cannot be compiled is refused by name', () => {
     expect(() => bindInputs(model, { K: 3 })).toThrow('no input has a free axis K')
     expect(bindInputs(model, { T: 8 }).graph.values.get('x')?.shape).toEqual([1, 8])
   })
+
+  it('free sizes without a name, by input and axis', () => {
+    const model = parse('opset 21\ninput x: f32[?,?]\ninput s: f32[2,?,4]\ny = Relu(x)\nz = Relu(s)\noutput y, z')
+    expect(() => bindInputs(model, { 'x.1': 8 })).toThrow(expect.objectContaining({ hint: '--sizes s.1=64' }))
+    const { values } = bindInputs(model, { 'x.1': 8, 's.1': 1 }).graph
+    expect(['x', 's'].map((id) => values.get(id)?.shape)).toEqual([
+      [1, 8],
+      [2, 1, 4]
+    ])
+  })
 })
 
 it('modules that lie about themselves are refused', () => {

@@ -1,4 +1,4 @@
-import { evaluateDim } from '../base/dim.ts'
+import { evaluateDim, unknownDim } from '../base/dim.ts'
 import { PareError } from '../base/errors.ts'
 import type { Dim, Graph, Model, Value } from '../types.ts'
 import { mapGraphs } from './edit.ts'
@@ -34,37 +34,58 @@ export function openSizes({ graph }: Model): {
 
 /**
  * The model with all sizes of its inputs fixed: by `sizes`, symbol to number, and a free first axis, where samples stand, as 1.
- * Without `samples` that stays free. Throws `E_OPTION` for free axes without a size, and for sizes of symbols that no input has.
+ * Without `samples` that stays free. An axis without a name is called by its input and position, `x.1`.
+ * Throws `E_OPTION` for free axes without a size, and for sizes of symbols that no input has.
  */
 export function bindInputs(
   model: Model,
   sizes: Readonly<Record<string, number>>,
   { samples: fixes = true }: { readonly samples?: boolean } = {}
 ): Model {
+  const unnamed = unnamedAxes(model)
   const { samples, others } = openSizes(model)
-  const symbols = [...samples, ...others.keys()]
-  const unknown = Object.keys(sizes).find((name) => !symbols.includes(name))
+  const symbols = [...samples, ...others.keys()].filter((d) => d !== unknownDim)
+  const all = [...symbols, ...unnamed.map((u) => u.name)]
+  const unknown = Object.keys(sizes).find((name) => !all.includes(name))
   if (unknown !== undefined)
     throw new PareError('E_OPTION', `no input has a free axis ${unknown}`, {
-      facts: { 'free axes': symbols.join(', ') || 'none' }
+      facts: { 'free axes': all.join(', ') || 'none' }
     })
-  const isFixed = (d: string): boolean => Object.hasOwn(sizes, d) || (samples.has(d) && d !== '?')
-  const left = symbols.find((d) => !isFixed(d))
-  if (left !== undefined)
-    throw new PareError(
-      'E_OPTION',
-      `axis ${left} of input ${others.get(left) ?? model.graph.inputs[0]} is free, and sizes are to be fixed`,
-      {
-        hint: left === '?' ? 'give the axis a name or a size in the model' : `--sizes ${left}=64`
-      }
-    )
-  const fixed = Object.fromEntries(
-    symbols
-      .filter((d) => fixes || Object.hasOwn(sizes, d))
-      .map((d) => [d, Object.hasOwn(sizes, d) ? (sizes[d] as number) : 1])
-  )
-  return bind(model, fixed)
+  /** `undefined`: it stays free. */
+  const sizeOf = (name: string, isSample: boolean): number | undefined => {
+    if (Object.hasOwn(sizes, name)) return sizes[name]
+    if (isSample) return fixes ? 1 : undefined
+    const input = others.get(name) ?? unnamed.find((u) => u.name === name)?.id
+    throw new PareError('E_OPTION', `axis ${name} of input ${input} is free, and sizes are to be fixed`, {
+      hint: `--sizes ${name}=64`
+    })
+  }
+  const sizesOfUnnamed = unnamed.flatMap(({ id, axis, name }) => {
+    const size = sizeOf(name, axis === 0)
+    return size === undefined ? [] : [{ id, axis, size }]
+  })
+  const named = sizesOfUnnamed.reduce(withSize, model)
+  const fixed = symbols.flatMap((d) => {
+    const size = sizeOf(d, samples.has(d))
+    return size === undefined ? [] : [[d, size] as const]
+  })
+  return bind(named, Object.fromEntries(fixed))
 }
+
+function withSize(model: Model, { id, axis, size }: { id: string; axis: number; size: number }): Model {
+  const v = model.graph.values.get(id) as Value
+  const values = new Map(model.graph.values)
+  values.set(id, { ...v, shape: v.shape?.map((d, i) => (i === axis ? size : d)) ?? [] })
+  return { ...model, graph: { ...model.graph, values } }
+}
+
+/** Axes of inputs whose size has neither a number nor a name. */
+const unnamedAxes = ({ graph }: Model): { readonly id: string; readonly axis: number; readonly name: string }[] =>
+  graph.inputs.flatMap((id) =>
+    (graph.values.get(id)?.shape ?? []).flatMap((d, axis) =>
+      d === unknownDim ? [{ id, axis, name: `${id}.${axis}` }] : []
+    )
+  )
 
 /** Sizes as they are written on the command line: `T=64,N=1`. Throws `E_OPTION`. */
 export function sizesIn(text: string): Readonly<Record<string, number>> {

@@ -12,7 +12,7 @@ import { inferNoted, viewOf } from './infer.ts'
 
 export interface ModelCost {
   readonly total: number | undefined
-  /** Also of the nodes inside subgraphs. */
+  /** Also of the nodes inside subgraphs; 0 for those of branches that do not count, so that the sum is the total. */
   readonly byNode: ReadonlyMap<Node, number | undefined>
 }
 
@@ -58,9 +58,17 @@ function nodeCost(c: Counting, graph: Graph, node: Node, given: Node): number | 
   const cost = opFor(node)?.cost
   if (cost) return cost(viewOf(c.model, graph, node)).macs
   const possible = bodies.filter((_, i) => !c.broken.has(graphs[i] as Graph))
-  if (opFor(node)?.branch && possible.every((macs) => macs !== undefined)) return Math.max(0, ...(possible as number[]))
+  if (opFor(node)?.branch && possible.every((macs) => macs !== undefined)) {
+    const most = Math.max(0, ...(possible as number[]))
+    const taken = graphs.findIndex((g, i) => bodies[i] === most && !c.broken.has(g))
+    for (const [i, [, g]] of inside.entries()) if (i !== taken) for (const n of nodesIn(g)) c.byNode.set(n, 0)
+    return most
+  }
   return bodies.length > 0 && bodies.every((macs) => macs === 0) ? 0 : undefined
 }
+
+const nodesIn = (graph: Graph): Node[] =>
+  graph.nodes.flatMap((n) => [n, ...subgraphs(n).flatMap(([, g]) => nodesIn(g))])
 
 /** With shapes where they do not contradict the graph. */
 export function inferredAt(model: Model, shapes: Shapes): ReturnType<typeof inferNoted> {

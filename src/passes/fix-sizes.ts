@@ -8,7 +8,10 @@ export const fixSizes = definePass({
   summary: 'fix the free sizes of inputs, such as the batch, for targets that know no others',
   group: 'graph',
   options: {
-    sizes: z.string().default('').describe('sizes of free axes by name, such as T=64,N=1; a free first axis is 1'),
+    sizes: z
+      .string()
+      .default('')
+      .describe('sizes of free axes by name, such as T=64,N=1; an axis without one is x.1; a free first axis is 1'),
     samples: z
       .boolean()
       .default(true)

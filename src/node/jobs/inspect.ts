@@ -164,7 +164,9 @@ function advice(model: Model, layers: readonly KindLayer[]): Pick<Inspection, 's
       effect: `−${bytesText(floats * 0.75)}, same speed`,
       command: 'pare quantize-weights'
     })
-    const fit = layers.filter((l) => opFor(l)?.quant?.weights && (l.macs ?? 0) > 0)
+    // In subgraphs nothing is calibrated.
+    const outside = new Set(model.graph.nodes.map((n) => n.name))
+    const fit = layers.filter((l) => outside.has(l.node) && opFor(l)?.quant?.weights && (l.macs ?? 0) > 0)
     const macs = fit.reduce((n, l) => n + (l.macs ?? 0), 0)
     if (fit.length > 0)
       savings.push({

@@ -163,7 +163,7 @@ function rootsOf(
   for (const input of kind.weights) {
     const id = rootOf(model, graph, node.inputs[input])
     const weight = id === undefined ? undefined : uses.get(id)
-    if (id === undefined || !weight) return kind.data === undefined ? undefined : 'its weight is not a constant'
+    if (id === undefined || !weight) return kind.data === undefined ? undefined : notConstant(model, node.inputs[input])
     const { data, readers } = weight
     if (elementCount(data.shape) < o.minElements) return undefined
     if (data.dtype !== 'float32') return `its weight is ${data.dtype}, not float32`
@@ -183,6 +183,19 @@ function rootsOf(
 
 const dynamicTypes = (target: Target, node: Node): DynamicRow['weights'] | undefined =>
   target.dynamic.find((row) => row.op === opName(node))?.weights
+
+/** Why a weight is none that could be stored in other numbers. */
+function notConstant(model: Model, id: string | null | undefined): string {
+  const graphs = allGraphs(model)
+  const isComputed = (at: string | null | undefined): boolean => {
+    if (at == null || graphs.some((g) => constant(g, at))) return true
+    const maker = graphs.flatMap((g) => producer(g, at) ?? [])[0]
+    return maker !== undefined && maker.inputs.length > 0 && maker.inputs.every(isComputed)
+  }
+  return isComputed(id)
+    ? 'its weight is computed from constants, which simplify folds: apply that first'
+    : 'its weight is not a constant'
+}
 
 /** The constant that a value is a reordered copy of. */
 function rootOf(model: Model, graph: Graph, id: string | null | undefined): string | undefined {

@@ -12,6 +12,7 @@ import { ortRunner } from '../../../runtime/index.ts'
 import { targetFor } from '../../../targets/index.ts'
 import type { Model, Tensor } from '../../../types.ts'
 import { parseOptions } from '../../pass.ts'
+import { simplify } from '../../simplify/index.ts'
 import { quantizeDynamic } from './quantize-dynamic.ts'
 
 const run = (m: Model, o: object = {}, ctx = testContext()): Promise<Model> =>
@@ -300,6 +301,31 @@ describe('quantize-dynamic', () => {
     const asked = testContext()
     expect(await run(recurrent, { include: ['LSTM'] }, asked)).toBe(recurrent)
     expect(asked.refusals[0]?.reason).toContain('com.microsoft')
+  })
+  it('says what folds a weight that is put together from constants, in a branch too, and takes it then', async () => {
+    const m = model`
+      input x: f32[5,1,8]
+      input fast: bool[]
+      const W1: f32[1,64,8]
+      const W2: f32[1,64,8]
+      const R: f32[1,128,32]
+      y = If(fast, then_branch={
+        W = Concat(W1, W2, axis=1)
+        a, _, _ = LSTM(x, W, R, hidden_size=32)
+        output a
+      }, else_branch={
+        b, _, _ = LSTM(x, U: f32[1,128,8], R, hidden_size=32)
+        output b
+      })
+      output y`
+    const ctx = testContext()
+    await run(m, { include: ['LSTM'], microsoft: true }, ctx)
+    expect(ctx.refusals.map((r) => r.reason)).toContain(
+      'its weight is computed from constants, which simplify folds: apply that first: stays in float'
+    )
+    const folded = await simplify.run(m, parseOptions(simplify, {}), ctx)
+    const made = await run(folded, { include: ['LSTM'], microsoft: true })
+    expect(ops(made).filter((op) => op === 'com.microsoft:DynamicQuantizeLSTM')).toHaveLength(2)
   })
   it('takes uint8 where pair sums of int8 would saturate', async () => {
     const made = await run(product, {}, { ...testContext(), target: targetFor('ort-cpu-avx2') })
