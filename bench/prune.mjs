@@ -1,7 +1,7 @@
 /**
  * ResNet-20 with fewer channels, at once, with each repair, and after fine-tuning; and with fewer weights, by what tells them.
  *
- *   node bench/prune.mjs DATA [--only NAME,…] [--log FILE]
+ *   node bench/prune.mjs DATA [--only NAME;…] [--log FILE]
  *
  * DATA: the folder that docs/benchmarks.md describes. Commands see samples of train.npz; top-1 is of test_dev.npz. Every
  * result is appended to the log (prune.jsonl by default) and not measured again: the script may be stopped and started
@@ -20,7 +20,7 @@ const { values: given, positionals } = parseArgs({
 })
 const [root] = positionals
 if (!root || !existsSync(root)) {
-  console.error('usage: node bench/prune.mjs DATA [--only NAME,…] [--log FILE]')
+  console.error('usage: node bench/prune.mjs DATA [--only NAME;…] [--log FILE]')
   process.exit(2)
 }
 
@@ -71,7 +71,7 @@ const done = existsSync(log)
 const folder = join(dirname(log), 'prune-models')
 mkdirSync(folder, { recursive: true })
 const m = await opened(root, 'resnet20', folder)
-for (const name of given.only?.split(',') ?? Object.keys(jobs)) {
+for (const name of given.only?.split(';') ?? Object.keys(jobs)) {
   if (done.some((row) => row.model === name)) continue
   const row = await measured(name, jobs[name])
   done.push(row)
