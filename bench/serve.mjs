@@ -8,7 +8,7 @@
  * Requests that are no good, and results that are compared with single runs: `PARE_SERVE_FULL=1 npx vitest run test/serve.test.ts
  * src/node/serve/serve.test.ts`.
  */
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -134,7 +134,11 @@ const jobs = {
       ['resnet56', image, {}],
       ['resnet20', image, {}],
       ['mlp', row, { batch: 32 }]
-    ])
+    ]) {
+      if (!existsSync(file(name))) {
+        print([name, `skipped: there is no ${file(name)}`])
+        continue
+      }
       for (const workers of [1, 2]) {
         const peer = () => startMlserver(python, { name, path: resolve(file(name)), workers, ...own })
         const servers = [
@@ -144,6 +148,7 @@ const jobs = {
         const requests = many((i) => jsonRequest(inputs(i)))
         await paired(name, requests, servers, { clients: own.batch ?? clients, seconds })
       }
+    }
   },
   /** Capacity first, then three times as many requests as that. */
   async overload() {

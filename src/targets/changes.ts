@@ -153,7 +153,7 @@ function readByLayers(operators: readonly FileOperator[]): ReadonlySet<number> {
   for (let i = open.pop(); i !== undefined; i = open.pop()) {
     if (found.has(i)) continue
     found.add(i)
-    open.push(...(operators[i]?.reads ?? []))
+    for (const read of operators[i]?.reads ?? []) open.push(read)
   }
   return found
 }
