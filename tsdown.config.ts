@@ -1,15 +1,17 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'tsdown'
-import { explorerList, passList, strategyList } from './src/cli/lists.ts'
+import * as lists from './src/cli/lists.ts'
 
-/** Puts the lists in place of the module that makes them from passes and strategies. */
+/** Puts the lists in place of the module that makes them from passes, formats and strategies. */
 const listsAsData = {
   name: 'lists-as-data',
   load: {
     filter: { id: /[\\/]src[\\/]cli[\\/]lists\.ts$/ },
     handler: () =>
-      `export const passList = ${JSON.stringify(passList)}, strategyList = ${JSON.stringify(strategyList)}, explorerList = ${JSON.stringify(explorerList)}`
+      Object.entries(lists)
+        .map(([name, list]) => `export const ${name} = ${JSON.stringify(list)}`)
+        .join('\n')
   }
 }
 

@@ -54,7 +54,7 @@ export const command: Command = {
       import('../node/calibrate.ts'),
       import('../targets/index.ts')
     ])
-    const target = targetFor(given.positionals[0] ?? '', (await at.catalog()).targets)
+    const target = targetFor(given.positionals[0] ?? '', (await at.places()).targets)
     const out = text(given, 'out') ?? `${target.name}.cost.json`
     const isJson = isOn(given, 'json')
     const isQuiet = isJson || isOn(given, 'quiet')

@@ -1,6 +1,7 @@
 /** A command of the program: its words and flags as data, and what it does. */
-import type { Catalog } from '../formats/types.ts'
 import type { Job, JobHooks, JobResult } from '../node/job.ts'
+import type { Places } from '../node/places.ts'
+import type { FormatCard } from './cards.ts'
 import type { Flag, Parsed, Positional } from './flags.ts'
 
 /** What a command is given of the process around it. */
@@ -12,7 +13,7 @@ export interface Surroundings {
   readonly signal: AbortSignal
   /** From now on interrupts are the command's own: `signal` tells of none. */
   takeSignals(): void
-  catalog(): Promise<Catalog>
+  places(): Promise<Places<FormatCard>>
   /** Options of formats that were given; none where the command writes no model. */
   readonly write: Readonly<Record<string, unknown>>
   /** What was chosen of how formats are read. */

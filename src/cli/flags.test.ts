@@ -4,11 +4,11 @@ import { PareError } from '../base/errors.ts'
 import { parseOptions } from '../base/options.ts'
 import { passFor } from '../passes/index.ts'
 import type { Command } from './command.ts'
-import { type Flag, kebab, parseFlags } from './flags.ts'
+import { type Flag, kebab, optionsFrom, parseFlags } from './flags.ts'
 import { passGroups } from './help.ts'
 import { passList } from './lists.ts'
 import { passCommand } from './pass.ts'
-import { flagsOf, optionsFrom } from './schema.ts'
+import { flagsOf } from './schema.ts'
 
 const flag = (name: string, kind: Flag['kind'], more: Partial<Flag> = {}): Flag => ({
   ...{ name, kind, about: '', group: 'g' },

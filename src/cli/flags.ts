@@ -205,3 +205,20 @@ function readShare(flag: Flag, text: string): number {
   if (share >= 1) throw usage(`${name} ${text} would allow everything to be lost`, hint)
   return share
 }
+
+/** Options as the recipe holds them: only what was given. */
+export function optionsFrom(flags: readonly Flag[], values: ReadonlyMap<string, unknown>): Record<string, unknown> {
+  const out: Record<string, unknown> = {}
+  for (const f of flags) {
+    if (!values.has(f.name)) continue
+    const path = f.name.split('.')
+    let at = out
+    for (const key of path.slice(0, -1)) {
+      const next = Object.hasOwn(at, key) ? (at[key] as Record<string, unknown>) : {}
+      at[key] = next
+      at = next
+    }
+    at[path.at(-1) ?? f.name] = values.get(f.name)
+  }
+  return out
+}

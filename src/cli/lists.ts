@@ -1,14 +1,14 @@
-/** What help tells of passes and strategies. The build puts the lists themselves in place of this module: help loads neither. */
+/** What the command line tells of passes, formats and strategies. The build puts the lists themselves in place of this module. */
+import { formats } from '../formats/index.ts'
 import { passes } from '../passes/index.ts'
-import type { AnyPass } from '../passes/pass.ts'
 import { explorers } from '../search/space/strategies/index.ts'
 import { strategies } from '../search/strategies/index.ts'
 import type { StrategyRecord } from '../search/strategy.ts'
+import { type FormatCard, formatCard, type PassCard, passCard } from './cards.ts'
 
-/** Name, summary and group of every pass. */
-export const passList: readonly Pick<AnyPass, 'name' | 'summary' | 'group'>[] = passes.map(
-  ({ name, summary, group }) => ({ name, summary, ...(group === undefined ? {} : { group }) })
-)
+export const passList: readonly PassCard[] = passes.map(passCard)
+
+export const formatList: readonly FormatCard[] = formats.map(formatCard)
 
 type Told = Pick<StrategyRecord, 'name' | 'summary'>
 const told = ({ name, summary }: Told): Told => ({ name, summary })

@@ -1,8 +1,8 @@
 #!/usr/bin/env node
-import type { Catalog } from '../formats/types.ts'
 /** The program `pare`. A worker thread starts with this module too, and then runs its job. */
 import { isTrialThread } from '../node/trial-pool.ts'
 import { isJobThread, serveJob } from '../node/worker.ts'
+import type { FormatCard } from './cards.ts'
 import type { Command, Surroundings } from './command.ts'
 
 interface Entry {
@@ -162,7 +162,14 @@ const joined = ([first, second, ...rest]: readonly string[]): readonly string[] 
     ? [`${first} ${second}`, ...rest]
     : [first, second, ...rest].filter((w) => w !== undefined)
 
-/** Is a word none of the flags that come with formats, which take time to load? `--help` shows those too. */
+const formatsListed = async (): Promise<readonly FormatCard[]> => (await import('./lists.ts')).formatList
+
+const places: Surroundings['places'] = async () => ({
+  formats: await formatsListed(),
+  targets: (await import('../targets/index.ts')).targets
+})
+
+/** Is a word none of the flags that come with formats? `--help` shows those too. */
 const isOwn = ({ flags }: Command, word: string): boolean =>
   !word.startsWith('-') ||
   flags.some(
@@ -187,10 +194,12 @@ async function main(argv: readonly string[], signal: AbortSignal, takeSignals: (
       return args.length === 0 ? 2 : 0
     }
     const command = await commandFor(name, args[0])
-    const catalog = async (): Promise<Catalog> => (await import('../node/catalog.ts')).standard
     const asked = command.writes || (command.opens && args.some((a) => !isOwn(command, a)))
-    const formats = asked ? await import('./format-flags.ts') : undefined
-    const flags = formats?.flagsFor(command, await catalog()) ?? command.flags
+    const [{ flagsFor, readChoices, writeOptions }, formats] = await Promise.all([
+      import('./format-flags.ts'),
+      asked ? formatsListed() : []
+    ])
+    const flags = flagsFor(command, formats)
     if (args.includes('--help') || args.includes('-h')) {
       const [{ commandHelp }, { styleFor }] = await Promise.all([import('./help.ts'), import('./style.ts')])
       stdout.write(commandHelp({ ...command, flags }, styleFor(stdout)))
@@ -198,8 +207,8 @@ async function main(argv: readonly string[], signal: AbortSignal, takeSignals: (
     }
     const { parseFlags } = await import('./flags.ts')
     const given = parseFlags(args, flags, command.positionals, name)
-    const write = command.writes ? (formats?.writeOptions(given, await catalog()) ?? {}) : {}
-    const read = formats?.readChoices(given, await catalog()) ?? {}
+    const write = command.writes ? writeOptions(given, formats) : {}
+    const read = readChoices(given, formats)
     const program = new URL(import.meta.url)
     const start: Surroundings['start'] = async (job, hooks) =>
       (await import('../node/worker.ts')).startJob(job, program, hooks)
@@ -209,7 +218,7 @@ async function main(argv: readonly string[], signal: AbortSignal, takeSignals: (
       err: stderr,
       signal,
       takeSignals,
-      catalog,
+      places,
       write,
       read,
       start

@@ -2,8 +2,8 @@
 import { basename, dirname, extname, join } from 'node:path'
 import { hasEnding } from '../base/endings.ts'
 import { PareError } from '../base/errors.ts'
-import { formatOfFile } from '../formats/index.ts'
-import { formatOf, outputFormat, targetOf } from '../node/catalog.ts'
+import { formatOfFile } from '../formats/named.ts'
+import { formatOf, formatToWrite, targetOf } from '../node/places.ts'
 import { isSame, readingNames, refuseInput, shellLine, writable } from './check.ts'
 import { isOn, type Surroundings, text } from './command.ts'
 import { kebab, type Parsed } from './flags.ts'
@@ -12,16 +12,12 @@ import { kebab, type Parsed } from './flags.ts'
  * Where the model goes: `--out`, else `NAME.pare` beside the model with the ending of the target's format. Never onto the
  * model itself. Throws `E_USAGE` where the ending is another format's.
  */
-export async function outputOf(
-  given: Parsed,
-  model: string,
-  at: Pick<Surroundings, 'catalog' | 'write'>
-): Promise<string> {
-  const catalog = await at.catalog()
-  const target = targetOf(text(given, 'target'), model, catalog, text(given, 'out'))
-  const [ending] = formatOf(target, catalog).extensions
+export async function outputOf(given: Parsed, model: string, at: Pick<Surroundings, 'places'>): Promise<string> {
+  const places = await at.places()
+  const target = targetOf(text(given, 'target'), model, places, text(given, 'out'))
+  const [ending] = formatOf(target, places).extensions
   const out = text(given, 'out') ?? join(dirname(model), `${basename(model, extname(model))}.pare${ending}`)
-  outputFormat(out, target, catalog, at.write)
+  formatToWrite(out, target, places)
   writable(out, isOn(given, 'force'))
   if (isSame(out, model))
     throw new PareError('E_USAGE', 'the output is the model itself', {
@@ -61,14 +57,15 @@ export function replayLine(
 }
 
 /** The command that verifies a result on the data that was given, as it was read. */
-export function verifyLine(
+export async function verifyLine(
   given: Parsed,
   model: string,
   out: string,
-  { read }: Pick<Surroundings, 'read'>
-): string | undefined {
-  if (hasEnding(out, ['.ort']) || formatOfFile(out)?.unread) return undefined
-  if (formatOfFile(model)?.weightless) return shellLine(['compress', out, '--data', 'PATH'])
+  { read, places }: Pick<Surroundings, 'read' | 'places'>
+): Promise<string | undefined> {
+  const { formats } = await places()
+  if (hasEnding(out, ['.ort']) || formatOfFile(out, formats)?.unread) return undefined
+  if (formatOfFile(model, formats)?.weightless) return shellLine(['compress', out, '--data', 'PATH'])
   const flags = again(given, ['eval-data', 'data', ...readingNames, 'metric', 'output', ...Object.keys(read)])
   return shellLine(['verify', model, out, ...(flags.length > 0 ? flags : ['--data', 'PATH'])])
 }

@@ -1,14 +1,12 @@
-/** Every pass as a command: its flags come from its options schema. */
+/** Every pass as a command: its flags come from its options. */
 import { PareError } from '../base/errors.ts'
-import { passes } from '../passes/index.ts'
-import type { AnyPass } from '../passes/pass.ts'
-import { parseOptions } from '../passes/pass.ts'
+import type { PassCard } from './cards.ts'
 import { common, dataOf, judgedOf, readable, reportOf } from './check.ts'
 import { type Command, isOn, text } from './command.ts'
-import { type Flag, kebab } from './flags.ts'
+import { type Flag, kebab, optionsFrom } from './flags.ts'
+import { passList } from './lists.ts'
 import { outputOf, verifyLine } from './output.ts'
 import { runInWorker } from './run.ts'
-import { flagsOf, optionsFrom } from './schema.ts'
 import {
   calibrationDataFlag,
   dataFlag,
@@ -26,7 +24,7 @@ import {
 
 /** The command of a pass; `undefined` where there is none of that name. */
 export function passCommand(name: string): Command | undefined {
-  const pass = passes.find((p) => p.name === name)
+  const pass = passList.find((p) => p.name === name)
   return pass ? commandOf(pass) : undefined
 }
 
@@ -38,9 +36,9 @@ const prepareFlag = (after: readonly string[]): Flag => ({
   default: true
 })
 
-function commandOf(pass: AnyPass): Command {
+function commandOf(pass: PassCard): Command {
   const { beside } = pass
-  const own = flagsOf(pass.options, 'options').filter((f) => f.name !== beside?.option)
+  const own = pass.flags.filter((f) => f.name !== beside?.option)
   const kinds = [...pass.needs, ...pass.uses]
   const command: Command = {
     name: pass.name,
@@ -70,7 +68,7 @@ function commandOf(pass: AnyPass): Command {
       readable(model)
       const options = optionsFrom(own, given.values)
       if (beside) options[beside.option] = readable(other)
-      parseOptions(pass, options, (name) => `--${kebab(name)}`)
+      if (Object.keys(options).length > 0) await checkOptions(pass.name, options)
       const data = kinds.length > 0 ? dataOf(given) : {}
       const missing = pass.needs.find((kind) => !data.data && !(kind === 'train' ? data.train : data.calibration))
       if (missing) throw new PareError('E_DATA', `${pass.name} needs ${missing} data`, { hint: '--data PATH' })
@@ -93,4 +91,10 @@ function commandOf(pass: AnyPass): Command {
     }
   }
   return command
+}
+
+/** Throws `E_OPTION` for values that the pass does not take. Defaults need no check, and no pass is loaded for them. */
+async function checkOptions(name: string, options: unknown): Promise<void> {
+  const [{ passFor }, { parseOptions }] = await Promise.all([import('../passes/index.ts'), import('../passes/pass.ts')])
+  parseOptions(passFor(name), options, (field) => `--${kebab(field)}`)
 }

@@ -17,7 +17,7 @@ export interface Outcome {
   /** Where the report goes, if it is asked for. */
   readonly report: string | undefined
   /** A command worth running next. */
-  next?(report: Report): string | undefined
+  next?(report: Report): Promise<string | undefined>
   readonly wrote?: boolean
   /** What got worse since a baseline: it joins the report and decides the status. */
   gate?(report: Report): Gate
@@ -74,7 +74,7 @@ export async function runInWorker(job: Job, given: Parsed, at: Surroundings, out
     )
   else if (!isQuiet && report.family) at.out.write(printFamily(report, report.family, style, performance.now() - began))
   else if (!isQuiet) {
-    const next = unmet ? undefined : outcome.next?.(report)
+    const next = unmet ? undefined : await outcome.next?.(report)
     const ms = performance.now() - began
     const wrote = outcome.wrote === true && !unmet
     at.out.write(

@@ -1,4 +1,4 @@
-/** A pass's options schema as flags, and what was given on the command line as its options. Nested fields: `--budget.macs`. */
+/** An options schema as flags. Nested fields: `--budget.macs`. */
 import { z } from 'zod'
 import type { Flag } from './flags.ts'
 
@@ -64,21 +64,4 @@ function constants(json: JsonSchema): readonly (string | number)[] | undefined {
   if (json.const !== undefined) return [json.const]
   const all = json.anyOf?.map((s) => s.const)
   return all?.every((c) => c !== undefined) ? all : undefined
-}
-
-/** Options as the recipe holds them: only what was given. */
-export function optionsFrom(flags: readonly Flag[], values: ReadonlyMap<string, unknown>): Record<string, unknown> {
-  const out: Record<string, unknown> = {}
-  for (const f of flags) {
-    if (!values.has(f.name)) continue
-    const path = f.name.split('.')
-    let at = out
-    for (const key of path.slice(0, -1)) {
-      const next = Object.hasOwn(at, key) ? (at[key] as Record<string, unknown>) : {}
-      at[key] = next
-      at = next
-    }
-    at[path.at(-1) ?? f.name] = values.get(f.name)
-  }
-  return out
 }

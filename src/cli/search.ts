@@ -115,7 +115,7 @@ export const command: Command = {
       report,
       wrote: given.values.get('write') !== false,
       replay: report === undefined ? undefined : replayLine(given, model, out, report, at),
-      next: () => (given.values.get('write') === false ? undefined : verifyLine(given, model, out, at))
+      next: async () => (given.values.get('write') === false ? undefined : verifyLine(given, model, out, at))
     })
   }
 }

@@ -8,8 +8,8 @@ export const command: Command = {
   summary: 'list the places that a model can be made for',
   positionals: [],
   flags: [{ name: 'json', kind: 'boolean', group: 'output', about: 'print JSON' }],
-  run: async (given, { out, catalog }) => {
-    const { targets, formats } = await catalog()
+  run: async (given, { out, places }) => {
+    const { targets, formats } = await places()
     if (given.values.get('json') === true) {
       out.write(`${JSON.stringify(targets, null, 2)}\n`)
       return 0

@@ -1,11 +1,10 @@
 /** The formats Pare reads and writes; the list is here, and every function takes another one. */
-import { hasEnding } from '../base/endings.ts'
 import { PareError } from '../base/errors.ts'
 import { parseOptions } from '../base/options.ts'
-import { nearest } from '../base/suggest.ts'
 import type { Model } from '../types.ts'
 import { c99 } from './c99.ts'
 import { dl4j } from './dl4j/format.ts'
+import { formatNamed } from './named.ts'
 import { onnx } from './onnx/format.ts'
 import { text } from './text.ts'
 import { tflite } from './tflite/format.ts'
@@ -50,18 +49,4 @@ export function writeIn(format: AnyFormat, model: Model, options: unknown, place
 }
 
 /** The format of a name. Throws `E_USAGE` with suggestions. */
-export function formatFor(name: string, known: readonly AnyFormat[] = formats): AnyFormat {
-  const found = known.find((f) => f.name === name)
-  if (found) return found
-  const names = known.map((f) => f.name)
-  const close = nearest(name, names)
-  throw new PareError('E_USAGE', `there is no format ${name}`, {
-    where: name,
-    facts: { formats: names.join(', ') },
-    ...(close ? { hint: `did you mean ${close}?` } : {})
-  })
-}
-
-/** The format that a file's ending belongs to. */
-export const formatOfFile = (path: string, known: readonly AnyFormat[] = formats): AnyFormat | undefined =>
-  known.find((f) => hasEnding(path, f.extensions))
+export const formatFor = (name: string, known: readonly AnyFormat[] = formats): AnyFormat => formatNamed(name, known)

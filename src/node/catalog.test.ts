@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
+import { formatCard } from '../cli/cards.ts'
 import type { Command } from '../cli/command.ts'
 import { command as convert } from '../cli/convert.ts'
 import { parseFlags } from '../cli/flags.ts'
@@ -57,6 +58,8 @@ const catalog: Catalog = {
   targets: [...standard.targets, strict]
 }
 
+const cards = catalog.formats.map(formatCard)
+
 let folder = ''
 const at = (name: string): string => join(folder, name)
 const run = (job: Partial<Job> & Pick<Job, 'command' | 'model'>): ReturnType<typeof runJob> =>
@@ -86,12 +89,12 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }))
 async function pare(command: Command, args: readonly string[]): Promise<string> {
   let out = ''
   const stream = { write: (t: string) => (out += t) } as unknown as NodeJS.WriteStream
-  const given = parseFlags(args, flagsFor(command, catalog), command.positionals, command.name)
+  const given = parseFlags(args, flagsFor(command, cards), command.positionals, command.name)
   const start = (job: Job, hooks: JobHooks): ReturnType<typeof runJob> => runJob(job, hooks, catalog)
   const { signal } = new AbortController()
   await command.run(given, {
     ...{ argv: [command.name, ...args], out: stream, err: stream, signal, takeSignals: () => undefined, start },
-    ...{ catalog: async () => catalog, write: writeOptions(given, catalog), read: {} }
+    ...{ places: async () => ({ ...catalog, formats: cards }), write: writeOptions(given, cards), read: {} }
   })
   return out
 }

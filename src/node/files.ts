@@ -25,7 +25,8 @@ import type { AnyFormat, Catalog, Noted, ReadOptions, WritePlace, Written } from
 import { refuseMisfits } from '../targets/index.ts'
 import type { Target } from '../targets/types.ts'
 import type { Bytes, Model } from '../types.ts'
-import { outputFormat, standard, targetOf } from './catalog.ts'
+import { outputFormat, standard } from './catalog.ts'
+import { targetOf } from './places.ts'
 
 /** Files up to this size are read at once. */
 const wholeBytes = 64 * 1024 * 1024

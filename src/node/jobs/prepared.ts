@@ -1,7 +1,7 @@
 /** What is done to a model before another format takes it. */
 import { applyRecipe } from '../../passes/recipe.ts'
-import { formatOf } from '../catalog.ts'
 import type { JobHooks } from '../job.ts'
+import { formatOf } from '../places.ts'
 import type { Opened } from './open.ts'
 
 /** A model of another format after the passes that its new one asks for. */
