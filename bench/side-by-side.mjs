@@ -10,6 +10,9 @@ import { models } from './peers/models.mjs'
 
 export const pare = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url))
 
+/** Commands that see no data. */
+const blind = ['simplify', 'fuse']
+
 /**
  * A model of docs/benchmarks.md. `choosing`: the flags that give a command its data, of which it takes the calibration and
  * the selection part; `test`: other samples.
@@ -40,7 +43,8 @@ export function chained(m, folder, commands, trains = ['finetune']) {
     const out = join(folder, `${short(key)}onnx`)
     if (!existsSync(out)) {
       const [, train, ...reading] = m.choosing
-      const data = trains.includes(command) ? ['--train-data', train, ...reading] : m.choosing
+      const all = trains.includes(command) ? ['--train-data', train, ...reading] : m.choosing
+      const data = blind.includes(command) ? [] : all
       const args = [pare, command, path, ...flags, ...data, '--out', out, '--json']
       const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8', maxBuffer: 2 ** 28 })
       if (status !== 0) throw new Error(`pare ${args.slice(1).join(' ')}: status ${status}\n${stderr}`)
@@ -54,9 +58,6 @@ export function chained(m, folder, commands, trains = ['finetune']) {
 /** File systems take names of up to 255 bytes. */
 const short = (key) =>
   key.length < 180 ? key : `${key.slice(0, 150)}${createHash('sha256').update(key).digest('hex').slice(0, 12)}.`
-
-/** Commands that see no data. */
-const blind = ['simplify', 'fuse']
 
 /** Runs a chain of commands, each `[command, ...flags]`, on a model; returns what results. */
 export function madeBy(m, name, commands) {
