@@ -195,20 +195,21 @@ describe('random models on codes give what the reference gives, exactly', () => 
     check(
       fc
         .record({
-          c: int(5),
+          c: int(18),
           e: int(7),
           h: int(7, 3),
           w: int(7, 3),
+          joined: one('Add(bd, xd)', 'Sub(xd, bd)', 'Mul(bd, xd)', 'Add(xd, bd)'),
           q: fc.array(codings, { minLength: 6, maxLength: 6 })
         })
         .map(
-          ({ c, e, h, w, q }) => `input x: f32[1,${4 * c},${h},${w}]
+          ({ c, e, h, w, joined, q }) => `input x: f32[1,${c},${h},${w}]
           ${quantize('x', q[0] as Coding)}
-          ${weights('W', [4 * c, 4 * c, 3, 3])}
+          ${weights('W', [c, c, 3, 3])}
           a = Conv(xd, W, pads=[1,1,1,1])
           b = Relu(a)
           ${quantize('b', q[1] as Coding)}
-          s = Add(bd, xd)
+          s = ${joined}
           ${quantize('s', q[2] as Coding)}
           t = Sigmoid(sd)
           ${quantize('t', q[2] as Coding)}
@@ -216,7 +217,7 @@ describe('random models on codes give what the reference gives, exactly', () => 
           ${quantize('j', q[2] as Coding)}
           k = Slice(jd, b0: i64[2] {0,0}, b1: i64[2] {99,99}, b2: i64[2] {2,3}, b3: i64[2] {2,1})
           ${quantize('k', q[2] as Coding)}
-          ${weights('V', [e, 8 * c, 1, 1])}
+          ${weights('V', [e, 2 * c, 1, 1])}
           v = Conv(kd, V)
           ${quantize('v', q[3] as Coding)}
           g = GlobalAveragePool(vd)

@@ -6,6 +6,7 @@ import {
   float,
   get,
   type Local,
+  load4,
   loadSplat,
   local,
   loop,
@@ -23,6 +24,7 @@ import { tilesFor } from '../kernels/tiles.ts'
 import type { Made } from '../linear.ts'
 import type { Places } from '../steps.ts'
 import { dotsFor, type IntegerSteps } from './context.ts'
+import { joinedBehind, joining } from './joined.ts'
 import { type CodedLayer, filledUp, type Geometry, made, outputOf, roundingIn, shapeOf } from './layer.ts'
 import { type Source, sourceOf } from './source.ts'
 
@@ -47,13 +49,15 @@ export function dense(steps: IntegerSteps, l: CodedLayer, g: Geometry): Made {
   const { positions: n, samples } = g
   const channels = groups * outputs
   const bytes = l.behind ? mapsBytes(shapeOf(channels, g)) + 16 : (samples * channels + 3) * n * 4 + 16
-  const key = outputOf(steps, l, 'maps', bytes)
+  const joins = l.behind && joinedBehind(steps, l.behind)
+  const joined = joins && { ...joins, key: steps.need(joins.other, 'maps') }
+  const key = joined ? steps.made(joined.to, 'maps', bytes) : outputOf(steps, l, 'maps', bytes)
   const zeros = sparse ? `, ${sparse.records.length / 20} of ${quads.length / 16} blocks` : ''
-  const what = `convolution ${g.y.kernel}×${g.x.kernel}, ${g.title}${zeros}`
+  const what = `convolution ${g.y.kernel}×${g.x.kernel}, ${g.title}${zeros}${joined ? ', joined' : ''}`
   const size = (dots === 'bytes' ? 16 : 32) * rowBlocks * source.lanes
   const isTable = source.table !== undefined && !sparse
   const { way: tile, kernel } = steps.choose(
-    `maps ${dots} ${outputs}×${source.lanes}×${n}${isTable ? ' by table' : ''}${sparse ? ` of ${sparse.records.length / 20}` : ''}`,
+    `maps ${dots} ${outputs}×${source.lanes}×${n}${joined ? ' joined' : ''}${isTable ? ' by table' : ''}${sparse ? ` of ${sparse.records.length / 20}` : ''}`,
     tilesFor({
       ...{ rows: sparse ? 0 : outputs, positions: n, lanes: source.lanes, weightBytes: sparse ? 0 : size },
       cuts
@@ -62,6 +66,9 @@ export function dense(steps: IntegerSteps, l: CodedLayer, g: Geometry): Made {
   const code = (places: Places): Stmt[] => {
     const [starts, scales] = [filledUp(l.starts, channels + 4), filledUp(l.scales, channels + 4)]
     const [startsAt, scalesAt] = [places.constant(starts), places.constant(scales)]
+    const numbers = joined && places.constant(joined.numbers)
+    /** How far the codes that a tile is joined with lie from where it is stored. */
+    const apart = joined ? places.of(joined.key).offset - places.of(key).offset : 0
     const a = sparse ? places.records(sparse.records, dots) : places.quads(quads, dots)
     const table = isTable && source.table ? places.constant(source.table) : undefined
     const walk = sparse ? { ends: places.constant(sparse.ends) } : table ? { table } : { step: g.inside * 4 }
@@ -78,14 +85,18 @@ export function dense(steps: IntegerSteps, l: CodedLayer, g: Geometry): Made {
             ...{ b: source.table ? places.scratch : data, steps: walk },
             c: at(places.of(key), add(mul(s, bytesOut), mul(group, outputs * n * (l.behind ? 1 : 4)))),
             each: l.behind ? { block: 4, position: 4 } : { block: 16, position: 4 },
-            store: (inside) => storeMaps(l, n, inside.place(own(scalesAt)), roundingIn(l, inside)),
+            store: (inside) => {
+              const scales = inside.place(own(scalesAt))
+              if (!joined || !numbers) return storeMaps(l, n, scales, roundingIn(l, inside))
+              return storeJoined(scales, inside.take(apart), joining(joined, numbers, inside))
+            },
             tile
           })
         ]
       })
     )
   }
-  return made(l, what, from, key, source.scratch, code, kernel)
+  return made(l, what, from, key, source.scratch, code, kernel, joined)
 }
 
 /** Tiles of maps of codes: four rows share a quad. */
@@ -144,6 +155,28 @@ function storeMaps(l: CodedLayer, n: number, scales: Place, round: (x: Expr) => 
           ? [storeLanes(place(16 * j), pack('bytes', ...sums.map((_s, i) => round(scaled(i, j)))))]
           : sums.map((_s, i) => store(place(i * n * 4 + 16 * j), scaled(i, j)))
       )
+    ]
+  }
+}
+
+/** The same joined with codes that lie `apart` bytes from where the tile is stored. */
+function storeJoined(scales: Place, apart: Expr, code: (scaled: Expr, lanes: Expr, k: number) => Expr): StoreTile {
+  return (sums, { number, to }) => {
+    const factors = sums.map(() => local('f32x4', 'scale'))
+    const lanes = (sums[0] ?? []).map(() => local('i32x4', 'other'))
+    const from = add(to, apart)
+    return [
+      ...factors.map((f, i) => set(f, loadSplat(at(scales, number, i * 4)))),
+      ...lanes.flatMap((l, j) => [
+        set(l, load4({ space: 'values', address: from, offset: 16 * j }, 'i32x4')),
+        storeLanes(
+          { space: 'values', address: to, offset: 16 * j },
+          pack(
+            'bytes',
+            ...sums.map((line, k) => code(mul(float(get(line[j] as Local)), get(factors[k] as Local)), get(l), k))
+          )
+        )
+      ])
     ]
   }
 }

@@ -18,6 +18,7 @@ import { type Layer, type Made, none, spatial } from '../linear.ts'
 import type { Places } from '../steps.ts'
 import { type Coded, type Quantized, quantizedBehind } from './codes.ts'
 import type { IntegerSteps } from './context.ts'
+import type { Joined } from './joined.ts'
 
 /** A layer whose data and weights are codes. */
 export interface CodedLayer {
@@ -82,15 +83,16 @@ export function made(
   to: string,
   scratch: number,
   code: (places: Places) => Stmt[],
-  kernel?: Chosen
+  kernel?: Chosen,
+  joined?: Joined & { readonly key: string }
 ): Made {
-  const nodes = l.behind?.nodes ?? []
+  const nodes = [...(l.behind?.nodes ?? []), ...(joined?.nodes ?? [])]
   const kind = l.behind ? 'on codes' : 'codes to floats'
   return {
     with: nodes,
     step: {
       nodes: [l.node.name, ...nodes.map((n) => n.name)],
-      ...{ what: `${what}, ${kind}`, reads: [from], writes: [to], scratch, code },
+      ...{ what: `${what}, ${kind}`, reads: [from, ...(joined ? [joined.key] : [])], writes: [to], scratch, code },
       ...(kernel ? { kernel } : {})
     }
   }

@@ -34,7 +34,7 @@ export interface Coding {
 }
 
 /** 1.5 · 2²³: added to a float of magnitude below 2²² it leaves the nearest whole number, halves to even, in the low bits. */
-const magic = 12582912
+export const magic = 12582912
 const magicBits = 0x4b400000
 
 /** How scaled numbers become codes. */
@@ -125,12 +125,12 @@ export function quantizeRows(count: number, coding: Coding, from: Place, to: Pla
   })
 }
 
+/** Byte k of every lane. */
+export const byteOf = (lanes: Expr, k: number): Expr => bits('and', k ? bits('shr', lanes, 8 * k) : lanes, 255)
+
 /** Byte k of every lane as a real number. */
-export function realOf(lanes: Expr, k: number, { scale, zero }: Coding): Expr {
-  const byte =
-    k === 3 ? bits('and', bits('shr', lanes, 24), 255) : bits('and', k ? bits('shr', lanes, 8 * k) : lanes, 255)
-  return mul(sub(float(byte), zero), Math.fround(scale))
-}
+export const realOf = (lanes: Expr, k: number, { scale, zero }: Coding): Expr =>
+  mul(sub(float(byteOf(lanes, k)), zero), Math.fround(scale))
 
 /** Codes as floats in order. What is stored may reach up to 12 bytes behind. */
 export function dequantizeMaps(shape: MapsShape, coding: Coding, from: Place, to: Place): Stmt[] {
