@@ -3,6 +3,7 @@
  * expanded at the start lie behind the values of the largest plan.
  */
 import { PareError } from '../base/errors.ts'
+import { greatest } from '../base/extremes.ts'
 import { at, load, loop, mul, type Place, type Routine, type Stmt, store } from '../ir/loops.ts'
 import { elementCount, toFloats, toNumbers } from '../ir/tensor.ts'
 import type { Model, Tensor } from '../types.ts'
@@ -86,14 +87,20 @@ function planned({ model, steps, rootOf, sizes }: Lowered): Planned {
 /** A program of the same network for several sizes of its inputs; the first is what runs by default. */
 export function placed(all: readonly [Lowered, ...Lowered[]], compact: boolean): Program {
   const plans = all.map(planned)
-  const largest = Math.max(0, ...plans.map((p) => p.plan.total))
+  const largest = greatest(
+    plans.map((p) => p.plan.total),
+    0
+  )
   const shared = sharedParts(largest + slack, compact)
   const [run, ...others] = all.map((lowered, i) => runOf(lowered, plans[i] as Planned, shared)) as [Run, ...Run[]]
   return {
     ...{ ...run, others, init: shared.init },
     constants: shared.pool.bytes(),
     arena: largest + slack + shared.expanded(),
-    unshared: Math.max(0, ...plans.map((p) => p.unshared))
+    unshared: greatest(
+      plans.map((p) => p.unshared),
+      0
+    )
   }
 }
 

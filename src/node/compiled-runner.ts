@@ -4,6 +4,7 @@
  */
 import { toArray } from '../base/bytes.ts'
 import { PareError } from '../base/errors.ts'
+import { greatest } from '../base/extremes.ts'
 import { fastestOf, type ModuleNote, noteOf, openPorts, wayFor, waysToRun } from '../compile/index.ts'
 import { byteLength, bytesOf, elementCount, tensorOf, typedValues } from '../ir/tensor.ts'
 import { compiledRunner, compiledRuntime } from '../runtime/compiled.ts'
@@ -60,8 +61,8 @@ const mostBytes = 1024 ** 3
 
 /** Outputs of a module may lie in one another, each as long as its whole memory. Throws `E_LIMIT`. */
 function refuseLong(note: ModuleNote): void {
-  const bytes = Math.max(
-    ...waysToRun(note).map(({ outputs }) =>
+  const bytes = greatest(
+    waysToRun(note).map(({ outputs }) =>
       outputs.reduce((n, { dtype, shape }) => n + byteLength(dtype, elementCount(shape)), 0)
     )
   )
