@@ -1,12 +1,13 @@
-/** Classifiers that give maps beside tensors, as scikit-learn's exports do by ZipMap, or only maps. */
+/** Classifiers that give maps beside tensors, as scikit-learn's exports do by ZipMap, or only maps; and what else is no tensor of numbers. */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { TensorProto_DataType as Type } from 'onnx-buf'
+import { AttributeProto_AttributeType as AttributeType, TensorProto_DataType as Type } from 'onnx-buf'
 import * as ort from 'onnxruntime-node'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { readModel } from '../src/formats/index.ts'
 import { tensor } from '../src/ir/tensor.ts'
+import { runJob } from '../src/node/jobs.ts'
 import type { Report } from '../src/report/types.ts'
 import { ortRunner } from '../src/runtime/index.ts'
 import { file, floats, int, ints, node, tensorType, value, weights } from './corpus.ts'
@@ -31,6 +32,65 @@ const maps = value('maps', {
     }
   }
 } as never)
+
+const sequence = (elemType: unknown): unknown => ({ value: { case: 'sequenceType', value: { elemType } } })
+const optional = (elemType: unknown): unknown => ({ value: { case: 'optionalType', value: { elemType } } })
+const map = (keyType: Type, valueType: unknown): unknown => ({
+  value: { case: 'mapType', value: { keyType, valueType } }
+})
+const strings = (name: string, ...all: string[]): ReturnType<typeof ints> =>
+  ({ name, type: AttributeType.STRINGS, strings: all.map((t) => new TextEncoder().encode(t)) }) as never
+const ml = { domain: 'ai.onnx.ml' }
+const letters = ['a', 'b', 'c', 'd', 'e']
+const parts = node('SplitToSequence', ['scores'], ['parts'], [int('axis', 1), int('keepdims', 1)])
+
+/** What stands behind the scores, the type of what it gives, and whether that is asked for. */
+const relatives: Readonly<Record<string, readonly [ReturnType<typeof node>[], unknown, boolean]>> = {
+  'a sequence of maps by text': [
+    [node('ZipMap', ['scores'], ['extra'], [strings('classlabels_strings', ...letters)], ml)],
+    sequence(map(Type.STRING, tensorType(Type.FLOAT))),
+    false
+  ],
+  'a sequence of tensors': [[{ ...parts, output: ['extra'] } as typeof parts], sequence(tensorType(Type.FLOAT)), false],
+  'an optional tensor': [[node('Optional', ['scores'], ['extra'])], optional(tensorType(Type.FLOAT, 'N', 5)), false],
+  'an optional sequence': [
+    [parts, node('Optional', ['parts'], ['extra'])],
+    optional(sequence(tensorType(Type.FLOAT))),
+    false
+  ],
+  'labels that are texts': [
+    [
+      node('ArgMax', ['scores'], ['i'], [int('axis', 1), int('keepdims', 0)]),
+      node(
+        'LabelEncoder',
+        ['i'],
+        ['extra'],
+        [ints('keys_int64s', 0, 1, 2, 3, 4), strings('values_strings', ...letters)],
+        ml
+      )
+    ],
+    tensorType(Type.STRING, 'N'),
+    true
+  ]
+}
+
+const relative = (name: string): Uint8Array => {
+  const [behind, type] = relatives[name] ?? [[], undefined]
+  return file(
+    {
+      input: [floats('x', 'N', 64)],
+      output: [value('extra', type as never), floats('scores', 'N', classes)],
+      initializer: [weights('w', [64, classes], ...numbers(64 * classes))],
+      node: [node('MatMul', ['x', 'w'], ['l']), node('Softmax', ['l'], ['scores']), ...behind]
+    },
+    {
+      opsetImport: [
+        { domain: '', version: 18n },
+        { domain: 'ai.onnx.ml', version: 2n }
+      ] as never
+    }
+  )
+}
 
 const classifier = (outputs: readonly string[]): Uint8Array =>
   file(
@@ -65,6 +125,41 @@ describe('a session', () => {
     expect(session.outputs.map((o) => o.name)).toEqual(['label', 'scores'])
     await session.close()
   })
+
+  it.each(Object.keys(relatives))('gives the scores beside %s', async (name) => {
+    const session = await ortRunner(ort).open(readModel(relative(name)))
+    const out = await session.run({ x: tensor('float32', [2, 64], numbers(128)) })
+    const asked = relatives[name]?.[2] ? ['extra', 'scores'] : ['scores']
+    expect(Object.keys(out)).toEqual(asked)
+    expect(session.outputs.map((o) => o.name)).toEqual(asked)
+    await session.close()
+  })
+})
+
+describe('a job', () => {
+  it.each(Object.keys(relatives))(
+    'changes and checks a model that gives %s, and keeps all outputs',
+    async (name) => {
+      const [model, out] = [at('relative.onnx'), at('relative-out.onnx')]
+      writeFileSync(model, relative(name))
+      writeFileSync(at('data.npz'), npz([64, 64], Float32Array.from(numbers(64 * 64)), new Array(64).fill(0)))
+      const recipe = [['quantize-static', {}]] as const
+      const data = { data: { path: at('data.npz') } }
+      const { report } = await runJob({ line: '', command: 'apply', model, out, recipe, data, force: true })
+      const told = report.notes.filter((n) => n.includes('no tensor'))
+      expect(told).toEqual(
+        relatives[name]?.[2]
+          ? []
+          : [
+              'extra is no tensor (a sequence, a map or optional): it is kept in the model, but neither run nor compared'
+            ]
+      )
+      const { graph } = readModel(readFileSync(out))
+      expect(graph.outputs).toEqual(['extra', 'scores'])
+      expect(graph.nodes.map((n) => n.op)).toContain('DequantizeLinear')
+    },
+    60_000
+  )
 })
 
 describe.skipIf(!isBuilt)('commands (skipped before npm run build)', () => {
@@ -81,7 +176,9 @@ describe.skipIf(!isBuilt)('commands (skipped before npm run build)', () => {
       const out = writes ? ['-o', 'out.onnx', '--force'] : []
       const { status, out: said, err } = await run([verb, 'model.onnx', ...rest, ...out, '--json'], { cwd: folder })
       expect(status, err).toBe(0)
-      expect((JSON.parse(said) as Report).notes.join('\n')).toContain('maps is no tensor (a sequence or map)')
+      expect((JSON.parse(said) as Report).notes.join('\n')).toContain(
+        'maps is no tensor (a sequence, a map or optional)'
+      )
       if (writes) expect(readModel(readFileSync(at('out.onnx'))).graph.outputs).toEqual(['label', 'scores', 'maps'])
     },
     60_000

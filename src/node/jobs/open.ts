@@ -77,7 +77,9 @@ function notAsked(model: Model): readonly string[] {
   const others = model.graph.outputs.filter((id) => !isTensor(model, id))
   if (others.length === 0) return []
   const [is, it] = others.length === 1 ? ['is no tensor', 'it is'] : ['are no tensors', 'they are']
-  return [`${others.join(', ')} ${is} (a sequence or map): ${it} kept in the model, but neither run nor compared`]
+  return [
+    `${others.join(', ')} ${is} (a sequence, a map or optional): ${it} kept in the model, but neither run nor compared`
+  ]
 }
 
 /** Opens a job's model and target. Throws `E_FILE`, `E_FORMAT`, `E_USAGE`, … */
