@@ -113,11 +113,11 @@ export {
 export type { CompressInput, Journal, Staged } from './search/input.ts'
 export type { AskedPoint, Explorer, ExplorerRecord, SeenPoint, Task } from './search/space/explorer.ts'
 export { hypervolume } from './search/space/front.ts'
+export type { Goal, Weights } from './search/space/goal.ts'
 export { type Project, projection } from './search/space/project.ts'
 export { solvedWithin } from './search/space/solve.ts'
 export type {
   Budgets,
-  CostName,
   Factor,
   Kind as UnitKind,
   Load,

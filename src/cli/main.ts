@@ -25,7 +25,7 @@ const groups: readonly { readonly title: string; readonly commands: readonly Ent
       entry('compress', 'make a model smaller and faster, and prove what that cost', () => import('./compress.ts')),
       entry(
         'search',
-        'search channels and types of weights within budgets, by solving, evolution or learning',
+        'search channels and types of weights, within budgets or a drop, by solving, evolution or learning',
         () => import('./search.ts')
       ),
       entry(

@@ -1,5 +1,7 @@
 import { PareError } from '../base/errors.ts'
 import type { SearchJob } from '../node/job.ts'
+import type { CostName } from '../report/types.ts'
+import { costNames } from '../search/space/space.ts'
 import { common, dataOf, judgedOf, maxTimeOf, readable, reportOf } from './check.ts'
 import { type Command, isOn, number, text } from './command.ts'
 import type { Flag, Parsed } from './flags.ts'
@@ -32,6 +34,10 @@ const searchFlags: readonly Flag[] = [
   flag('budget.macs', 'share', 'multiply-adds that may be left, after / before', { hint: '0.5' }),
   flag('budget.latency', 'share', 'time of a sample that may be left, after / before, by the times of single layers', {
     hint: '0.4'
+  }),
+  flag('least', 'choice', 'without a budget: what is to be least within --max-drop', {
+    choices: costNames,
+    default: 'bytes'
   }),
   flag(
     'strategy',
@@ -71,7 +77,7 @@ const searchFlags: readonly Flag[] = [
 /** `pare search` */
 export const command: Command = {
   name: 'search',
-  summary: 'search channels and types of weights within budgets, by solving, evolution or learning',
+  summary: 'search channels and types of weights, within budgets or a drop, by solving, evolution or learning',
   opens: true,
   positionals: [{ name: 'model.onnx' }],
   writes: true,
@@ -90,6 +96,7 @@ export const command: Command = {
     ...reportFlags
   ],
   examples: [
+    'pare search model.onnx --data test.npz --max-drop 1%',
     'pare search model.onnx --data test.npz --budget.bytes 0.1 --budget.macs 0.7',
     'pare search model.onnx --data test.npz --budget.macs 0.5 --types none --strategy local,ddpg --seeds 3'
   ],
@@ -144,7 +151,7 @@ function searchOf(given: Parsed): SearchJob {
   const types = list(given, 'types')
   const [workers, leastKept, exclude] = [workersOf(given), number(given, 'least-kept'), list(given, 'exclude')]
   const budget = Object.fromEntries(
-    (['bytes', 'macs', 'latency'] as const).flatMap((n) => {
+    costNames.flatMap((n) => {
       const share = number(given, `budget.${n}`)
       return share === undefined ? [] : [[n, share]]
     })
@@ -155,6 +162,7 @@ function searchOf(given: Parsed): SearchJob {
     seeds: number(given, 'seeds') ?? 1,
     ahead: number(given, 'ahead') ?? 4,
     budget,
+    ...(Object.keys(budget).length > 0 ? {} : { least: (text(given, 'least') ?? 'bytes') as CostName }),
     ...(workers === undefined ? {} : { workers }),
     ...(types === undefined ? {} : { types: types.filter((t) => t !== 'none') }),
     ...(given.values.get('channels') === false ? { channels: false } : {}),

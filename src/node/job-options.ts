@@ -5,6 +5,7 @@ import { parseOptions } from '../base/options.ts'
 import { dataDescription } from '../data/description.ts'
 import { storedTypes } from '../passes/quantize/mix/types.ts'
 import { objectives } from '../search/choose.ts'
+import { costNames } from '../search/space/space.ts'
 import type { Metric } from '../types.ts'
 import { type DataSource, isDataset, type Job, jobCommands } from './job.ts'
 
@@ -70,6 +71,7 @@ const jobFields = {
       trials: z.int().min(1).max(100_000),
       seeds: z.int().min(1).max(100),
       budget: z.strictObject({ bytes: left.optional(), macs: left.optional(), latency: left.optional() }),
+      least: z.enum(costNames).optional(),
       workers: z.union([z.int().min(1).max(256), z.string().regex(/^(redis|valkey)s?:\/\//)]).optional(),
       ahead: z.int().min(1).max(256),
       types: z.array(z.enum(storedTypes)).optional(),

@@ -3,7 +3,7 @@ import type { DataDescription } from '../data/description.ts'
 import type { Recipe } from '../passes/types.ts'
 import type { GroupLine } from '../report/groups.ts'
 import type { Inspection } from '../report/inspection.ts'
-import type { Report } from '../report/types.ts'
+import type { CostName, CostShares, Report } from '../report/types.ts'
 import type { Objective } from '../search/compress.ts'
 import type { Dataset, Metric, Progress } from '../types.ts'
 
@@ -46,8 +46,9 @@ export interface SearchJob {
   readonly trials: number
   /** Every strategy is run under so many seeds. */
   readonly seeds: number
-  /** Shares of the original's costs that may be left. */
-  readonly budget: { readonly bytes?: number; readonly macs?: number; readonly latency?: number }
+  /** Shares of the original's costs that may be left. Where there are none, `least` is sought within `maxDrop`. */
+  readonly budget: CostShares
+  readonly least?: CostName
   /** Threads that measure trials; absent: this one. A text is the address of a queue, out of which workers take them. */
   readonly workers?: number | string
   /** Trials in the making that a proposal does not know of, at most. */

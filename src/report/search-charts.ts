@@ -71,7 +71,7 @@ export function frontChart(report: SearchReport, cost: 'bytes' | 'macs' | 'laten
   return html`<svg class="chart" width="100%" height="${height}" role="img" aria-label="${cost} against harm">${rowsOf(ys)}${columns}${order.map(mark)}</svg>`
 }
 
-/** Least harm so far against trials, a line for every run. */
+/** Least so far of what is minimised against trials, a line for every run. */
 export function progressChart(report: SearchReport): Markup | undefined {
   const runs = report.runs.filter((r) => r.curve.length > 0)
   if (runs.length === 0) return undefined
@@ -93,7 +93,7 @@ export function progressChart(report: SearchReport): Markup | undefined {
   const columns = [0.25, 0.5, 0.75, 1].map(
     (at) => html`<text class="tick" x="${percent(at * 0.98)}" y="${height - 4}">${Math.round(at * most)}</text>`
   )
-  return html`<svg class="chart" width="100%" height="${height}" role="img" aria-label="least harm so far against trials">${rowsOf(scale)}${columns}${lines}</svg>`
+  return html`<svg class="chart" width="100%" height="${height}" role="img" aria-label="least ${report.edge?.cost ?? 'harm'} so far against trials">${rowsOf(scale)}${columns}${lines}</svg>`
 }
 
 /** Axes of units, at most: those that mattered most, in the order of the model. */

@@ -17,7 +17,9 @@ const search: SearchReport = {
     { id: 'type b', kind: 'type', choices: ['int4', 'int8', 'float'], importance: 0.3 }
   ],
   runs: [run('local', 0, 0.1), run('random', 0, 0.2)],
-  comparisons: [{ strategy: 'local', seeds: 3, ratio: 0.5, low: 0.4, high: 0.6, wins: 3, verdict: 'better' }],
+  comparisons: [
+    { strategy: 'local', what: 'harm', seeds: 3, ratio: 0.5, low: 0.4, high: 0.6, wins: 3, verdict: 'better' }
+  ],
   points: ['local', 'random'].flatMap((strategy, s) =>
     [0, 1, 2].map((k) => ({
       ...{ strategy, seed: 0, k, harm: 0.1 * (s + k + 1), costs: { bytes: 0.05 + 0.01 * k } },
@@ -38,12 +40,28 @@ describe('the section of a search', () => {
     expect(markup).not.toMatch(/NaN|undefined|Infinity/)
   })
 
+  it('says what is least under a drop, and what that drop was found to mean', () => {
+    const edge = { cost: 'bytes', harm: 0.012, share: 0.2 } as const
+    const { markup } = searchSection({ ...search, budgets: {}, maxDrop: 0.01, edge }) ?? { markup: '' }
+    expect(markup).toMatch(/least bytes at a drop of at most 1 points, which is a harm of 0\.012/)
+    expect(markup).toContain('Least bytes so far')
+  })
+
   it('says when nothing better than random was shown, and when one seed cannot tell', () => {
-    const one = { strategy: 'ddpg', seeds: 3, ratio: 1.02, low: 0.9, high: 1.15, wins: 1, verdict: 'same' } as const
+    const one = {
+      strategy: 'ddpg',
+      what: 'harm',
+      seeds: 3,
+      ratio: 1.02,
+      low: 0.9,
+      high: 1.15,
+      wins: 1,
+      verdict: 'same'
+    } as const
     expect(comparisonText(one)).toMatch(/not shown to be better than random/)
-    expect(comparisonText({ strategy: 'tpe', seeds: 1, ratio: 0.8, wins: 1, verdict: 'unknown' })).toMatch(
-      /luck cannot/
-    )
+    expect(
+      comparisonText({ strategy: 'tpe', what: 'bytes', seeds: 1, ratio: 0.8, wins: 1, verdict: 'unknown' })
+    ).toMatch(/0\.8 × the bytes of random, under one seed: luck cannot/)
     expect(searchLines(search).join('\n')).toMatch(/local, seed 0\s+20 trials\s+harm\s+0\.1/)
   })
 })

@@ -1,7 +1,20 @@
 /** What a search came to, as reports hold it. Types only. */
 
+/** What budgets may bound, and what can be least. */
+export type CostName = 'bytes' | 'macs' | 'latency'
+
 /** Costs as shares of the original's. */
-export type CostShares = Readonly<Partial<Record<'bytes' | 'macs' | 'latency', number>>>
+export type CostShares = Readonly<Partial<Record<CostName, number>>>
+
+/** What a bound on the drop was found to mean, before any trial. */
+export interface SearchEdge {
+  /** What is to be least. */
+  readonly cost: CostName
+  /** Greatest e² that is allowed. */
+  readonly harm: number
+  /** Least share of the cost at which a solution of the additive guess keeps the bound. */
+  readonly share: number
+}
 
 /** One strategy under one seed. */
 export interface SearchRun {
@@ -22,13 +35,14 @@ export interface SearchRun {
   readonly costs?: CostShares
   /** The same on samples that no trial was measured on; `dropError`: standard error of the drop. */
   readonly fresh?: { readonly harm: number; readonly drop: number; readonly dropError: number; readonly n: number }
-  /** Trials so far, and the least harm so far. */
-  readonly curve: readonly (readonly [trials: number, harm: number])[]
+  /** Trials so far, and the least so far of what is minimised. */
+  readonly curve: readonly (readonly [trials: number, least: number])[]
 }
 
-/** A strategy against random at the same seeds: the ratio of harms. */
+/** A strategy against random at the same seeds: the ratio of what is minimised. */
 export interface SearchComparison {
   readonly strategy: string
+  readonly what: 'harm' | CostName
   readonly seeds: number
   readonly ratio?: number
   /** 95 % over seeds; absent with one seed. */
@@ -68,6 +82,8 @@ export interface SearchFinalist {
 export interface SearchReport {
   readonly budgets: CostShares
   readonly maxDrop?: number
+  /** Where there are no budgets. */
+  readonly edge?: SearchEdge
   readonly ahead: number
   readonly workers: number
   /** Samples that each rung goes up to, and how many no rung used. */

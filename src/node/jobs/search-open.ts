@@ -76,7 +76,7 @@ export async function openSearch(
   const times = async (): Promise<SearchFacts['kernels']> => [
     ...((await measure(model, { beside: model, samples: 1, kernels: true })).kernels ?? [])
   ]
-  const isTimed = job.search?.budget.latency !== undefined
+  const isTimed = job.search?.budget.latency !== undefined || job.search?.least === 'latency'
   const kernels = isTimed ? (facts?.kernels ?? (await times())) : undefined
   const { harms, ...prepared } = await prepareSpace(
     {

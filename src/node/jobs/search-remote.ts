@@ -9,6 +9,7 @@ import { PareError } from '../../base/errors.ts'
 import { type DataDescription, dataDescription } from '../../data/description.ts'
 import { metrics } from '../../data/metrics.ts'
 import { storedTypes } from '../../passes/quantize/mix/types.ts'
+import { costNames } from '../../search/space/space.ts'
 import type { TrialJob, TrialResult, Trials } from '../../search/space/trial.ts'
 import { fileBytes } from '../files.ts'
 import { type DataSource, isDataset, type Job } from '../job.ts'
@@ -30,6 +31,7 @@ const trialSearch = z.strictObject({
   trials: z.int().min(1).max(100_000),
   seeds: z.int().min(1).max(100),
   budget: z.strictObject({ bytes: share.optional(), macs: share.optional(), latency: share.optional() }),
+  least: z.enum(costNames).optional(),
   ahead: z.int().min(1).max(256),
   types: z.array(z.enum(storedTypes)).optional(),
   channels: z.boolean().optional(),

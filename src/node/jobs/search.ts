@@ -6,14 +6,21 @@ import { PareError } from '../../base/errors.ts'
 import type { Catalog } from '../../formats/types.ts'
 import type { Recipe } from '../../passes/types.ts'
 import { comparisonText } from '../../report/search-page.ts'
-import type { Report, SearchFinalist, SearchReport } from '../../report/types.ts'
+import type { Report, SearchEdge, SearchFinalist, SearchReport } from '../../report/types.ts'
 import { compress } from '../../search/compress.ts'
 import { fingerprint } from '../../search/identity.ts'
 import { bestTried, comparisons, importanceOf, runReport, shown } from '../../search/space/outcome.ts'
 import { meanOf } from '../../search/space/race.ts'
 import { recipeOf } from '../../search/space/recipe.ts'
-import type { SearchLine } from '../../search/space/records.ts'
-import { explorerFor, type Searched, searchIdentity, searchSpace, spaceDefaults } from '../../search/space/search.ts'
+import type { SearchJournal, SearchLine } from '../../search/space/records.ts'
+import {
+  explorerFor,
+  findEdge,
+  type Searched,
+  searchIdentity,
+  searchSpace,
+  spaceDefaults
+} from '../../search/space/search.ts'
 import { described } from '../../search/space/space.ts'
 import { rungsOf, type Trials } from '../../search/space/trial.ts'
 import type { Identity } from '../../search/trial.ts'
@@ -39,9 +46,10 @@ export async function searchJob(job: Job, hooks: JobHooks, catalog: Catalog): Pr
   if (out === undefined || !asked)
     throw new PareError('E_USAGE', 'no output or no search is named', { hint: '--out FILE' })
   for (const name of asked.strategies) explorerFor(name)
-  if (Object.keys(asked.budget).length === 0)
-    throw new PareError('E_USAGE', 'a search needs a budget', {
-      hint: '--budget.bytes 0.2, --budget.macs 0.5, or --budget.latency 0.5'
+  const isBudgeted = Object.keys(asked.budget).length > 0
+  if (!isBudgeted && job.maxDrop === undefined)
+    throw new PareError('E_USAGE', 'a search needs a budget, or a drop that is allowed', {
+      hint: '--budget.bytes 0.2, --budget.macs 0.5, --budget.latency 0.5, or --max-drop 1%'
     })
   // Nothing is read or measured for a search that its journal refuses.
   const path = `${out}.search`
@@ -63,18 +71,20 @@ export async function searchJob(job: Job, hooks: JobHooks, catalog: Catalog): Pr
   if (old) refuseAnother(path, old, base)
   const opened = await openSearch(job, hooks, catalog, old && factsIn(old.lines), { o, parts })
   const prepareMs = performance.now() - began
-  const options = { ...asked, seed: job.seed ?? 0, budgets: asked.budget }
+  const given = { ...asked, seed: job.seed ?? 0, budgets: asked.budget }
   const journal = searchJournalAt(path, { resume: job.resume ?? false, force: job.force ?? false })
-  const lines = await journal.open(searchIdentity(base, opened.prepared, options))
+  const lines = await journal.open(searchIdentity(base, opened.prepared, given))
   if (!factsIn(lines)) await journal.append({ kind: 'fact', name: 'facts', value: opened.facts })
   const workers = await workersFor(job, asked, opened)
   try {
     const { ends } = allowed
+    const edge = isBudgeted ? undefined : await edgeFor(job, { opened, workers, lines, journal })
+    const options = { ...given, ...(edge ? { edge } : {}) }
     const searched = await searchSpace(opened.prepared, workers, options, {
       ...{ journal, lines, ctx: opened.ctx },
       ...(ends ? { mayGoOn: () => ends.left() > 0 } : {})
     })
-    const report = searchReport(opened, searched, asked, job, prepareMs)
+    const report = searchReport(opened, searched, options, job, prepareMs)
     const notes = [
       ...o.notes,
       ...opened.said,
@@ -84,7 +94,9 @@ export async function searchJob(job: Job, hooks: JobHooks, catalog: Catalog): Pr
       ...report.comparisons.map(comparisonText)
     ]
     const all = { ...known, notes, search: report }
-    return asked.only ? { unmet: false, report: all } : await proven(job, hooks, opened, searched, { known: all, out })
+    return asked.only
+      ? { unmet: false, report: all }
+      : await proven(job, hooks, opened, searched, { known: all, out, edge })
   } finally {
     await workers.close()
   }
@@ -98,6 +110,7 @@ async function baseIdentity(job: Job, base: Identity, parts: OpenedSearch['parts
     'selection data': await fingerprint(parts.selection),
     space: JSON.stringify(spaceOptions(job.search)),
     budget: JSON.stringify(job.search?.budget ?? {}),
+    least: job.search?.least ?? 'none',
     ahead: job.search?.ahead ?? 1,
     trials: job.search?.trials ?? 0
   }
@@ -106,6 +119,25 @@ async function baseIdentity(job: Job, base: Identity, parts: OpenedSearch['parts
 function factsIn(lines: readonly SearchLine[]): SearchFacts | undefined {
   const fact = lines.find((l) => l.kind === 'fact' && l.name === 'facts')
   return fact?.kind === 'fact' ? (fact.value as SearchFacts) : undefined
+}
+
+/** What the drop that is allowed means: from the journal, or measured and written there. */
+async function edgeFor(
+  { maxDrop = 0, search }: Job,
+  at: {
+    readonly opened: OpenedSearch
+    readonly workers: Trials
+    readonly lines: readonly SearchLine[]
+    readonly journal: SearchJournal
+  }
+): Promise<SearchEdge> {
+  const { ctx, prepared } = at.opened
+  const known = at.lines.find((l) => l.kind === 'fact' && l.name === 'edge')
+  if (known?.kind === 'fact') return known.value as SearchEdge
+  ctx.progress('measuring what the drop allows', 0, 1)
+  const value = await findEdge(prepared, at.workers, { cost: search?.least ?? 'bytes', maxDrop }, ctx.signal)
+  await at.journal.append({ kind: 'fact', name: 'edge', value })
+  return value
 }
 
 /** Threads, where they are asked for and the program can be started again; else this thread. */
@@ -131,12 +163,13 @@ const mostPoints = 400
 
 function searchReport(
   { prepared, parts }: OpenedSearch,
-  { runs, costsOf }: Searched,
-  asked: SearchJob,
+  { runs, costsOf, goal }: Searched,
+  asked: SearchJob & { readonly edge?: SearchEdge },
   job: Job,
   prepareMs: number
 ): SearchReport {
-  const { space } = prepared
+  const { space } = goal
+  const what = asked.edge?.cost
   const all = runs.flatMap(({ strategy, seed, tried }) =>
     tried.flatMap((t) =>
       t.failed === undefined
@@ -159,11 +192,12 @@ function searchReport(
     space.units.map((u) => u.choices.length),
     all
   )
-  const reports = runs.map((r) => runReport(r, costsOf))
-  const best = bestRun(runs)
+  const reports = runs.map((r) => runReport(r, costsOf, what))
+  const best = bestRun(runs, asked.edge)
   return {
     budgets: asked.budget,
     ...(job.maxDrop === undefined ? {} : { maxDrop: job.maxDrop }),
+    ...(asked.edge ? { edge: asked.edge } : {}),
     ahead: asked.ahead,
     workers: typeof asked.workers === 'string' ? asked.ahead : (asked.workers ?? 1),
     rungs: rungsOf(prepared.samples),
@@ -173,7 +207,7 @@ function searchReport(
       ...(importance[i] === undefined ? {} : { importance: importance[i] })
     })),
     runs: reports,
-    comparisons: comparisons(reports),
+    comparisons: comparisons(reports, what),
     points: shown(
       all.map(({ score: _, ...p }) => ({ ...p, values: [p.harm, p.costs['bytes'] ?? p.costs['macs'] ?? 0] })),
       mostPoints
@@ -184,17 +218,18 @@ function searchReport(
   }
 }
 
-/** The run whose best does the least harm on fresh samples. */
+/** The run whose best does the least harm on fresh samples; of those that an edge allows, the one of the least cost. */
 function bestRun(
-  runs: Searched['runs']
+  runs: Searched['runs'],
+  edge: SearchEdge | undefined
 ): { readonly run: Searched['runs'][number]; readonly best: NonNullable<ReturnType<typeof bestTried>> } | undefined {
-  let found: ReturnType<typeof bestRun>
-  for (const run of runs) {
+  const all = runs.flatMap((run) => {
     const best = bestTried(run.tried)
-    const harm = run.fresh?.harm ?? Number.POSITIVE_INFINITY
-    if (best && (!found || harm < (found.run.fresh?.harm ?? Number.POSITIVE_INFINITY))) found = { run, best }
-  }
-  return found
+    return best ? [{ run, best, harm: run.fresh?.harm ?? best.score }] : []
+  })
+  const allowed = edge ? all.filter((a) => a.harm <= edge.harm) : []
+  if (allowed.length > 0) return allowed.toSorted((a, b) => a.best.score - b.best.score)[0]
+  return all.toSorted((a, b) => a.harm - b.harm)[0]
 }
 
 /** Makes the best by its recipe, proves it on the test part and writes it. */
@@ -203,10 +238,10 @@ async function proven(
   hooks: JobHooks,
   opened: OpenedSearch,
   searched: Searched,
-  { known, out }: { readonly known: Report; readonly out: string }
+  { known, out, edge }: { readonly known: Report; readonly out: string; readonly edge: SearchEdge | undefined }
 ): Promise<JobResult> {
   const { o, parts, metrics, prepared } = opened
-  const found = bestRun(searched.runs)
+  const found = bestRun(searched.runs, edge)
   if (!found) throw new PareError('E_CONSTRAINT', 'no point gave a model that runs')
   const { samples } = spaceDefaults
   const between: Recipe = parts.train?.labelled ? [['finetune', {}]] : []

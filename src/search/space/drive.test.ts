@@ -4,17 +4,15 @@ import { nodeRunner } from '../../node/runner.ts'
 import { madeSpace } from './cases.ts'
 import { type DriveOptions, drive, type Tried } from './drive.ts'
 import type { Task } from './explorer.ts'
-import { projection } from './project.ts'
+import { withinBudgets } from './goal.ts'
 import type { SearchLine } from './records.ts'
-import { solvedWithin } from './solve.ts'
-import { encoded, harmOf } from './space.ts'
+import { harmOf } from './space.ts'
 import { explorers } from './strategies/index.ts'
 import { packed, type Trials } from './trial.ts'
 
 const space = madeSpace(12, 5, 7)
 const budgets = { bytes: 0.35 }
-const project = projection(space, budgets)
-const solved = () => solvedWithin(space, budgets)
+const goal = withinBudgets(space, budgets)
 
 /** Workers whose losses are the additive harm with a spread over samples; they take different times. */
 function workers(slots: number): Trials & { ran: number } {
@@ -42,12 +40,12 @@ async function searched(
   const lines: SearchLine[] = []
   const trials = o.trials ?? 60
   const task: Task = {
-    ...{ space, project, trials, objectives: 1, solved, engine: nodeRunner() },
-    starts: starts ? [space.units.map(() => 0.5), encoded(space, solved())] : []
+    ...{ ...goal, trials, objectives: 1, engine: nodeRunner() },
+    starts: starts ? goal.starts : []
   }
   const explorer = (explorers.find((e) => e.name === strategy) ?? explorers[0]).make(task)
   const tried = await drive({
-    ...{ run: `${strategy}/0`, seed: 0, explorer, project, trials, ahead: 4, problem: 'p', samples: 600 },
+    ...{ run: `${strategy}/0`, seed: 0, explorer, goal, trials, ahead: 4, problem: 'p', samples: 600 },
     ...{ workers: workers(1), known: new Map(), lines: [], signal: new AbortController().signal },
     journal: { open: async () => [], append: async (l) => void lines.push(l) },
     ...rest
@@ -120,7 +118,7 @@ describe('strategies', () => {
       searched(name, { starts: false, trials }),
       searched('random', { starts: false, trials })
     ])
-    const optimum = harmOf(space, solved())
+    const optimum = harmOf(space, goal.solved({}))
     expect(least(own.tried) - optimum).toBeLessThan(0.8 * (least(random.tried) - optimum))
   })
 })

@@ -6,10 +6,9 @@
 import { PareError, stopIfAborted } from '../../base/errors.ts'
 import { type Rng, rng } from '../../base/random.ts'
 import type { AskedPoint, Explorer, SeenPoint } from './explorer.ts'
-import type { Project } from './project.ts'
-import { isOut, meanOf } from './race.ts'
+import type { Goal } from './goal.ts'
+import { meanOf } from './race.ts'
 import type { Done, FailedTrial, Proposed, SearchJournal, SearchLine } from './records.ts'
-import type { Point } from './space.ts'
 import { packed, rungsOf, type Trials, unpacked } from './trial.ts'
 
 /** A finished trial with all that is known of it. */
@@ -30,7 +29,7 @@ export interface DriveOptions {
   readonly run: string
   readonly seed: number | string
   readonly explorer: Explorer
-  readonly project: Project
+  readonly goal: Pick<Goal, 'project' | 'part' | 'score' | 'isOut'>
   readonly trials: number
   /** Trials in the making that a proposal does not know of, at most: no more workers are of use. */
   readonly ahead: number
@@ -42,10 +41,6 @@ export interface DriveOptions {
   /** Of this run, as they were written. */
   readonly lines: readonly SearchLine[]
   readonly signal: AbortSignal
-  /** What is minimised, from the mean loss of a point; by default that mean. */
-  score?(point: Point, mean: number): number
-  /** With several objectives: all of them. */
-  values?(point: Point, mean: number): readonly number[]
   /** Is there time for another trial? */
   mayGoOn?(): boolean
   /** Called with every trial once it is finished. */
@@ -88,7 +83,7 @@ export async function drive(o: DriveOptions): Promise<readonly Tried[]> {
       const history = finishedBefore(tried, k - o.ahead)
       const proposal = await o.explorer.next(history, asked.slice(history.length), forked(o, k))
       if (proposal === 'done') break
-      const a: AskedPoint = { k, raw: proposal.map(rounded), point: o.project(proposal.map(rounded)) }
+      const a: AskedPoint = { k, raw: proposal.map(rounded), point: o.goal.project(proposal.map(rounded)) }
       const before = old.get(k)?.proposed
       if (before) refuseOther(before, a)
       else await o.journal.append({ kind: 'proposed', run: o.run, k, raw: a.raw, point: a.point })
@@ -128,7 +123,8 @@ async function measured(
   a: AskedPoint,
   at: { readonly history: readonly Tried[]; readonly rungs: readonly number[]; readonly signal: AbortSignal }
 ): Promise<Tried> {
-  const key = a.point.join()
+  const point = o.goal.part(a.point)
+  const key = point.join()
   const known = o.known.get(key)
   let losses = new Float32Array(0)
   let drop = { sum: 0, squares: 0 }
@@ -140,7 +136,7 @@ async function measured(
       drop = known.drop
     } else {
       try {
-        const job = { problem: o.problem, k: a.k, point: a.point, rung, from: losses.length, to }
+        const job = { problem: o.problem, k: a.k, point, rung, from: losses.length, to }
         const made = await o.workers.run(job, at.signal)
         losses = joined(losses, unpacked(made.losses), job.to - job.from)
         drop = { sum: drop.sum + made.drop.sum, squares: drop.squares + made.drop.squares }
@@ -151,7 +147,7 @@ async function measured(
         return failedTrial(o, a, e.message, ms)
       }
     }
-    if (to < o.samples && isOut(losses, rivals, at.rungs.length)) break
+    if (to < o.samples && o.goal.isOut(losses, rivals, at.rungs.length)) break
   }
   if (!known || known.losses.length < losses.length) o.known.set(key, { losses, drop })
   return scored(o, a, { losses, drop, ms, isKnown: !ran })
@@ -173,8 +169,8 @@ function scored(o: DriveOptions, a: AskedPoint, found: Pick<Tried, 'losses' | 'd
   return {
     ...a,
     ...found,
-    score: o.score?.(a.point, harm) ?? harm,
-    values: o.values?.(a.point, harm) ?? [harm],
+    score: o.goal.score(a.point, harm),
+    values: [harm],
     isWhole: isKnownMean && found.losses.length >= o.samples
   }
 }
@@ -206,7 +202,7 @@ function revived(o: DriveOptions, a: AskedPoint, line: Done | FailedTrial): Trie
   const losses = unpacked(line.losses)
   if (!losses || losses.length === 0)
     throw new PareError('E_FORMAT', `trial ${line.k} of ${line.run} in the journal holds no losses`)
-  const key = a.point.join()
+  const key = o.goal.part(a.point).join()
   const known = o.known.get(key)
   if (!known || known.losses.length < losses.length) o.known.set(key, { losses, drop: line.drop })
   return scored(o, a, { losses, drop: line.drop, ms: line.ms, isKnown: line.isKnown === true })

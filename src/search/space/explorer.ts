@@ -1,8 +1,8 @@
 /** A way to explore a space: the next raw point as a function of what was measured. */
 import type { Rng } from '../../base/random.ts'
 import type { Runner } from '../../runtime/types.ts'
-import type { Project } from './project.ts'
-import type { Kind, Point, Space } from './space.ts'
+import type { Goal } from './goal.ts'
+import type { Point } from './space.ts'
 
 /** A proposal: numbers in [0, 1] by unit, and the choices that they became. */
 export interface AskedPoint {
@@ -22,16 +22,10 @@ export interface SeenPoint extends AskedPoint {
 }
 
 /** What explorers are made for. */
-export interface Task {
-  readonly space: Space
-  readonly project: Project
-  /** Where every explorer begins, so that all are told the same: the uniform ratio, and the solution of the additive guess. */
-  readonly starts: readonly (readonly number[])[]
+export interface Task extends Pick<Goal, 'space' | 'project' | 'starts' | 'solved'> {
   /** Trials that it will be asked for. */
   readonly trials: number
   readonly objectives: number
-  /** The best point by the additive guess, with the harms of each kind of unit multiplied by a number. */
-  solved(weights: Readonly<Record<Kind, number>>): Point
   /** Runs the networks of those that have some. */
   readonly engine: Runner
 }

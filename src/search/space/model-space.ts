@@ -4,9 +4,10 @@ import { elementCount, tensorBytes } from '../../ir/tensor.ts'
 import { costOf, type Shapes } from '../../ops/cost.ts'
 import type { Slice } from '../../passes/prune/groups.ts'
 import { type Part, storedSize, type Way } from '../../passes/quantize/mix/types.ts'
+import type { CostName } from '../../report/types.ts'
 import type { Model, Node, Tensor } from '../../types.ts'
 import type { Material } from './material.ts'
-import type { CostName, Factor, Load, Space, Unit } from './space.ts'
+import type { Factor, Load, Space, Unit } from './space.ts'
 
 /** What is known of the model and of the original. */
 export interface Sizes {

@@ -1,6 +1,6 @@
 /** What a search came to, as plain data for the report: its runs, how they compare, and what was looked at. */
 
-import type { CostShares, SearchReport, SearchRun } from '../../report/types.ts'
+import type { CostName, CostShares, SearchReport, SearchRun } from '../../report/types.ts'
 import type { Tried } from './drive.ts'
 import { crowding, frontOf } from './front.ts'
 import { meanOf } from './race.ts'
@@ -22,14 +22,18 @@ export const bestTried = (tried: readonly Tried[]): Tried | undefined =>
     return t.score < best.score ? t : best
   }, undefined)
 
-/** A run as the report tells it. */
-export function runReport({ strategy, seed, tried, fresh }: RunOf, costs: (t: Tried) => CostShares): SearchRun {
+/** A run as the report tells it. `least`: the cost that is minimised, where it is not the harm. */
+export function runReport(
+  { strategy, seed, tried, fresh }: RunOf,
+  costs: (t: Tried) => CostShares,
+  least?: CostName
+): SearchRun {
   const best = bestTried(tried)
-  let least = Number.POSITIVE_INFINITY
+  let score = Number.POSITIVE_INFINITY
   const curve = tried.flatMap((t, i): (readonly [number, number])[] => {
-    if (!t.isWhole || t.score >= least) return []
-    least = t.score
-    return [[i + 1, t.losses.length > 0 ? meanOf(t.losses) : least]]
+    if (!t.isWhole || t.score >= score) return []
+    score = t.score
+    return [[i + 1, (least && costs(t)[least]) ?? meanOf(t.losses)]]
   })
   const mean = tried.reduce((n, t) => n + t.ms, 0) / Math.max(1, tried.length)
   return {
@@ -51,27 +55,32 @@ export function runReport({ strategy, seed, tried, fresh }: RunOf, costs: (t: Tr
 const t95 = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262]
 
 /**
- * Each strategy's harm over random's of the same seed: the geometric mean of the ratios with its 95 % interval over seeds. One
- * seed has no interval. Harm on fresh samples where it is known.
+ * What is minimised, of each strategy over random's of the same seed: the geometric mean of the ratios with its 95 % interval
+ * over seeds. One seed has no interval. Harm on fresh samples where it is known.
  */
-export function comparisons(runs: readonly SearchRun[], yardstick = 'random'): SearchReport['comparisons'] {
-  const harmOf = (r: SearchRun | undefined): number | undefined => r?.fresh?.harm ?? r?.harm
+export function comparisons(
+  runs: readonly SearchRun[],
+  what: 'harm' | CostName = 'harm',
+  yardstick = 'random'
+): SearchReport['comparisons'] {
+  const figureOf = (r: SearchRun | undefined): number | undefined =>
+    what === 'harm' ? (r?.fresh?.harm ?? r?.harm) : r?.costs?.[what]
   const names = [...new Set(runs.map((r) => r.strategy))].filter((n) => n !== yardstick)
   return names.map((strategy) => {
     const logs = runs.flatMap((r) => {
-      const [own, other] = [harmOf(r), harmOf(runs.find((x) => x.strategy === yardstick && x.seed === r.seed))]
+      const [own, other] = [figureOf(r), figureOf(runs.find((x) => x.strategy === yardstick && x.seed === r.seed))]
       return r.strategy === strategy && own && other ? [Math.log(own / other)] : []
     })
-    if (logs.length === 0) return { strategy, seeds: 0, verdict: 'unknown' as const }
+    if (logs.length === 0) return { strategy, what, seeds: 0, verdict: 'unknown' as const }
     const mean = logs.reduce((a, b) => a + b, 0) / logs.length
     const ratio = Math.exp(mean)
     const wins = logs.filter((l) => l < 0).length
-    if (logs.length === 1) return { strategy, seeds: 1, ratio, wins, verdict: 'unknown' as const }
+    if (logs.length === 1) return { strategy, what, seeds: 1, ratio, wins, verdict: 'unknown' as const }
     const variance = logs.reduce((sum, l) => sum + (l - mean) ** 2, 0) / (logs.length - 1)
     const half = (t95[logs.length - 2] ?? 1.96) * Math.sqrt(variance / logs.length)
     const [low, high] = [Math.exp(mean - half), Math.exp(mean + half)]
     const verdict = high < 1 ? ('better' as const) : low > 1 ? ('worse' as const) : ('same' as const)
-    return { strategy, seeds: logs.length, ratio, low, high, wins, verdict }
+    return { strategy, what, seeds: logs.length, ratio, low, high, wins, verdict }
   })
 }
 

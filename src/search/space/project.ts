@@ -6,7 +6,8 @@
  * is furthest below its own u takes its next choice, while one still fits. So a projected point projects onto itself.
  */
 import { PareError } from '../../base/errors.ts'
-import { type Budgets, type CostName, costing, costNames, type Point, type Space } from './space.ts'
+import type { CostName } from '../../report/types.ts'
+import { type Budgets, costing, costNames, type Point, type Space } from './space.ts'
 
 /** Raw point → choices. */
 export type Project = (raw: ArrayLike<number>) => Point

@@ -27,6 +27,10 @@ export function isOut(losses: Float32Array, others: readonly Raced[], rungs: num
   return differenceOverError(losses, best.losses) > quantile(p / rungs)
 }
 
+/** Is the mean of the losses so far surely above a bound, by a one-sided t test with p below 0.1 / rungs? */
+export const isAbove = (losses: Float32Array, bound: number, rungs: number): boolean =>
+  differenceOverError(losses, new Float32Array(losses.length).fill(bound)) > quantile(p / rungs)
+
 /** Mean of the first n; float64 sum. */
 export function meanOf(losses: Float32Array, n = losses.length): number {
   let sum = 0

@@ -9,8 +9,11 @@ export const baseRecipe: Recipe = [
   ['fuse', {}]
 ]
 
-/** Passes from the original to a point's model; `between`: what stands after channels went and before weights are stored, such as a fine-tuning. */
-export function recipeOf(
+/** Passes from the original to a point's model. */
+export const recipeOf = (...point: Parameters<typeof passesOf>): Recipe => [...baseRecipe, ...passesOf(...point)]
+
+/** Passes from the simplified model to a point's; `between`: what stands after channels went and before weights are stored, such as a fine-tuning. */
+export function passesOf(
   m: Material,
   point: Point,
   o: { readonly samples: number; readonly leastKept: number; readonly exclude: readonly string[] },
@@ -29,7 +32,6 @@ export function recipeOf(
     assignment[type] = [...(assignment[type] ?? []), ...w.parts.flatMap((p) => p.nodes)]
   }
   return [
-    ...baseRecipe,
     ...(Object.keys(kept).length > 0
       ? [['prune-channels', { kept, criterion: m.samples ? 'activation' : 'l2', samples: o.samples }] as Recipe[number]]
       : []),

@@ -8,21 +8,22 @@ import { nearest } from '../../base/suggest.ts'
 import { spreadsOf } from '../../passes/prune/repair.ts'
 import type { MixType } from '../../passes/quantize/mix/types.ts'
 import type { Context } from '../../passes/types.ts'
+import type { CostName, SearchEdge } from '../../report/types.ts'
 import type { Runner } from '../../runtime/types.ts'
 import type { Dataset, Metric, Model } from '../../types.ts'
 import { canonical, type Identity } from '../trial.ts'
 import { drive, type Known, type Tried } from './drive.ts'
+import { edgeOf } from './edge.ts'
 import type { Task } from './explorer.ts'
+import { type Goal, leastCost, withinBudgets } from './goal.ts'
 import { harmsOf } from './harms.ts'
 import { localTrials } from './local-trials.ts'
 import { type Material, materialOf, undominated } from './material.ts'
 import { type Sizes, sizeAlone, spaceOf } from './model-space.ts'
 import { bestTried, type RunOf } from './outcome.ts'
-import { projection } from './project.ts'
 import { meanOf } from './race.ts'
 import type { SearchJournal, SearchLine } from './records.ts'
-import { solvedWithin } from './solve.ts'
-import { type Budgets, type Costing, costing, costNames, encoded, type Space } from './space.ts'
+import { type Budgets, type Costing, costing, costNames, type Point, type Space } from './space.ts'
 import { explorers } from './strategies/index.ts'
 import { type TrialJob, type Trials, unpacked } from './trial.ts'
 import { type HeldWeights, type Maker, weightMaker } from './weights.ts'
@@ -40,6 +41,8 @@ export interface SpaceInput {
   readonly runner: Runner
   readonly threads: number
   readonly options: SpaceOptions
+  /** Time that single choices may take; absent: as long as it takes. */
+  readonly mostMs?: number
   readonly ctx: Context
 }
 
@@ -95,7 +98,7 @@ export async function prepareSpace(
       hint: 'inspect --groups says what holds channels; weights of float32 have types'
     })
   const held: HeldWeights = new Map()
-  const measured = known ?? (await harmsOf(first, weightMaker(first, held), o.probes, ctx))
+  const measured = known ?? (await harmsOf(first, weightMaker(first, held), o.probes, ctx, input.mostMs))
   const { material, harms } = undominated(first, measured, (unit, choice, share) =>
     sizeAlone(first, unit, choice, share)
   )
@@ -125,10 +128,13 @@ export interface SearchOptions {
   readonly trials: number
   readonly ahead: number
   readonly budgets: Budgets
+  /** Where there are no budgets: the cost that is to be least, and what it was found to be bounded by. */
+  readonly edge?: SearchEdge
 }
 
 /** What a search came to. */
 export interface Searched {
+  readonly goal: Goal
   readonly runs: readonly RunOf[]
   readonly costs: Costing
   /** Harm on fresh samples by point; of the best of every run. */
@@ -161,10 +167,8 @@ export async function searchSpace(
     costNames.filter((n) => p.space.original[n] !== undefined && p.space.loads.some((l) => l.cost === n))
   )
   const known: Known = new Map()
-  const project = projection(p.space, o.budgets)
-  const solved: Task['solved'] = (weights) => solvedWithin(weighted(p.space, weights), o.budgets)
-  const starts = [p.space.units.map(() => 0.5), encoded(p.space, solved({ keep: 1, type: 1 }))]
-  const task: Task = { space: p.space, project, starts, trials: o.trials, objectives: 1, solved, engine: at.ctx.engine }
+  const goal = o.edge ? leastCost(p.space, o.edge) : withinBudgets(p.space, o.budgets)
+  const task: Task = { ...goal, trials: o.trials, objectives: 1, engine: at.ctx.engine }
   const runs: RunOf[] = []
   const total = o.strategies.length * o.seeds * o.trials
   let done = 0
@@ -174,14 +178,14 @@ export async function searchSpace(
       const explorer = explorerFor(strategy).make(task)
       try {
         const tried = await drive({
-          ...{ run, seed, explorer, project, trials: o.trials, ahead: o.ahead, problem: p.problem, samples: p.samples },
+          ...{ run, seed, explorer, goal, trials: o.trials, ahead: o.ahead, problem: p.problem, samples: p.samples },
           ...{ workers, known, journal: at.journal, signal: at.ctx.signal },
           lines: at.lines.filter((l) => l.kind !== 'fact' && l.run === run),
           ...(at.mayGoOn ? { mayGoOn: at.mayGoOn } : {}),
           finished: (_, all) => at.ctx.progress(`${run}: ${bestText(all)}`, done + all.length, total)
         })
         const best = bestTried(tried)
-        const fresh = best && (await measuredFresh(p, workers, best, at.ctx.signal))
+        const fresh = best && (await measuredFresh(p, workers, goal.part(best.point), at.ctx.signal))
         runs.push({ strategy, seed, tried, ...(fresh ? { fresh } : {}) })
       } finally {
         await explorer.close?.()
@@ -189,6 +193,7 @@ export async function searchSpace(
       done += o.trials
     }
   return {
+    goal,
     runs,
     costs,
     costsOf: ({ point }) => Object.fromEntries(costs.names.map((n, i) => [n, costs.of(point)[i] as number]))
@@ -197,14 +202,8 @@ export async function searchSpace(
 
 const bestText = (all: readonly Tried[]): string => {
   const best = bestTried(all)
-  return best ? `least harm ${best.score.toPrecision(3)}` : 'no model ran'
+  return best ? `best ${best.score.toPrecision(3)}` : 'no model ran'
 }
-
-/** With the harms of each kind multiplied. */
-const weighted = (space: Space, weights: Parameters<Task['solved']>[0]): Space => ({
-  ...space,
-  units: space.units.map((u) => ({ ...u, harm: u.harm.map((h) => h * weights[u.kind]) }))
-})
 
 /** Throws `E_USAGE` for a strategy that does not exist. */
 export function explorerFor(name: string): (typeof explorers)[number] {
@@ -219,15 +218,40 @@ export function explorerFor(name: string): (typeof explorers)[number] {
 }
 
 /** A point on the samples that no trial saw. */
-async function measuredFresh(p: Prepared, workers: Trials, t: Tried, signal: AbortSignal): Promise<RunOf['fresh']> {
+async function measuredFresh(p: Prepared, workers: Trials, point: Point, signal: AbortSignal): Promise<RunOf['fresh']> {
   if (p.freshN === 0) return undefined
-  const [from, to] = [p.samples, p.samples + p.freshN]
-  const job: TrialJob = { problem: p.problem, k: t.k, point: t.point, rung: -1, from, to }
+  return measuredOn(p, workers, point, [p.samples, p.samples + p.freshN], signal)
+}
+
+async function measuredOn(
+  { problem }: Prepared,
+  workers: Trials,
+  point: Point,
+  [from, to]: readonly [number, number],
+  signal: AbortSignal
+): Promise<NonNullable<RunOf['fresh']>> {
+  const job: TrialJob = { problem, k: 0, point, rung: -1, from, to }
   const made = await workers.run(job, signal)
   const losses = unpacked(made.losses)
   if (!losses) throw new PareError('E_DATA', 'a trial gave no losses')
-  return { harm: meanOf(losses), ...dropOf(made.drop, p.freshN) }
+  return { harm: meanOf(losses), ...dropOf(made.drop, to - from) }
 }
+
+/** Finds what a bound on the drop means for a cost, on all samples of trials. */
+export const findEdge = (
+  p: Prepared,
+  workers: Trials,
+  wanted: { readonly cost: CostName; readonly maxDrop: number },
+  signal: AbortSignal
+): Promise<SearchEdge> =>
+  edgeOf(p.space, wanted.cost, wanted.maxDrop, async (point) => {
+    const { harm, drop, dropError, n } = await measuredOn(p, workers, point, [0, p.samples], signal)
+    const half = 1.96 * dropError
+    return {
+      error: Number.isFinite(harm) ? harm : Number.MAX_VALUE,
+      drop: { value: drop, low: drop - half, high: drop + half, n }
+    }
+  })
 
 /** Mean and standard error of how much worse the metric became. */
 export function dropOf(

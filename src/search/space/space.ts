@@ -7,14 +7,14 @@
  * coupled is priced as a product. Tables never fall from one choice to the next: a dearer choice costs at least as much.
  */
 import { assert } from '../../base/errors.ts'
+import type { CostName, CostShares } from '../../report/types.ts'
 
-/** What a unit decides: channels kept of a group, or the type that weights are stored in. */
-export const kinds = ['keep', 'type'] as const
+/** What a unit decides: channels kept of a group, the type that weights are stored in, or the budget of a point itself. */
+export const kinds = ['keep', 'type', 'budget'] as const
 export type Kind = (typeof kinds)[number]
 
-/** What budgets may bound. */
-export const costNames = ['bytes', 'macs', 'latency'] as const
-export type CostName = (typeof costNames)[number]
+/** What budgets may bound, and what can be least. */
+export const costNames: readonly CostName[] = ['bytes', 'macs', 'latency']
 
 /** One decision. Choices are in order: the cheapest first, the model as it is last. */
 export interface Unit {
@@ -54,7 +54,7 @@ export interface Space {
 export type Point = readonly number[]
 
 /** Shares of the original's costs that may be left. */
-export type Budgets = Readonly<Partial<Record<CostName, number>>>
+export type Budgets = CostShares
 
 /** Costs of points, as shares of the original's. */
 export interface Costing {

@@ -46,6 +46,13 @@ function likelyDrop(m: Loss, all: readonly Loss[]): number {
 export const isSafe = (m: Loss, all: readonly Loss[], maxDrop: number): boolean =>
   m.drop.value <= maxDrop && likelyDrop(m, all) <= maxDrop
 
+/** The e² up to which the bound is kept, by what the drop of `m`, which keeps it, makes likely; below that of all that do not. */
+export function safeError(m: Loss, all: readonly Loss[], maxDrop: number): number {
+  const likely = likelyDrop(m, all)
+  const unsafe = smallest(all.flatMap((x) => (x.error > m.error && !isSafe(x, all, maxDrop) ? x.error : [])))
+  return Math.max(m.error, Math.min(unsafe, likely > 0 ? (m.error * maxDrop) / likely : m.error))
+}
+
 /**
  * The point of the front, among those that cost at least as much as `from`, with the least cost · (1 + drop / maxDrop).
  * A drop of `maxDrop` therefore counts like twice the bytes. A point's drop is not measured: it is the likely drop of

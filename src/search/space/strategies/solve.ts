@@ -1,4 +1,4 @@
-import { type ExplorerRecord, keysOf, startAt } from '../explorer.ts'
+import { bestOf, type ExplorerRecord, keysOf, startAt } from '../explorer.ts'
 import { encoded } from '../space.ts'
 
 /** Harms of channels beside those of types are guessed: these factors between them are tried. */
@@ -13,8 +13,9 @@ export const solve: ExplorerRecord = {
       const start = startAt(task, history, pending)
       if (start) return start
       const known = keysOf(history, pending)
+      const best = bestOf(history)
       for (const keep of factors) {
-        const raw = encoded(task.space, task.solved({ keep, type: 1 }))
+        const raw = encoded(task.space, task.solved({ keep }, best?.point))
         if (!known.has(task.project(raw).join())) return raw
       }
       return 'done'
