@@ -21,6 +21,7 @@ import type { Session } from '../runtime/types.ts'
 import { refuseMisfits } from '../targets/index.ts'
 import type { Dataset, Metric } from '../types.ts'
 import { modelBuilder } from './build.ts'
+import { foundBy } from './found.ts'
 import type { CompressInput, Staged } from './input.ts'
 import type { Measured, Proposal, Timing, Trial } from './trial.ts'
 
@@ -54,12 +55,14 @@ const faithfulness = metricFor('relativeError')
 
 /** A bench beside the open original. */
 export function benchFor(input: CompressInput, original: Session): Bench {
-  const builder = modelBuilder(input.model, surroundings(input))
+  const given = surroundings(input)
+  const builder = modelBuilder(input.model, given)
   const parts = choosingParts(input.data)
   const room = { bytes: heldBytes }
   let held: readonly HeldOutputs[] | undefined
-  const make = async (name: string, recipe: Recipe): Promise<Made> => {
-    const applied = await builder.build(recipe)
+  const make = async (name: string, recipe: Recipe, said: readonly string[] = []): Promise<Made> => {
+    const built = await builder.build(recipe)
+    const applied = { ...built, notes: [...built.notes, ...said] }
     refuseMisfits(applied.model, input.target)
     return { ...applied, name, staged: await input.stage(applied.model, input.signal) }
   }
@@ -76,7 +79,8 @@ export function benchFor(input: CompressInput, original: Session): Bench {
       const outputs = held
       let made: Made | undefined
       try {
-        made = await make(proposal.name, proposal.recipe)
+        const found = await foundBy(input, proposal, given)
+        made = await make(proposal.name, found.recipe, found.notes)
         const scored = await score(input, original, made, parts, outputs)
         const timing = await time(input, original, made, trialSeconds)
         return { trial: { key, proposal, ...factsOf(made, input), ...scored, ...(timing ? { timing } : {}) }, made }

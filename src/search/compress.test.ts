@@ -150,6 +150,25 @@ describe('compress', () => {
     expect(half?.ratios.bytes).toBeLessThan(1)
   }, 300_000)
 
+  it('takes what a search finds, where the time is limited and samples suffice, and says why not where they do not', async () => {
+    const train = digits(300, 'train')
+    const trained = await applied(net, [['train', { epochs: 8, batch: 30, optimizer: { rate: 0.004 } }]], { train })
+    const bytes = writeModel(trained).bytes
+    const searched = async (samples: number) => {
+      const { report } = await compress(
+        input({
+          ...{ model: trained, original: { source: bytes, bytes: bytes.length }, timeLeft: () => 60_000, maxDrop: 0.1 },
+          ...{ data: splitData(digits(samples, 'search'), 0), metrics: [metricFor('top1')] }
+        })
+      )
+      return report.candidates.find((c) => c.name === 'channels and types that a search found')
+    }
+    const found = await searched(400)
+    expect(found?.recipe.map(([pass]) => pass)).toContain('mix-precision')
+    expect(found?.ratios.bytes).toBeLessThan(0.6)
+    expect((await searched(120))?.why).toMatch(/a search takes 100 samples to choose by: there are 36/)
+  }, 120_000)
+
   it('ends where all would fail', async () => {
     const full = async (): Promise<never> => {
       throw new PareError('E_FILE', 'the disk is full')

@@ -138,6 +138,7 @@ function strategyOf(input: CompressInput): Strategy {
   const problem: Problem = {
     ...{ model, target, objective, metric: metrics[0].name, isCalibrated: !synthetic, bytes: original.bytes },
     isTrained: input.train?.labelled === true,
+    isTimed: input.timeLeft !== undefined,
     ...(maxDrop === undefined ? {} : { maxDrop })
   }
   if (record && input.adaptive && mayCascade(problem)) return withCascades(record.make(problem), problem)

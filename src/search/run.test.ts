@@ -93,14 +93,16 @@ describe('running a strategy', () => {
 
   it('says what of a journal was not asked for', async () => {
     const recipe = [['simplify', {}]] as const
-    const other = failed({ name: 'other', recipe }, keyOf(identity, recipe))
+    const other = failed({ name: 'other', recipe }, keyOf(identity, { recipe }))
     expect((await run([other])).notes).toBe('1 candidate of the journal not asked for this time')
   })
 
   it('tells recipes by content, whatever the order of their options', () => {
-    const key = keyOf(identity, [['fuse', { a: 1, b: { c: 2, d: 3 } }]])
-    expect(keyOf(identity, [['fuse', { b: { d: 3, c: 2 }, a: 1 }]])).toBe(key)
-    expect(keyOf(identity, [['fuse', { a: 1, b: { c: 2, d: 4 } }]])).not.toBe(key)
-    expect(keyOf({ ...identity, seed: 1 }, [['fuse', { a: 1, b: { c: 2, d: 3 } }]])).not.toBe(key)
+    const key = keyOf(identity, { recipe: [['fuse', { a: 1, b: { c: 2, d: 3 } }]] })
+    expect(keyOf(identity, { recipe: [['fuse', { b: { d: 3, c: 2 }, a: 1 }]] })).toBe(key)
+    expect(keyOf(identity, { recipe: [['fuse', { a: 1, b: { c: 2, d: 4 } }]] })).not.toBe(key)
+    expect(keyOf({ ...identity, seed: 1 }, { recipe: [['fuse', { a: 1, b: { c: 2, d: 3 } }]] })).not.toBe(key)
+    const search = { behind: 1, least: 'bytes', maxDrop: 0.01 } as const
+    expect(keyOf(identity, { recipe: [['fuse', { a: 1, b: { c: 2, d: 3 } }]], search })).not.toBe(key)
   })
 })

@@ -39,7 +39,7 @@ export async function runStrategy(o: RunOptions): Promise<Run> {
     }
     const proposal = o.strategy.next(trials, [], o.rng.fork(`proposal ${trials.length}`))
     if (proposal === 'done') break
-    const key = keyOf(o.identity, proposal.recipe)
+    const key = keyOf(o.identity, proposal)
     const before = known.get(key)
     const left = o.timeLeft?.() ?? 0
     const measured = before ? { ...before, proposal } : await o.measure(proposal, key)

@@ -26,6 +26,8 @@ export interface Problem {
   readonly maxDrop?: number
   /** Samples are real: ranges can be taken from them, and drops mean something. */
   readonly isCalibrated: boolean
+  /** The time is limited: what takes as long as it is given may use what is left. */
+  readonly isTimed?: boolean
   /** There are samples to train on, and candidates may. */
   readonly isTrained?: boolean
   /** Of the original file. */

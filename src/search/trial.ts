@@ -4,7 +4,7 @@
  */
 import { quickHash } from '../base/bytes.ts'
 import type { Recipe, Refusal } from '../passes/types.ts'
-import type { Candidate, Step } from '../report/types.ts'
+import type { Candidate, CostName, Step } from '../report/types.ts'
 import type { Interval, Latency, Ratio } from '../types.ts'
 import type { Standing, Verdict } from './choose.ts'
 
@@ -13,6 +13,8 @@ export interface Proposal {
   readonly name: string
   /** All passes from the original model on. */
   readonly recipe: Recipe
+  /** A search finds passes, which stand behind the first `behind` of the recipe: channels and types of the least of a cost. */
+  readonly search?: { readonly behind: number; readonly least: CostName; readonly maxDrop: number }
   /** Where it lies in the strategy's own space, one number per variable; kept in the trial. */
   readonly point?: readonly number[]
 }
@@ -67,9 +69,9 @@ export const measuredOf = (trials: readonly Trial[]): readonly Measured[] => tri
 /** Facts that tell one job from another: its model, data, engine, versions, seed and the like. */
 export type Identity = Readonly<Record<string, string | number | boolean>>
 
-/** Key of a recipe's trial in a job. */
-export function keyOf(identity: Identity, recipe: Recipe): string {
-  const text = canonical([identity, recipe])
+/** Key of a proposal's trial in a job. */
+export function keyOf(identity: Identity, { recipe, search }: Pick<Proposal, 'recipe' | 'search'>): string {
+  const text = canonical([identity, recipe, ...(search ? [search] : [])])
   return quickHash(new TextEncoder().encode(text)).replace(':', '-')
 }
 

@@ -22,6 +22,7 @@ import {
   partlyCoded,
   partlyInteger,
   savedByFewBits,
+  searchedCost,
   smoothed,
   type Variant,
   variants
@@ -85,13 +86,27 @@ export const ladder: StrategyRecord = {
         const form =
           mixture(problem, forms, history, asked) ??
           smallest(problem, asked) ??
-          (hasLowRank ? lowRankForm(problem, known, history, asked) : undefined) ??
-          (structures ? trainedForm(problem, structures, known, history, asked) : undefined)
+          (hasLowRank ? lowRankForm(problem, known, history, asked) : undefined)
+        const searched = form ? undefined : foundBySearch(problem, frame, asked)
+        if (searched) return searched
+        const trained = form || !structures ? undefined : trainedForm(problem, structures, known, history, asked)
+        if (trained) return proposal(frame, trained)
         return form ? proposal(frame, form) : 'done'
       }
     }
   }
 }
+
+/** Channels and types that a search finds: within a limit of time alone, behind all forms that are known beforehand. */
+function foundBySearch(problem: Problem, { from, last }: Frame, asked: ReadonlySet<string>): Proposal | undefined {
+  const { maxDrop, target, isTimed, objective } = problem
+  const least = searchedCost(objective)
+  const isOpen = isTimed && maxDrop !== undefined && target.forms.includes('palette')
+  if (!isOpen || !least || asked.has(searchedName)) return undefined
+  return { name: searchedName, recipe: [...from, ...last], search: { behind: from.length, least, maxDrop } }
+}
+
+const searchedName = 'channels and types that a search found'
 
 const proposal = ({ from, last }: Frame, { name, tail }: Variant): Proposal => ({
   name,

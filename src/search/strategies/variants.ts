@@ -4,8 +4,10 @@ import { inferShapes } from '../../ops/infer.ts'
 import { canFuse } from '../../passes/fuse/fuse-transformer.ts'
 import { weightUses } from '../../passes/quantize/common/uses.ts'
 import type { Recipe } from '../../passes/types.ts'
+import type { CostName } from '../../report/types.ts'
 import type { Target } from '../../targets/types.ts'
 import type { Model } from '../../types.ts'
+import type { Objective } from '../choose.ts'
 import type { Problem } from '../strategy.ts'
 import { madeOf } from './made-of.ts'
 import { tableForms } from './tables.ts'
@@ -141,6 +143,10 @@ export function fewestBits(target: Target, maxDrop: number | undefined): Variant
   if (maxDrop === undefined || !target.forms.includes('palette')) return undefined
   return { name: 'weights of mixed bits', tail: [['mix-precision', { maxDrop, leastBytes: true }]] }
 }
+
+/** What a search within a drop makes least for an objective; `undefined` where it finds nothing that other forms lack: kernels are what makes models fast. */
+export const searchedCost = (objective: Objective): CostName | undefined =>
+  objective === 'latency' ? undefined : objective === 'macs' ? 'macs' : 'bytes'
 
 const bound = (maxDrop: number | undefined): { readonly maxDrop?: number } => (maxDrop === undefined ? {} : { maxDrop })
 
