@@ -96,6 +96,7 @@ function show(name, search) {
       'trials ': own.map((r) => r.trials).join(' '),
       'on all samples': own.map((r) => r.whole).join(' '),
       'known before': own.map((r) => r.known).join(' '),
+      guessed: own.map((r) => r.guessed).join(' '),
       's a trial': (mean(own.map((r) => r.msPerTrial)) / 1000).toFixed(2)
     }
   })

@@ -255,6 +255,8 @@ export interface Measurement {
   readonly macs?: number | '?'
   readonly metrics: Readonly<Record<string, Interval>>
   readonly latencyMs?: Latency
+  /** Time of one sample by a cost model. */
+  readonly predictedMs?: number
   readonly loadMs?: number
   readonly peakBytes?: number
 }

@@ -1,7 +1,16 @@
 import { common, dataOf, maxTimeOf, readable, reportOf } from './check.ts'
 import { type Command, number, text } from './command.ts'
 import { runInWorker } from './run.ts'
-import { dataFlag, forceFlag, maxTimeFlag, placeFlags, readingFlags, reportFlags, secondsFlag } from './shared-flags.ts'
+import {
+  costModelFlag,
+  dataFlag,
+  forceFlag,
+  maxTimeFlag,
+  placeFlags,
+  readingFlags,
+  reportFlags,
+  secondsFlag
+} from './shared-flags.ts'
 
 /** `pare bench` */
 export const command: Command = {
@@ -14,6 +23,7 @@ export const command: Command = {
     dataFlag,
     ...readingFlags,
     ...placeFlags,
+    costModelFlag,
     secondsFlag,
     maxTimeFlag,
     forceFlag,

@@ -229,7 +229,7 @@ export function common(
   if (threads !== undefined && (threads < 1 || threads > 1024))
     throw new PareError('E_USAGE', `--threads takes 1 or more, not ${threads}`)
   if (seed !== undefined && seed < 0) throw new PareError('E_USAGE', `--seed takes 0 or more, not ${seed}`)
-  const target = text(given, 'target')
+  const [target, costModel] = [text(given, 'target'), text(given, 'cost-model')]
   return {
     line: shellLine([...words, ...argv.slice(words.length)]),
     force: isOn(given, 'force'),
@@ -239,6 +239,7 @@ export function common(
     ...(Object.keys(write).length === 0 ? {} : { write }),
     ...(Object.keys(read).length === 0 ? {} : { read }),
     ...(seed === undefined ? {} : { seed }),
-    ...(threads === undefined ? {} : { threads })
+    ...(threads === undefined ? {} : { threads }),
+    ...(costModel === undefined ? {} : { costModel })
   }
 }

@@ -7,6 +7,7 @@ import { outputOf, replayLine, verifyLine } from './output.ts'
 import { runInWorker } from './run.ts'
 import {
   calibrationDataFlag,
+  costModelFlag,
   dataFlag,
   evalDataFlag,
   maxTimeFlag,
@@ -69,6 +70,7 @@ export const command: Command = {
         'how long the whole may take (90s, 30min, 2h): samples and repeats adapt, no candidate begins that would not end in time, one that takes longer is stopped'
     },
     ...placeFlags,
+    costModelFlag,
     ...outputFlags,
     { ...resumeFlag, about: 'go on after the last candidate that the same command measured, where it was stopped' },
     ...reportFlags

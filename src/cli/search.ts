@@ -10,6 +10,7 @@ import { outputOf, replayLine, verifyLine } from './output.ts'
 import { runInWorker } from './run.ts'
 import {
   calibrationDataFlag,
+  costModelFlag,
   dataFlag,
   evalDataFlag,
   maxTimeFlag,
@@ -91,6 +92,7 @@ export const command: Command = {
     ...searchFlags,
     { ...maxTimeFlag, group: 'search', about: 'how long the trials may take (90s, 30min, 2h): none begins after that' },
     ...placeFlags,
+    costModelFlag,
     ...outputFlags,
     { ...resumeFlag, about: 'go on with the journal OUT.search of the same search, where it was stopped' },
     ...reportFlags

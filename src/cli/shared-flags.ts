@@ -69,6 +69,12 @@ export const placeFlags: readonly Flag[] = [
   }
 ]
 
+/** Of commands that time models. */
+export const costModelFlag: Flag = {
+  ...{ name: 'cost-model', kind: 'text', hint: 'FILE', group: 'target' },
+  about: 'of calibrate-target: the report says what it predicts beside what was measured'
+}
+
 const data = (name: string, about: string): Flag => ({ name, kind: 'text', hint: 'PATH', group: 'data', about })
 
 /** The data of a command. */

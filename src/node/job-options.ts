@@ -35,6 +35,7 @@ const shared = {
   target: path.optional(),
   seed: z.int().min(0).optional(),
   threads: z.int().min(1).max(1024).optional(),
+  costModel: path.optional(),
   metric: metric.optional(),
   judged: z.array(z.string()).min(1).optional(),
   maxDrop: z.number().min(0).lt(1).optional(),

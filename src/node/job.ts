@@ -76,6 +76,8 @@ export interface Job {
   readonly target?: string
   readonly seed?: number
   readonly threads?: number
+  /** A file of `calibrate-target`: reports then say what it predicts beside what was measured. */
+  readonly costModel?: string
   readonly data?: JobData
   /** A metric's name, the path of a module that the user named, or the metric itself. */
   readonly metric?: string | Metric

@@ -1,5 +1,4 @@
 /** What a model costs, before and after, in the words of every printer. */
-
 import type { Measurement } from '../types.ts'
 import type { Report } from './types.ts'
 import { bytesText, memoryWords, msText, ratioInterval, sizeWords, speedWords } from './words.ts'
@@ -32,6 +31,7 @@ export function costLines({ before, after, ratios }: Report): CostLine[] {
       ...line('latency p50', [a.latencyMs?.p50, b?.latencyMs?.p50], msText, speed?.median, 0.02, speedWords),
       interval: speed ? ratioInterval(speed) : ''
     },
+    { ...line('latency predicted', [a.predictedMs, b?.predictedMs], msText), interval: errorText([a, b]) },
     line('latency p90', [a.latencyMs?.p90, b?.latencyMs?.p90], msText),
     line('latency p99', [a.latencyMs?.p99, b?.latencyMs?.p99], msText),
     line('first load', [a.loadMs, b?.loadMs], msText, ratios?.loadMs, 0.1, speedWords),
@@ -67,6 +67,15 @@ function prunedLines(a: Measurement, b: Measurement | undefined): CostLine[] {
 }
 
 const shareText = (x: number | undefined): string => (x === undefined ? '?' : `${(100 * x).toFixed(1)} %`)
+
+/** `off by +4 % and −7 %`: predicted over measured; empty where nothing was timed or predicted. */
+function errorText(all: readonly (Measurement | undefined)[]): string {
+  const errors = all.flatMap((m) => {
+    const off = m?.predictedMs !== undefined && m.latencyMs ? m.predictedMs / m.latencyMs.p50 - 1 : undefined
+    return off === undefined ? [] : [`${off < 0 ? '−' : '+'}${Math.abs(100 * off).toFixed(0)} %`]
+  })
+  return errors.length === 0 ? '' : `off by ${errors.join(' and ')}`
+}
 
 function line(
   label: string,

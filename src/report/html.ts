@@ -259,6 +259,7 @@ function figures(report: Report): Markup {
     ['of them not zero', (m) => (m.nonzeroParameters === undefined ? '' : whole(m.nonzeroParameters))],
     ['MACs for one sample', (m) => (m.macs === undefined ? '' : countText(m.macs))],
     ['latency p50', (m) => (m.latencyMs ? msText(m.latencyMs.p50) : '')],
+    ['latency predicted', (m) => (m.predictedMs === undefined ? '' : msText(m.predictedMs))],
     ['latency p90', (m) => (m.latencyMs ? msText(m.latencyMs.p90) : '')],
     ['latency p99', (m) => (m.latencyMs ? msText(m.latencyMs.p99) : '')],
     ['runs timed', (m) => (m.latencyMs ? whole(m.latencyMs.n) : '')],

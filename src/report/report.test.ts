@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
 import { sampleReport } from '../../test/sample-report.ts'
+import { costLines } from './costs.ts'
 import { byKind } from './html.layers.ts'
 import { script, scriptSha256 } from './html.style.ts'
 import { printPage } from './html.ts'
@@ -145,6 +146,19 @@ describe('inspection', () => {
       noStyle
     )
     expect(text).toMatchSnapshot()
+  })
+})
+
+describe('latency by a cost model', () => {
+  it('stands beside the one that was measured, with how far it is off', () => {
+    const report = sampleReport()
+    const before = { ...report.before, predictedMs: 0.588 }
+    const [line] = costLines({ ...report, before, after: { ...report.before, predictedMs: 0.42 } }).filter(
+      (l) => l.label === 'latency predicted'
+    )
+    expect([line?.before, line?.after]).toEqual([0.588, 0.42])
+    expect(line?.interval).toBe('off by +5 % and −25 %')
+    expect(costLines(report).map((l) => l.label)).not.toContain('latency predicted')
   })
 })
 

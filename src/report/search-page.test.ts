@@ -3,7 +3,7 @@ import type { SearchReport } from './search.ts'
 import { comparisonText, searchLines, searchSection } from './search-page.ts'
 
 const run = (strategy: string, seed: number, harm: number): SearchReport['runs'][number] => ({
-  ...{ strategy, seed, trials: 20, whole: 6, known: 1, failed: 0, msPerTrial: 800, starts: [0.5, 0.2] },
+  ...{ strategy, seed, trials: 20, whole: 6, known: 1, guessed: 3, failed: 0, msPerTrial: 800, starts: [0.5, 0.2] },
   ...{ best: 7, harm, costs: { bytes: 0.1 }, fresh: { harm: 1.1 * harm, drop: 0.02, dropError: 0.004, n: 300 } },
   curve: [
     [1, 0.5],

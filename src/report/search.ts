@@ -21,9 +21,10 @@ export interface SearchRun {
   readonly strategy: string
   readonly seed: number
   readonly trials: number
-  /** Of these: measured on all samples; of a point that was known already; whose model did not run. */
+  /** Of these: measured on all samples; of a point that was known already; dropped by the additive guess; whose model did not run. */
   readonly whole: number
   readonly known: number
+  readonly guessed: number
   readonly failed: number
   /** Of making and running models. */
   readonly msPerTrial: number

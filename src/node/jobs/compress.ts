@@ -43,7 +43,7 @@ export async function compressJob(job: Job, hooks: JobHooks, catalog: Catalog): 
   refuseCodes(o)
   const parts = await partsOf(job, o)
   const shapes = await shapesOn(o, parts.all)
-  const sizes = { ...sizedModel(job.model, o.model, o.bytes, { shapes }), metrics: {} }
+  const sizes = { ...sizedModel(job.model, o.model, o.bytes, { shapes, cost: o.cost }), metrics: {} }
   const objective = job.objective ?? 'balanced'
   const known: Report = { ...o.report, data: parts.report, objective, before: sizes }
   hooks.opened?.(known, factsOf(o, sizes))
@@ -186,7 +186,7 @@ export async function write(
       facts: { measured: `${chosen.staged.bytes} bytes`, written: `${made.bytes} bytes` }
     })
   const after: Measurement = {
-    ...sizedModel(out, chosen.model, fileBytes(out).length, { shapes: await shapesOn(o, parts.all) }),
+    ...sizedModel(out, chosen.model, fileBytes(out).length, { shapes: await shapesOn(o, parts.all), cost: o.cost }),
     metrics: {},
     ...result.report.after
   }

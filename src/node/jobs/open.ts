@@ -6,6 +6,7 @@ import { classCount, metricFor } from '../../data/metrics.ts'
 import type { AnyFormat, Catalog } from '../../formats/types.ts'
 import { allGraphs } from '../../ir/graph.ts'
 import { statePairs } from '../../ir/states.ts'
+import type { CostModel } from '../../measure/cost-model.ts'
 import { type Judging, judgingOf } from '../../measure/judging.ts'
 import { inferShapes } from '../../ops/infer.ts'
 import type { Report } from '../../report/types.ts'
@@ -13,6 +14,7 @@ import { measurementText } from '../../report/words.ts'
 import type { Session } from '../../runtime/types.ts'
 import type { Target } from '../../targets/types.ts'
 import type { Dataset, Measurement, Metric, Model } from '../../types.ts'
+import { readCostModel } from '../calibrate.ts'
 import { outputFormat } from '../catalog.ts'
 import { fileBytes, loadNoted, sha256File } from '../files.ts'
 import type { DataSource, Job } from '../job.ts'
@@ -40,6 +42,8 @@ export interface Opened extends OpenedModel, Runners {
   readonly catalog: Catalog
   readonly rng: Rng
   readonly threads: number
+  /** Predicts times of the target, where one was given. */
+  readonly cost?: CostModel
   /** The Report without a measurement, ready to be filled. */
   readonly report: Omit<Report, 'before'>
 }
@@ -90,6 +94,7 @@ export async function openJob(job: Job, catalog: Catalog): Promise<Opened> {
   const seed = job.seed ?? 0
   const threads = job.threads ?? 1
   const runners = await runnersFor(target)
+  const cost = job.costModel === undefined ? undefined : costModelOf(job.costModel, target)
   const notes = [...opened.notes, ...threadNotes(runners, threads)]
   return {
     ...opened,
@@ -98,6 +103,7 @@ export async function openJob(job: Job, catalog: Catalog): Promise<Opened> {
     target,
     catalog,
     threads,
+    ...(cost ? { cost } : {}),
     rng: rng(seed),
     report: {
       pare: version,
@@ -117,6 +123,16 @@ export async function openJob(job: Job, catalog: Catalog): Promise<Opened> {
       machine: machineOf(runners)
     }
   }
+}
+
+/** Throws `E_CONSTRAINT` for a cost model of another target. */
+function costModelOf(path: string, target: Target): CostModel {
+  const cost = readCostModel(path)
+  if (cost.target === target.name) return cost
+  throw new PareError('E_CONSTRAINT', `this cost model is of ${cost.target}, and the model is for ${target.name}`, {
+    where: path,
+    hint: `calibrate-target ${target.name}`
+  })
 }
 
 /**

@@ -1,6 +1,7 @@
 /** What a search and its workers begin with: the model, simplified, the samples by purpose, and the space. */
 import type { Catalog } from '../../formats/types.ts'
 import { measurer, measuringParts } from '../../measure/beside.ts'
+import { predict } from '../../measure/cost-model.ts'
 import type { MixType } from '../../passes/quantize/mix/types.ts'
 import { applyRecipe } from '../../passes/recipe.ts'
 import type { Context } from '../../passes/types.ts'
@@ -72,16 +73,17 @@ export async function openSearch(
   const { model } = await applyRecipe(o.model, baseRecipe, ctx)
   const shapes = await shapesOn(o, parts.all)
   const options = spaceOptions(job.search)
-  const bytes = bytesCounter(formatOf(o.target, o.catalog))(model) ?? o.bytes
-  const times = async (): Promise<SearchFacts['kernels']> => [
-    ...((await measure(model, { beside: model, samples: 1, kernels: true })).kernels ?? [])
-  ]
+  const bytesOf = bytesCounter(formatOf(o.target, o.catalog))
+  const times = async (): Promise<SearchFacts['kernels']> =>
+    o.cost
+      ? predict(model, o.cost, shapes).perNode.map(({ node, ms }) => [node, ms])
+      : [...((await measure(model, { beside: model, samples: 1, kernels: true })).kernels ?? [])]
   const isTimed = job.search?.budget.latency !== undefined || job.search?.least === 'latency'
   const kernels = isTimed ? (facts?.kernels ?? (await times())) : undefined
   const { harms, ...prepared } = await prepareSpace(
     {
       ...{ original: o.model, model, selection: parts.selection, metric: metrics[0], runner, threads: o.threads, ctx },
-      sizes: { bytes: { model: bytes, original: o.bytes }, shapes, ...(kernels ? { kernels: new Map(kernels) } : {}) },
+      sizes: { original: o.bytes, bytesOf, shapes, ...(kernels ? { kernels: new Map(kernels) } : {}) },
       options
     },
     facts?.harms

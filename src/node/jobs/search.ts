@@ -63,7 +63,7 @@ export async function searchJob(job: Job, hooks: JobHooks, catalog: Catalog): Pr
   if (parts.synthetic)
     throw new PareError('E_USAGE', 'a search measures models: it needs samples', { hint: '--data PATH' })
   const shapes = await shapesOn(o, parts.all)
-  const sizes = { ...sizedModel(job.model, o.model, o.bytes, { shapes }), metrics: {} }
+  const sizes = { ...sizedModel(job.model, o.model, o.bytes, { shapes, cost: o.cost }), metrics: {} }
   const known: Report = { ...o.report, data: parts.report, before: sizes }
   hooks.opened?.(known, factsOf(o, sizes))
   const began = performance.now()

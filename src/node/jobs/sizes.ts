@@ -1,6 +1,7 @@
 /** Bytes of a model's files, also compressed, and the model's own counts. */
 
 import { adaptiveOf } from '../../data/adaptive.ts'
+import { type CostModel, predict } from '../../measure/cost-model.ts'
 import { parameterCount, parametersOf, sizeOf } from '../../measure/size.ts'
 import { stageMacs } from '../../measure/stages.ts'
 import { costOf, type Shapes } from '../../ops/cost.ts'
@@ -16,12 +17,16 @@ const countedMost = 128 * 1024 * 1024
 /** How closely a model is looked at: `quick` reads its bytes and weights no second time. */
 export type Look = 'quick' | 'whole'
 
-/** A file's size is `bytes`, weights beside it included; work is that of inputs of the given shapes. */
+/** A file's size is `bytes`, weights beside it included; work is that of inputs of the given shapes, and so is the time that a cost model predicts. */
 export function sizedModel(
   path: string,
   model: Model,
   bytes: number,
-  { shapes, look = 'whole' }: { readonly shapes?: Shapes; readonly look?: Look } = {}
+  {
+    shapes,
+    cost,
+    look = 'whole'
+  }: { readonly shapes?: Shapes; readonly cost?: CostModel | undefined; readonly look?: Look } = {}
 ): Omit<Measurement, 'metrics'> {
   const file = fileBytes(path)
   const isCompressed = look === 'whole' && bytes === file.length && bytes <= compressedMost
@@ -30,6 +35,7 @@ export function sizedModel(
     bytes,
     ...(gzipBytes === undefined ? {} : { gzipBytes }),
     ...(brotliBytes === undefined ? {} : { brotliBytes }),
+    ...(cost ? { predictedMs: predict(model, cost, shapes).ms } : {}),
     ...countsOf(model, bytes, { ...(shapes ? { shapes } : {}), look })
   }
 }

@@ -331,8 +331,13 @@ async function measurePair(
   return {
     output: { path, sha256: await sha256File(path) },
     machine: { ...o.report.machine, ...(isElsewhere(o, second) ? { other: versionOf(scorer(second)) } : {}) },
-    before: { ...sizedModel(job.model, o.model, o.bytes, { shapes }), ...latency(a), ...was, metrics: {} },
-    after: { ...sizedModel(path, model, bytes, { shapes }), ...latency(b), ...is, metrics: {} },
+    before: {
+      ...sizedModel(job.model, o.model, o.bytes, { shapes, cost: o.cost }),
+      ...latency(a),
+      ...was,
+      metrics: {}
+    },
+    after: { ...sizedModel(path, model, bytes, { shapes, cost: o.cost }), ...latency(b), ...is, metrics: {} },
     ratios: { bytes: bytes / o.bytes, ...(b?.ratio ? { latency: b.ratio } : {}), ...processRatios(was, is) },
     notes: [
       ...o.notes,

@@ -7,7 +7,7 @@ import { PareError, stopIfAborted } from '../../base/errors.ts'
 import { type Rng, rng } from '../../base/random.ts'
 import type { AskedPoint, Explorer, SeenPoint } from './explorer.ts'
 import type { Goal } from './goal.ts'
-import { meanOf } from './race.ts'
+import { type Guessed, hopelessHarm, meanOf } from './race.ts'
 import type { Done, FailedTrial, Proposed, SearchJournal, SearchLine } from './records.ts'
 import { packed, rungsOf, type Trials, unpacked } from './trial.ts'
 
@@ -17,6 +17,8 @@ export interface Tried extends SeenPoint {
   readonly drop: { readonly sum: number; readonly squares: number }
   readonly ms: number
   readonly isKnown: boolean
+  /** No model was made: points whose guess is like this one's were far behind, and its one loss is the least of theirs. */
+  readonly isGuessed?: true
   /** Why there are no losses. */
   readonly failed?: string
 }
@@ -29,7 +31,7 @@ export interface DriveOptions {
   readonly run: string
   readonly seed: number | string
   readonly explorer: Explorer
-  readonly goal: Pick<Goal, 'project' | 'part' | 'score' | 'isOut'>
+  readonly goal: Pick<Goal, 'project' | 'part' | 'score' | 'guess' | 'allowed' | 'isOut'>
   readonly trials: number
   /** Trials in the making that a proposal does not know of, at most: no more workers are of use. */
   readonly ahead: number
@@ -126,10 +128,13 @@ async function measured(
   const point = o.goal.part(a.point)
   const key = point.join()
   const known = o.known.get(key)
+  // By the history alone, and not by what other trials have come to meanwhile.
+  const hopeless = hopelessHarm(o.goal.guess(a.point), measuredBefore(o, at.history), o.goal.allowed)
+  if (hopeless !== undefined) return guessed(o, a, Float32Array.of(hopeless))
   let losses = new Float32Array(0)
   let drop = { sum: 0, squares: 0 }
   let [ms, ran] = [0, false]
-  const rivals = at.history.filter((t) => t.failed === undefined)
+  const rivals = at.history.filter((t) => t.failed === undefined && !t.isGuessed)
   for (const [rung, to] of at.rungs.entries()) {
     if (known && known.losses.length >= to) {
       losses = known.losses.subarray(0, to) as Float32Array<ArrayBuffer>
@@ -152,6 +157,16 @@ async function measured(
   if (!known || known.losses.length < losses.length) o.known.set(key, { losses, drop })
   return scored(o, a, { losses, drop, ms, isKnown: !ran })
 }
+
+const measuredBefore = (o: DriveOptions, history: readonly Tried[]): readonly Guessed[] =>
+  history.flatMap((t) =>
+    t.failed === undefined && !t.isGuessed ? [{ guess: o.goal.guess(t.point), harm: meanOf(t.losses) }] : []
+  )
+
+const guessed = (o: DriveOptions, a: AskedPoint, losses: Float32Array): Tried => ({
+  ...scored(o, a, { losses, drop: { sum: 0, squares: 0 }, ms: 0, isKnown: false }),
+  isGuessed: true
+})
 
 function joined(first: Float32Array, rest: Float32Array | undefined, wanted: number): Float32Array<ArrayBuffer> {
   if (!rest || rest.length !== wanted)
@@ -193,6 +208,7 @@ function lineOf(run: string, t: Tried): Done | FailedTrial {
   return {
     ...{ kind: 'done', run, k, losses: packed(losses), drop, isWhole },
     ...(t.isKnown ? { isKnown: true as const } : {}),
+    ...(t.isGuessed ? { isGuessed: true as const } : {}),
     ms: Math.round(ms)
   }
 }
@@ -202,6 +218,7 @@ function revived(o: DriveOptions, a: AskedPoint, line: Done | FailedTrial): Trie
   const losses = unpacked(line.losses)
   if (!losses || losses.length === 0)
     throw new PareError('E_FORMAT', `trial ${line.k} of ${line.run} in the journal holds no losses`)
+  if (line.isGuessed) return guessed(o, a, losses)
   const key = o.goal.part(a.point).join()
   const known = o.known.get(key)
   if (!known || known.losses.length < losses.length) o.known.set(key, { losses, drop: line.drop })

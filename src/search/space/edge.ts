@@ -7,6 +7,7 @@ import { PareError } from '../../base/errors.ts'
 import { greatest } from '../../base/extremes.ts'
 import { isSafe, type Loss, safeError } from '../../passes/quantize/mix/walk.ts'
 import type { CostName, SearchEdge } from '../../report/types.ts'
+import { notKnown } from './project.ts'
 import { solvedWithin } from './solve.ts'
 import { costing, type Point, type Space, whole } from './space.ts'
 
@@ -22,6 +23,7 @@ export async function edgeOf(
   maxDrop: number,
   measure: (point: Point) => Promise<Loss>
 ): Promise<SearchEdge> {
+  if (space.original[cost] === undefined) throw notKnown(cost)
   const { of } = costing(space, [cost])
   const shareOf = (p: Point): number => of(p)[0] as number
   const seen: { readonly share: number; readonly loss: Loss }[] = []

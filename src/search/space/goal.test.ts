@@ -35,6 +35,7 @@ describe('the edge', () => {
   it('is refused where every model that was measured loses more', async () => {
     const lossy = async (p: Point) => ({ error: 1 + trueHarm(p), drop: around(0.5) })
     await expect(edgeOf(space, 'bytes', 0.01, lossy)).rejects.toMatchObject({ code: 'E_CONSTRAINT' })
+    await expect(edgeOf(space, 'latency', 0.01, measure)).rejects.toThrow(/latency of this model are not known/)
   })
 })
 

@@ -8,7 +8,7 @@ import type { SearchEdge } from '../../report/types.ts'
 import { type Project, projection } from './project.ts'
 import { isAbove, isOut, type Raced } from './race.ts'
 import { solvedWithin } from './solve.ts'
-import { type Budgets, costing, encoded, type Kind, type Point, type Space, type Unit } from './space.ts'
+import { type Budgets, costing, encoded, harmOf, type Kind, type Point, type Space, type Unit } from './space.ts'
 
 /** Numbers that the harms of each kind of unit are multiplied by; 1 where none is given. */
 export type Weights = Readonly<Partial<Record<Kind, number>>>
@@ -25,6 +25,10 @@ export interface Goal {
   part(point: Point): Point
   /** What is minimised, of a point and its harm. */
   score(point: Point, harm: number): number
+  /** Harm that is no worse than less; 0 where less is always better. */
+  readonly allowed: number
+  /** The additive guess of a point's harm. */
+  guess(point: Point): number
   /** Can a trial be dropped after so many losses? */
   isOut(losses: Float32Array, rivals: readonly Raced[], rungs: number): boolean
 }
@@ -39,6 +43,8 @@ export function withinBudgets(space: Space, budgets: Budgets): Goal {
     solved,
     part: (point) => point,
     score: (_, harm) => harm,
+    allowed: 0,
+    guess: (point) => harmOf(space, point),
     isOut
   }
 }
@@ -77,6 +83,8 @@ export function leastCost(space: Space, { cost, share, harm }: SearchEdge): Goal
     part: (point) => point.slice(0, -1),
     // Whatever is allowed comes before whatever is not: shares are at most 1, or little more where the file grows.
     score: (point, mean) => (mean <= harm ? (of(point)[0] as number) : notAllowed + mean / harm),
+    allowed: harm,
+    guess: (point) => harmOf(space, point.slice(0, -1)),
     isOut: (losses, _, rungs) => isAbove(losses, harm, rungs)
   }
 }

@@ -13,6 +13,7 @@ import { type MixType, type Part, partsOf, type Way } from '../../passes/quantiz
 import { centred } from '../../passes/quantize/weights/layerwise.ts'
 import type { Context } from '../../passes/types.ts'
 import type { Dataset, Model } from '../../types.ts'
+import { type BytesOf, type Spelled, spelledIn } from './spelled.ts'
 
 /** What may be chosen. */
 export interface MaterialOptions {
@@ -60,6 +61,7 @@ export interface Material {
   /** By weight. */
   readonly layers: ReadonlyMap<string, Known>
   readonly samples: Dataset | undefined
+  readonly spelled: Spelled
 }
 
 const minElements = 128
@@ -69,7 +71,12 @@ const smallShare = 0.005
 const mostMoments = 768 * 2 ** 20
 
 /** Looks at a model, which is simplified already. Moments are taken of the calibration samples, where there are some. */
-export async function materialOf(given: Model, o: MaterialOptions, ctx: Context): Promise<Material> {
+export async function materialOf(
+  given: Model,
+  o: MaterialOptions,
+  ctx: Context,
+  bytesOf: BytesOf = () => undefined
+): Promise<Material> {
   const model = inferShapes(given)
   const data = ctx.data.calibration
   const samples = data && (await heldSamples(data, o.samples))
@@ -81,7 +88,19 @@ export async function materialOf(given: Model, o: MaterialOptions, ctx: Context)
     ...weights.flatMap((w) => w.parts.flatMap((p) => p.ids))
   ])
   const layers = samples ? await knownLayers(model, ids, samples, ctx) : new Map<string, Known>()
-  return { model, found, groups, weights, layers, samples }
+  return {
+    model,
+    found,
+    groups,
+    weights,
+    layers,
+    samples,
+    spelled: spelledIn(
+      model,
+      weights.flatMap((w) => w.parts),
+      bytesOf
+    )
+  }
 }
 
 async function groupChoices(

@@ -8,11 +8,13 @@ import type { CostName } from '../../report/types.ts'
 import type { Model, Node, Tensor } from '../../types.ts'
 import type { Material } from './material.ts'
 import type { Factor, Load, Space, Unit } from './space.ts'
+import { type BytesOf, spelledKey } from './spelled.ts'
 
 /** What is known of the model and of the original. */
 export interface Sizes {
-  /** Of the file that the simplified model would be, and of the original. */
-  readonly bytes: { readonly model: number; readonly original: number }
+  /** Of the original. */
+  readonly original: number
+  readonly bytesOf: BytesOf
   readonly shapes?: Shapes
   /** Times of nodes in ms, by name, where latency is bounded. */
   readonly kernels?: ReadonlyMap<string, number>
@@ -27,19 +29,19 @@ export function spaceOf(m: Material, harms: readonly (readonly number[])[], size
     return loads.reduce((sum, l) => sum + (l.cost === name ? atFull(l, top) : 0), 0)
   }
   const macs = costOf(m.model, sizes.shapes).total
-  const latency = sizes.kernels && [...sizes.kernels.values()].reduce((a, b) => a + b, 0)
+  const latency = [...(sizes.kernels?.values() ?? [])].reduce((a, b) => a + b, 0)
   return {
     units: unitsOf(m, harms),
     loads,
     fixed: {
-      bytes: sizes.bytes.model - full('bytes'),
+      bytes: (sizes.bytesOf(m.model) ?? sizes.original) - full('bytes'),
       macs: (macs ?? 0) - full('macs'),
-      latency: (latency ?? 0) - full('latency')
+      latency: latency - full('latency')
     },
     original: {
-      bytes: sizes.bytes.original,
+      bytes: sizes.original,
       ...(macs === undefined ? {} : { macs }),
-      ...(latency === undefined ? {} : { latency })
+      ...(latency > 0 ? { latency } : {})
     }
   }
 }
@@ -76,7 +78,7 @@ export function sizeAlone(m: Material, unit: number, choice: number, share: numb
   if (!w) return m.groups[unit]?.kept[choice]?.length ?? 0
   const type = w.types[choice] as Way['type']
   return w.parts.reduce((sum, part) => {
-    const sizes = part.ids.map((id) => sizeAs(type, part, id, constant(m.model.graph, id) as Tensor))
+    const sizes = part.ids.map((id) => sizeAs(m, type, part, id))
     return sum + sizes.reduce((n, s) => n + share ** 2 * s.elements + share * s.channels + s.rest, 0)
   }, 0)
 }
@@ -122,13 +124,13 @@ function byteLoads(m: Material, byValue: ReadonlyMap<string, readonly Owned[]>):
     for (const part of w.parts)
       for (const id of part.ids) typed.set(id, { unit: m.groups.length + i, part, types: w.types })
   const ids = new Set([...typed.keys(), ...byValue.keys()])
-  return [...ids].flatMap((id): Load[] => {
+  const own = [...ids].flatMap((id): Load[] => {
     const data = constant(graph, id)
     if (!data) return []
     const axes = axisFactors(m, byValue.get(id) ?? [], data.shape)
     const own = typed.get(id)
     if (!own) return [{ cost: 'bytes', size: tensorBytes(data), factors: [...axes.values()] }]
-    const sizes = own.types.map((type) => sizeAs(type, own.part, id, data))
+    const sizes = own.types.map((type) => sizeAs(m, type, own.part, id))
     const by = (of: (s: (typeof sizes)[number]) => number): Factor => ({
       base: 0,
       terms: [{ unit: own.unit, table: sizes.map(of) }]
@@ -141,16 +143,36 @@ function byteLoads(m: Material, byValue: ReadonlyMap<string, readonly Owned[]>):
       { cost: 'bytes', size: 1, factors: [by((s) => s.rest)] }
     ]
   })
+  return [...own, ...sharedLoads(m)]
 }
 
+/** What some weights in some types share: there unless no unit chooses one of these, 1 − Π over units of (is it another one?). */
+const sharedLoads = (m: Material): Load[] =>
+  m.spelled.shared.flatMap(({ by, bytes: size }): Load[] => {
+    const factors = m.weights.flatMap(({ types, parts }, i): Factor[] => {
+      const ids = parts.flatMap((p) => p.ids)
+      const table = types.map((t) => Number(!ids.some((id) => by.has(spelledKey(t, id)))))
+      return table.includes(0) ? [{ base: 0, terms: [{ unit: m.groups.length + i, table }] }] : []
+    })
+    if (factors.length === 0) return []
+    return [
+      { cost: 'bytes', size, factors: [] },
+      { cost: 'bytes', size: -size, factors }
+    ]
+  })
+
 function sizeAs(
+  { model, spelled }: Material,
   type: Way['type'],
   part: Part,
-  id: string,
-  data: Tensor
+  id: string
 ): { readonly elements: number; readonly channels: number; readonly rest: number } {
+  const data = constant(model.graph, id) as Tensor
   const plan = part.ways.find((w) => w.type === type)?.plans.find((p) => p.id === id)
-  if (plan) return storedSize(plan, data)
+  if (plan) {
+    const size = storedSize(plan, data)
+    return { ...size, rest: spelled.own.get(spelledKey(type, id)) ?? size.rest }
+  }
   return type === 'float16'
     ? { elements: 2 * elementCount(data.shape), channels: 0, rest: halfNode }
     : { elements: tensorBytes(data), channels: 0, rest: 0 }

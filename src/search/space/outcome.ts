@@ -40,6 +40,7 @@ export function runReport(
     ...{ strategy, seed, trials: tried.length },
     whole: tried.filter((t) => t.isWhole).length,
     known: tried.filter((t) => t.isKnown).length,
+    guessed: tried.filter((t) => t.isGuessed).length,
     failed: tried.filter((t) => t.failed !== undefined).length,
     msPerTrial: mean,
     starts: tried.slice(0, 2).map((t) => meanOf(t.losses)),

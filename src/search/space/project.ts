@@ -76,10 +76,11 @@ function fill(
   }
 }
 
-const notKnown = (name: CostName): PareError =>
+/** For a cost that a model does not tell. */
+export const notKnown = (name: CostName): PareError =>
   new PareError('E_UNSUPPORTED', `the ${name} of this model are not known, so that they cannot be bounded`, {
-    where: `budget.${name}`,
-    hint: 'bound another cost: --budget.bytes'
+    where: name,
+    hint: 'bound another cost, such as bytes'
   })
 
 const outOfReach = (name: CostName, most: number, least: number): PareError =>

@@ -31,6 +31,23 @@ export function isOut(losses: Float32Array, others: readonly Raced[], rungs: num
 export const isAbove = (losses: Float32Array, bound: number, rungs: number): boolean =>
   differenceOverError(losses, new Float32Array(losses.length).fill(bound)) > quantile(p / rungs)
 
+/** A finished trial with what the additive guess says of its point. */
+export interface Guessed {
+  readonly guess: number
+  readonly harm: number
+}
+
+/** Guesses within this factor are alike; so many measured ones tell; and harm above this multiple of the best is hopeless. */
+const [alike, leastAlike, hopeless] = [1.5, 8, 2]
+
+/** The least harm of measured points whose guess is like this one's, where all of them are far behind the best and behind what is allowed; else `undefined`. */
+export function hopelessHarm(guess: number, measured: readonly Guessed[], allowed: number): number | undefined {
+  const near = measured.filter((m) => m.guess <= guess * alike && m.guess >= guess / alike)
+  if (near.length < leastAlike) return undefined
+  const floor = least(near.map((m) => m.harm))
+  return floor > hopeless * Math.max(allowed, least(measured.map((m) => m.harm))) ? floor : undefined
+}
+
 /** Mean of the first n; float64 sum. */
 export function meanOf(losses: Float32Array, n = losses.length): number {
   let sum = 0

@@ -29,6 +29,8 @@ export interface Done {
   readonly isWhole: boolean
   /** The point was measured before: nothing ran. */
   readonly isKnown?: true
+  /** No model was made: points of like guesses were far behind. */
+  readonly isGuessed?: true
   /** Of this trial alone; differs from run to run, unlike all else. */
   readonly ms: number
 }

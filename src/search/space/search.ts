@@ -92,7 +92,7 @@ export async function prepareSpace(
   known: readonly (readonly number[])[] | undefined
 ): Promise<Prepared & { readonly harms: readonly (readonly number[])[] }> {
   const { options: o, ctx } = input
-  const first = await materialOf(input.model, o, ctx)
+  const first = await materialOf(input.model, o, ctx, input.sizes.bytesOf)
   if (first.groups.length + first.weights.length === 0)
     throw new PareError('E_UNSUPPORTED', 'nothing of this model has a choice', {
       hint: 'inspect --groups says what holds channels; weights of float32 have types'

@@ -54,4 +54,4 @@ export function rungsOf(samples: number): readonly number[] {
   return [...out, samples]
 }
 
-const firstRung = 128
+const firstRung = 64

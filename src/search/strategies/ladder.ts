@@ -87,11 +87,11 @@ export const ladder: StrategyRecord = {
           mixture(problem, forms, history, asked) ??
           smallest(problem, asked) ??
           (hasLowRank ? lowRankForm(problem, known, history, asked) : undefined)
-        const searched = form ? undefined : foundBySearch(problem, frame, asked)
+        if (form) return proposal(frame, form)
+        const searched = foundBySearch(problem, frame, asked)
         if (searched) return searched
-        const trained = form || !structures ? undefined : trainedForm(problem, structures, known, history, asked)
-        if (trained) return proposal(frame, trained)
-        return form ? proposal(frame, form) : 'done'
+        const trained = structures && trainedForm(problem, structures, known, history, asked)
+        return trained ? proposal(frame, trained) : 'done'
       }
     }
   }
