@@ -1,9 +1,11 @@
 /** A client's turn: a model message in, an update message out. What coding lost is kept for the next turn. */
+import { PareError } from '../base/errors.ts'
 import { rng } from '../base/random.ts'
 import type { Dataset } from '../types.ts'
 import type { Local } from './local.ts'
 import { manifestHash, sha256 } from './manifest.ts'
 import { type FederationRecipe, isRoundedIn, keepsResidual } from './recipe.ts'
+import type { Manifest, Message } from './types.ts'
 import { decodeMessage, encodeMessage, mostWeight } from './wire.ts'
 
 /** What a client did not send yet, and the round that it is of. */
@@ -17,6 +19,8 @@ export interface Turn {
   readonly recipe: FederationRecipe
   /** The model message, as it came. */
   readonly message: Uint8Array
+  /** The model of the round before, where messages hold differences to it. */
+  readonly previous?: Float32Array | undefined
   readonly data: Dataset
   /** What is drawn is drawn by it: the order of samples, rounding, the nonce. */
   readonly seed: number | string
@@ -38,6 +42,25 @@ export interface Turned {
   readonly loss: number
 }
 
+/** The model that a message holds. Throws `E_FORMAT`, and `E_CONFLICT` for a difference to a model that is not there. */
+export async function readModelMessage(
+  bytes: Uint8Array,
+  manifest: Manifest,
+  previous: Float32Array | undefined
+): Promise<Message> {
+  const message = await decodeMessage(bytes, { manifest, kind: 'model', base: await manifestHash(manifest) })
+  if (!message.isDifference) return message
+  if (!previous)
+    throw new PareError('E_CONFLICT', 'the model came as a difference to one that this client does not have', {
+      hint: 'differences go to clients that take part in every round'
+    })
+  return { ...message, values: moved(previous, message) }
+}
+
+/** The model after a difference; what left the support is zero. */
+export const moved = (previous: Float32Array, { values, support }: Pick<Message, 'values' | 'support'>): Float32Array =>
+  values.map((d, i) => (support?.[i] === 0 ? 0 : (previous[i] as number) + d))
+
 /** A residual of a model this many rounds ago says nothing of today's. */
 const oldest = 50
 
@@ -45,8 +68,7 @@ const oldest = 50
 export async function takeTurn(t: Turn): Promise<Turned> {
   const { local, recipe, data } = t
   const { manifest } = local
-  const base = await manifestHash(manifest)
-  const { header, values, support, mask } = await decodeMessage(t.message, { manifest, kind: 'model', base })
+  const { header, values, support, mask } = await readModelMessage(t.message, manifest, t.previous)
   const random = rng(t.seed).fork(`round ${header.round}`)
   const trained = await local.round({
     ...{ base: values, support, data, signal: t.signal, isRounded: isRoundedIn(recipe, header.round) },

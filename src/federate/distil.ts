@@ -11,8 +11,8 @@ import { runOn, runs } from '../runtime/batches.ts'
 import type { Runner } from '../runtime/types.ts'
 import { differentiate, train, withValues } from '../train/index.ts'
 import type { Dataset, Model, Progress, Tensor } from '../types.ts'
-import type { Turn } from './client.ts'
-import { fromVector, layOut, manifestHash, sha256 } from './manifest.ts'
+import { readModelMessage, type Turn } from './client.ts'
+import { fromVector, layOut, sha256 } from './manifest.ts'
 import { type FederationRecipe, isRoundedIn } from './recipe.ts'
 import { addTo, meanOf, noSums } from './sums.ts'
 import type { Codec, Manifest } from './types.ts'
@@ -31,8 +31,7 @@ export async function scoresTurn(
 ): Promise<Uint8Array> {
   const { local, recipe, data, model, engine, open } = t
   const { manifest } = local
-  const base = await manifestHash(manifest)
-  const { header, values, support } = await decodeMessage(t.message, { manifest, kind: 'model', base })
+  const { header, values, support } = await readModelMessage(t.message, manifest, t.previous)
   const random = rng(t.seed).fork(`scores after round ${header.round}`)
   const { delta } = await local.round({
     ...{ base: values, support, data, signal: t.signal, isRounded: isRoundedIn(recipe, header.round) },

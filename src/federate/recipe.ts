@@ -97,7 +97,9 @@ const recipe = z.strictObject({
   server: server.default({ rule: 'fedavg', rate: 1 }),
   aggregate: aggregate.prefault({}).describe('what the updates of a round come to'),
   up: codec.default({ codec: 'quantize', bits: 8 }).describe('how updates are coded'),
-  down: codec.default({ codec: 'quantize', bits: 8 }).describe('how the model is coded'),
+  down: codec
+    .default({ codec: 'quantize', bits: 8 })
+    .describe('how the model is coded; top-k and stc: its changes, for clients that take part in every round'),
   feedback: z.boolean().default(true).describe('what coding lost is added to what is sent next'),
   mask: share.optional().describe('share of the weights that updates hold: half by what moved last, half at random'),
   bound: z.number().positive().max(1e6).default(256).describe('largest number of an update that is taken'),
@@ -150,6 +152,10 @@ export function parseRecipe(given: unknown): FederationRecipe {
 /** Do clients train with rounded weights in this round? */
 export const isRoundedIn = ({ quantize: q }: FederationRecipe, round: number): boolean =>
   q !== undefined && round >= q.from
+
+/** Does the model go down as its largest changes? Then whoever misses a round has lost the thread. */
+export const sendsDifferences = ({ down }: Pick<FederationRecipe, 'down'>): boolean =>
+  down.codec === 'top-k' || down.codec === 'stc'
 
 /** Do updates lose what a residual brings back? Rounding at random loses nothing in the mean. */
 export const keepsResidual = ({ up, feedback, mask }: FederationRecipe): boolean =>

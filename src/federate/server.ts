@@ -3,13 +3,14 @@
  * memory is a fixed number of vectors of one model, whatever the number of clients.
  */
 import { type Rng, rng } from '../base/random.ts'
+import { moved } from './client.ts'
 import { manifestHash, sha256 } from './manifest.ts'
-import type { FederationRecipe } from './recipe.ts'
+import { type FederationRecipe, sendsDifferences } from './recipe.ts'
 import { type ServerState, serverStep } from './rules.ts'
 import { largest } from './sparse.ts'
 import { addTo, meanOf, noSums, type Sums } from './sums.ts'
 import { pruned, supportAt } from './support.ts'
-import type { Manifest } from './types.ts'
+import type { Codec, Manifest } from './types.ts'
 import { decodeMessage, encodeMessage, mostWeight } from './wire.ts'
 
 /** A run between two rounds. */
@@ -24,6 +25,8 @@ export interface Run {
   readonly support?: Uint8Array
   /** What coding the model lost so far. */
   readonly residual?: Float32Array
+  /** The model as clients read it in the last round, where the next one goes down as a difference to it. */
+  readonly sent?: Float32Array
   /** Moving mean of the changes: public, as clients see every model. */
   readonly trend?: Float32Array
 }
@@ -52,6 +55,9 @@ export function startRun(recipe: FederationRecipe, manifest: Manifest, model: Fl
   return { id, recipe, manifest, round: 0, state: { model } }
 }
 
+/** How a model goes down that is followed by differences. */
+const whole: Codec = { codec: 'quantize', bits: 8 }
+
 /** Opens the next round. What is drawn is drawn by the seed and the number of the round. */
 export async function openRound(before: Run, seed: number | string): Promise<Round> {
   const { recipe, manifest, id, round, residual, trend, state } = before
@@ -66,8 +72,15 @@ export async function openRound(before: Run, seed: number | string): Promise<Rou
     ...{ kind: 'model' as const, run: id, round, weight: 0, base: await manifestHash(manifest) },
     nonce: Uint8Array.from({ length: 8 }, () => random.below(256))
   }
-  const message = await encodeMessage({ header, manifest, values: wanted, codec: down, support, mask })
-  const { values } = await decodeMessage(message, { manifest, kind: 'model' })
+  const { sent } = before
+  const message = await encodeMessage({
+    ...{ header, manifest, support, mask },
+    values: sent ? wanted.map((w, i) => w - (sent[i] as number)) : wanted,
+    codec: sendsDifferences(recipe) && !sent ? whole : down,
+    ...(sent ? { isDifference: true } : {})
+  })
+  const decoded = await decodeMessage(message, { manifest, kind: 'model' })
+  const values = sent ? moved(sent, decoded) : decoded.values
   const where = mask ?? support
   return {
     ...{ message, values, base: await sha256(message) },
@@ -97,7 +110,7 @@ export async function takeUpdate(
 const trendDecay = 0.9
 
 /** Ends a round: the mean changes the model, and what is pruned in the next round becomes zero. `mean`: by default that of the sums. */
-export function commitRound(before: Run, { sums, residual }: Round, mean: Float32Array = meanOf(sums)): Run {
+export function commitRound(before: Run, { sums, residual, values }: Round, mean: Float32Array = meanOf(sums)): Run {
   const { recipe, manifest, trend } = before
   const state = serverStep(recipe.server, before.state, mean)
   const round = before.round + 1
@@ -105,6 +118,7 @@ export function commitRound(before: Run, { sums, residual }: Round, mean: Float3
   return {
     ...before,
     round,
+    ...(sendsDifferences(recipe) ? { sent: values } : {}),
     state: pruned(state, support),
     ...(support ? { support } : {}),
     ...(residual ? { residual: support ? residual.map((e, i) => e * (support[i] as number)) : residual } : {}),

@@ -112,6 +112,20 @@ describe('a simulated federation', () => {
     expect(() => decodeState(damaged, { key: 'it', recipe, manifest: made.manifest })).toThrow(/hash/)
   })
 
+  it('sends the largest changes of the model down to clients that are always there', async () => {
+    const given = { ...common, rounds: 10, clientsPerRound: 12, down: { codec: 'stc', share: 0.2 } }
+    const { run, history } = await stateOf(given)
+    expect(history.at(-1)?.score).toBeGreaterThan(0.9)
+    const whole = await stateOf({ ...common, rounds: 2, clientsPerRound: 12 })
+    expect(history[1]?.downPayload).toBeLessThan(0.7 * (whole.history[1]?.downPayload as number))
+    // What was not sent yet stays little: it goes with the changes of later rounds.
+    const off = run.state.model.map((w, i) => w - (run.sent?.[i] as number))
+    expect(Math.hypot(...off)).toBeLessThan(0.3 * Math.hypot(...run.state.model))
+    const pruned = { ...given, prune: { to: 0.5, from: 1, until: 3 } }
+    expect((await stateOf(pruned)).history.at(-1)?.score).toBeGreaterThan(0.85)
+    await expect(stateOf({ ...given, clientsPerRound: 4 })).rejects.toThrow(/not to 4 of 12/)
+  })
+
   it('prunes for all alike, and updates hold only what is left', async () => {
     const given = { ...common, up: { codec: 'float' }, prune: { to: 0.5, from: 1, until: 3 } }
     const { run, history } = await stateOf(given)

@@ -7,7 +7,7 @@ import type { Model } from '../types.ts'
 import type { Residual, Turned } from './client.ts'
 import { combineFor } from './combine.ts'
 import { fromVector } from './manifest.ts'
-import { type FederationRecipe, isRoundedIn } from './recipe.ts'
+import { type FederationRecipe, isRoundedIn, sendsDifferences } from './recipe.ts'
 import { commitRound, openRound, type Round, type Run, startRun, type Taken, takeUpdate } from './server.ts'
 import type { Manifest } from './types.ts'
 import { headerBytes, trailerBytes } from './wire.ts'
@@ -16,6 +16,7 @@ import { headerBytes, trailerBytes } from './wire.ts'
 export interface VirtualTurn {
   readonly client: number
   readonly message: Uint8Array
+  readonly previous?: Float32Array | undefined
   readonly seed: string
   readonly residual?: Residual | undefined
   readonly factor?: number | undefined
@@ -90,6 +91,12 @@ export async function simulate(
   from?: SimulateState
 ): Promise<Simulated> {
   const { manifest, initial } = env.trainers
+  if (sendsDifferences(recipe) && recipe.clientsPerRound < o.clients)
+    throw new PareError(
+      'E_OPTION',
+      `a model goes down as differences to clients that take part in every round, not to ${recipe.clientsPerRound} of ${o.clients}`,
+      { where: 'down', hint: 'send it in 8 or 4 bits' }
+    )
   const id = Uint8Array.from(
     { length: 16 },
     (
@@ -130,7 +137,7 @@ async function oneRound(
   const hostile = hostileAmong(o)
   const turns = chosen.map(
     (client): VirtualTurn => ({
-      ...{ client, message: round.message, seed: `${o.seed}/client ${client}` },
+      ...{ client, message: round.message, seed: `${o.seed}/client ${client}`, previous: run.sent },
       residual: before.residuals.get(client),
       ...(hostile.has(client) ? { factor: o.hostile?.factor } : {})
     })

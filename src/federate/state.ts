@@ -45,6 +45,7 @@ export function encodeState(key: string, { run, residuals, previous, history }: 
   put('second', run.state.second)
   put('support', run.support)
   put('residual', run.residual)
+  put('sent', run.sent)
   put('trend', run.trend)
   put('previous', previous)
   for (const [client, { round, values }] of residuals) put(`client ${client}`, values, round)
@@ -89,6 +90,7 @@ export function decodeState(
       state: { model, ...floats('first'), ...floats('second') },
       ...(support instanceof Uint8Array ? { support } : {}),
       ...floats('residual'),
+      ...floats('sent'),
       ...floats('trend')
     },
     ...{ residuals, history: header.history },

@@ -89,6 +89,8 @@ export interface Message {
   readonly header: Header
   /** The model, a difference, or class scores; zeros where the support has none. */
   readonly values: Float32Array
+  /** The values are a difference to the model that the last message held. Of model messages. */
+  readonly isDifference?: true
   /** 1 where the model may differ from zero; absent: everywhere. Of model messages. */
   readonly support?: Uint8Array
   /** 1 where updates hold numbers; absent: where the support is. Of model messages. */

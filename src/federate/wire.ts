@@ -12,7 +12,7 @@ import type { Codec, Header, Manifest, Message, Part } from './types.ts'
 const magic = Uint8Array.of(0x50, 0x46, 0x45, 0x44)
 const version = 1
 const kinds = ['model', 'update', 'scores'] as const
-const flags = { deflated: 1, support: 2, mask: 4 } as const
+const flags = { deflated: 1, support: 2, mask: 4, difference: 8 } as const
 
 /** Bytes before the body, and behind it. */
 export const headerBytes = 72
@@ -28,6 +28,8 @@ export interface Outgoing {
   readonly random?: Rng | undefined
   /** Of a model: 1 where it may differ from zero. */
   readonly support?: Uint8Array | undefined
+  /** Of a model: the numbers are the difference to the model of the last message. */
+  readonly isDifference?: boolean
   /** Of a model: where updates are to hold numbers. Of an update: what the model message said, mask or else support. */
   readonly mask?: Uint8Array | undefined
 }
@@ -56,7 +58,10 @@ export async function encodeMessage(o: Outgoing): Promise<Uint8Array> {
   const small = concat([varint(plain.length), deflateSync(plain, { level: 6 })])
   const isSmaller = small.length < plain.length
   const set =
-    (isSmaller ? flags.deflated : 0) + (isModel && support ? flags.support : 0) + (isModel && mask ? flags.mask : 0)
+    (isSmaller ? flags.deflated : 0) +
+    (isModel && support ? flags.support : 0) +
+    (isModel && mask ? flags.mask : 0) +
+    (isModel && o.isDifference ? flags.difference : 0)
   const all = concat([headOf(header, set), isSmaller ? small : plain])
   return concat([all, (await sha256(all)).subarray(0, trailerBytes)])
 }
@@ -86,7 +91,7 @@ export function readHeader(bytes: Uint8Array): Header & { readonly flags: number
   const kind = kinds[bytes[5] as number]
   if (!kind) throw damaged('a message of an unknown kind')
   const set = view.getUint16(6, true)
-  if (set > (kind === 'model' ? 7 : 1)) throw damaged('unknown flags are set')
+  if (set > (kind === 'model' ? 15 : 1)) throw damaged('unknown flags are set')
   const weight = view.getUint32(68, true)
   if (kind === 'model' ? weight !== 0 : weight < 1 || weight > mostWeight) throw damaged(`a weight of ${weight}`)
   return {
@@ -127,7 +132,13 @@ export async function decodeMessage(bytes: Uint8Array, expected: Expected): Prom
     at = section.end
   }
   if (at !== body.length) throw damaged('bytes behind the last tensor')
-  return { header, values, ...(support ? { support } : {}), ...(mask ? { mask } : {}) }
+  const isDifference = (set & flags.difference) > 0
+  return {
+    ...{ header, values },
+    ...(isDifference ? { isDifference } : {}),
+    ...(support ? { support } : {}),
+    ...(mask ? { mask } : {})
+  }
 }
 
 function refuseOther(h: Header, { run, round, base }: Expected): void {

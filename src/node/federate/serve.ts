@@ -6,7 +6,14 @@ import { toArray } from '../../base/bytes.ts'
 import { PareError } from '../../base/errors.ts'
 import { fromHex, toHex } from '../../base/hex.ts'
 import { metricFor } from '../../data/index.ts'
-import { type FederationRecipe, localFor, modelOf, parseRecipe, startRun } from '../../federate/index.ts'
+import {
+  type FederationRecipe,
+  localFor,
+  modelOf,
+  parseRecipe,
+  sendsDifferences,
+  startRun
+} from '../../federate/index.ts'
 import { fixedOf, type Invitation, invitationForm, type RunInfo, readForm } from '../../federate/net/forms.ts'
 import { noiseRatio, noiseWarning, roundsWithin } from '../../federate/privacy/accountant.ts'
 import { ruleFor } from '../../federate/robust.ts'
@@ -158,7 +165,7 @@ async function runFile(
   refuseGroups(o.server)
   refuseWeights(o.server)
   const recipe = parseRecipe(o.recipe)
-  refuseEndings(recipe)
+  refuseSimulated(recipe)
   if (o.server.secure) modulusBits(fixedOf(o.server.secure), Math.ceil(o.server.overSelect * recipe.clientsPerRound))
   const bytes = toArray(fileBytes(o.model))
   const secret = crypto.random(32)
@@ -182,8 +189,13 @@ function refuseWeights({ secure, privacy }: ServerOptions): void {
     })
 }
 
-/** What comes behind the last round is done by simulations alone. */
-function refuseEndings({ distil, compress }: FederationRecipe): void {
+/** Differences going down, and what comes behind the last round, are for simulations alone. */
+function refuseSimulated({ distil, compress, ...rest }: FederationRecipe): void {
+  if (sendsDifferences(rest))
+    throw new PareError('E_OPTION', 'a server sends whole models, as clients may miss a round', {
+      where: 'down',
+      hint: '"down": { "codec": "quantize", "bits": 4 }'
+    })
   if (!distil && !compress) return
   throw new PareError('E_OPTION', `a server does not ${distil ? 'distil' : 'compress'} behind the last round`, {
     where: distil ? 'distil' : 'compress',

@@ -70,7 +70,15 @@ export async function studentOf(
     for (const client of chosen.sort((a, b) => a - b)) {
       hooks.progress('clients say what they make of the public samples', messages.length, chosen.length)
       const data = subset(w.data, w.clients[client] ?? [])
-      const turn = { local, recipe, message, data, seed: `${seed}/client ${client}`, signal: hooks.signal }
+      const turn = {
+        local,
+        recipe,
+        message,
+        data,
+        seed: `${seed}/client ${client}`,
+        signal: hooks.signal,
+        previous: w.run.sent
+      }
       messages.push(await scoresTurn({ ...turn, model: w.model, engine: o.engine, open }, distil))
     }
   } finally {
