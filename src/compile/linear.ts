@@ -9,7 +9,8 @@ import type { Model, Node } from '../types.ts'
 import { follow } from './follow.ts'
 import { type Slide, shifted } from './kernels/copy.ts'
 import { mapsProduct, panelBlocks, rowBlocks, rowsProduct, vectorsFor } from './kernels/product.ts'
-import { type Choose, type Chosen, tilesFor } from './kernels/tiles.ts'
+import { keptShare, packSparse } from './kernels/sparse.ts'
+import { type Choose, type Chosen, tilesFor, withSparse } from './kernels/tiles.ts'
 import { padded, windows } from './kernels/windows.ts'
 import type { Weights } from './packing.ts'
 import type { Places, Step } from './steps.ts'
@@ -268,22 +269,26 @@ function convolution(layer: Layer, { ready, choose, shares }: Among): Made {
   const room = isPointwise ? undefined : shifted(sy, sx, 0)
   const k = inputs * taps
   const scratch = (room ? inputs * room.floats : 0) + reach + 8
+  const offsetOf = (i: number): number => {
+    const tap = i % taps
+    if (!room) return i * q * 4
+    return Math.floor(i / taps) * room.floats * 4 + room.offset(Math.floor(tap / sx.kernel), tap % sx.kernel)
+  }
+  const dense = tilesFor({ ...{ rows: outputs, positions: p, lanes: k, weightBytes: outputs * (k + 1) * 4 }, cuts })
+  const kept = (rows: number): number => keptShare({ outputs, steps: k, rows, weights })
+  const isSparse = groups === 1 && kept(1) < mostKept
   const { way: tile, kernel } = choose(
-    `maps f32 ${outputs}×${k}×${p}${room ? ' by table' : ''}`,
-    tilesFor({ ...{ rows: outputs, positions: p, lanes: k, weightBytes: outputs * (k + 1) * 4 }, cuts })
+    `maps f32 ${outputs}×${k}×${p}${room ? ' by table' : ''}${isSparse ? ` of ${kept(1).toFixed(2)} and ${kept(4).toFixed(2)}` : ''}`,
+    isSparse ? withSparse(dense, p, kept) : dense
   )
   const code = (places: Places, from: Place, to: Place): Stmt[] => {
     const blocks = Array.from({ length: groups }, (_, g) => rowBlocks(outputs, k, tile.rows, g * outputs)).flat()
-    const packed = places.weights(blocks, layer.bias, weights)
+    const sparse = tile.sparse
+      ? packSparse({ outputs, steps: k, rows: tile.rows, offset: offsetOf, weights, start: layer.bias })
+      : undefined
+    const packed = sparse ? places.sparse(sparse, tile.rows) : places.weights(blocks, layer.bias, weights)
     const finish = f.finish(places)
-    const table =
-      room &&
-      places.constant(
-        Int32Array.from({ length: k }, (_, i) => {
-          const tap = i % taps
-          return Math.floor(i / taps) * room.floats * 4 + room.offset(Math.floor(tap / sx.kernel), tap % sx.kernel)
-        })
-      )
+    const table = room && !sparse && places.constant(Int32Array.from({ length: k }, (_, i) => offsetOf(i)))
     const wide = { space: places.scratch.space, offset: places.scratch.offset + (room ? inputs * room.floats * 4 : 0) }
     return loop(
       0,
@@ -313,7 +318,7 @@ function convolution(layer: Layer, { ready, choose, shares }: Among): Made {
             ...{ m: outputs, n: p, k, b, finish },
             a: groups === 1 ? packed : at(packed, mul(g, outputs * (k + 1) * 4)),
             c: groups === 1 ? to : at(to, mul(g, outputs * p * 4)),
-            steps: table ? { table } : { step: q * 4 },
+            steps: sparse ? { rest: sparse.rest } : table ? { table } : { step: q * 4 },
             firstRow: groups === 1 ? 0 : mul(g, outputs),
             tile
           })
@@ -324,6 +329,9 @@ function convolution(layer: Layer, { ready, choose, shares }: Among): Made {
   }
   return made(`convolution ${sy.kernel}×${sx.kernel}, ${title}`, scratch, code, kernel)
 }
+
+/** Of factors: where fewer are zero no walk over the others is faster. */
+const mostKept = 0.6
 
 /** Tiles of maps of floats: sums, positions and factors take 14 or 15 registers. */
 const cuts = [

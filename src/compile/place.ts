@@ -8,6 +8,7 @@ import { at, load, loop, mul, type Place, type Routine, type Stmt, store } from 
 import { elementCount, toFloats, toNumbers } from '../ir/tensor.ts'
 import type { Model, Tensor } from '../types.ts'
 import { expandQuad, pairRecordsOf, pairsOf } from './kernels/dots.ts'
+import { expandingSparse, recordsOfSparse } from './kernels/sparse.ts'
 import { compacted, expanding, packed } from './packing.ts'
 import { type Plan, planMemory } from './plan.ts'
 import type { Port, Program, Run } from './program.ts'
@@ -110,7 +111,7 @@ interface Shared {
   readonly init: readonly Routine[]
   /** Bytes of what is expanded at the start. */
   expanded(): number
-  readonly forms: Pick<Places, 'weights' | 'records' | 'quads'>
+  readonly forms: Pick<Places, 'weights' | 'sparse' | 'records' | 'quads'>
 }
 
 function sharedParts(begin: number, compact: boolean): Shared {
@@ -138,6 +139,12 @@ function sharedParts(begin: number, compact: boolean): Shared {
       ])
       const of = `weights ${codes.offset} ${floats.offset} ${shapes.join(' ')}`
       return filled(of, coded.count * 4, 'weights of a layer', (to) => expanding(coded, codes, floats, to))
+    },
+    sparse: (p, rows) => {
+      if (!compact) return pool.add(recordsOfSparse(p, rows))
+      const given = { bits: pool.add(p.bits), values: pool.add(p.values), table: pool.add(p.table) }
+      const of = `sparse ${given.bits.offset} ${given.values.offset} ${given.table.offset} ${rows}`
+      return filled(of, p.bytes, 'factors of a layer', (to) => expandingSparse(p, rows, given, to))
     },
     records: (records, wanted) => {
       if (wanted === 'bytes') return pool.add(records)

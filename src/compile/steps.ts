@@ -2,6 +2,7 @@
 import type { Cell, Place, Stmt } from '../ir/loops.ts'
 import type { DType } from '../types.ts'
 import type { Dots } from './kernels/dots.ts'
+import type { PackedSparse } from './kernels/sparse.ts'
 import type { Chosen } from './kernels/tiles.ts'
 import type { Block, Weights } from './packing.ts'
 
@@ -16,6 +17,8 @@ export interface Places {
   quads(quads: Int8Array, dots: Dots): Place
   /** Records of 20 bytes as a kernel of sparse layers reads them. */
   records(records: Uint8Array, dots: Dots): Place
+  /** Factors of which most are zero, as a kernel of so many rows reads them. */
+  sparse(packed: PackedSparse, rows: number): Place
   /** Weights as a kernel reads them. */
   weights(blocks: readonly Block[], start: (channel: number) => number, weights: Weights): Place
 }

@@ -52,7 +52,8 @@ export interface MapsProduct {
   /** Blocks of rows as `rowBlocks` gives them. */
   readonly a: Place
   readonly b: Place
-  readonly steps: Steps
+  /** `rest`: `a` holds records (`sparse.ts`), those of the last rows from this byte on. */
+  readonly steps: Steps | { readonly rest: number }
   readonly c: Place
   readonly finish: Finish
   /** What spots call the first row. */
@@ -84,7 +85,7 @@ interface Tiles {
   readonly columns: readonly [from: Expr, to: Expr]
   readonly b: Place
   /** How far the rows of b are apart, or where their byte offsets stand; where that ends. */
-  readonly steps: { readonly step: Expr } | { readonly table: Place }
+  readonly steps: { readonly step: Expr } | { readonly table: Place } | 'records'
   readonly end: Expr
   readonly c: Place
   /** Byte offset of the first row in c, and bytes from row to row. */
@@ -106,25 +107,39 @@ function tilesOfMaps(rows: number, vectors: number, inside: Inside, t: Tiles): S
     const start = local('f32x4', 'start')
     return [set(start, loadSplat(at(weights, get(w), i * 4))), ...line.map((s) => set(s, get(start)))]
   })
-  const multiply = (from: Expr): Stmt[] => [
+  const multiply = (from: Expr, head = 0): Stmt[] => [
     ...xs.map((v, j) => set(v, load4(at({ space, offset: 0 }, from, 16 * j)))),
-    ...factors.map((f, i) => set(f, loadSplat(at(weights, get(w), 4 * i)))),
+    ...factors.map((f, i) => set(f, loadSplat(at(weights, get(w), head + 4 * i)))),
     ...sums.flatMap((line, i) =>
       line.map((s, j) => set(s, add(get(s), mul(get(factors[i] as Local), get(xs[j] as Local)))))
     ),
-    set(w, add(get(w), rows * 4))
+    ...(head ? [] : [set(w, add(get(w), rows * 4))])
   ]
   const base = local('i32', 'base')
+  const last = local('i32', 'last')
+  const records = (): Stmt[] => [
+    set(w, add(get(w), 4)),
+    set(last, add(get(w), load(at(weights, get(w), -4), 'i32'))),
+    {
+      ...{ is: 'loop', local: w, from: get(w), to: get(last), step: 4 + rows * 4 },
+      body: [set(x, add(load(at(weights, get(w)), 'i32'), get(base))), ...multiply(get(x), 4)]
+    }
+  ]
   const steps =
-    'step' in t.steps
-      ? loopOver(get(base), add(get(base), t.end), t.steps.step, multiply, 'x')
-      : loopOver(
-          i32(0),
-          t.end,
-          4,
-          (k) => [set(x, add(load(at((t.steps as { table: Place }).table, k), 'i32'), get(base))), ...multiply(get(x))],
-          'k'
-        )
+    t.steps === 'records'
+      ? []
+      : 'step' in t.steps
+        ? loopOver(get(base), add(get(base), t.end), t.steps.step, multiply, 'x')
+        : loopOver(
+            i32(0),
+            t.end,
+            4,
+            (k) => [
+              set(x, add(load(at((t.steps as { table: Place }).table, k), 'i32'), get(base))),
+              ...multiply(get(x))
+            ],
+            'k'
+          )
   const write = (row: Expr, column: Expr): Stmt[] =>
     sums.flatMap((line, i) => [
       ...line.map((s, j) => {
@@ -151,7 +166,12 @@ function tilesOfMaps(rows: number, vectors: number, inside: Inside, t: Tiles): S
           t.rows[0],
           t.rows[1],
           rows * 4,
-          (row) => [...begin, set(w, add(get(w), rows * 4)), steps, ...write(row, column)],
+          (row) => [
+            ...begin,
+            set(w, add(get(w), rows * 4)),
+            ...(t.steps === 'records' ? records() : [steps].flat()),
+            ...write(row, column)
+          ],
           'm'
         )
       ],
@@ -168,18 +188,23 @@ export function mapsProduct({ m, n, k, steps, finish, firstRow = 0, a, b, c, til
   const [full, rest] = [Math.floor(m / tile.rows), m % tile.rows]
 
   /** Blocks of `rows` rows from `block` on, at the columns from `left` on below `right` (in bytes). */
-  const tiles = (rows: number, block: Expr, blocks: number, left: Expr, right: Expr): Stmt =>
+  const tiles = (rows: number, block: Expr, blocks: number, left: Expr, right: Expr, first = 0): Stmt =>
     outlined(
       `${rows} × ${wide} tiles of a product of maps`,
       (inside) => {
         const row = mul(block, tile.rows)
         const shown = add(row, firstRow)
         return tilesOfMaps(rows, vectors, inside, {
-          weights: inside.place(at(a, mul(block, tile.rows * (k + 1) * 4))),
+          weights: inside.place('rest' in steps ? at(a, undefined, first) : at(a, mul(block, tile.rows * (k + 1) * 4))),
           rows: [inside.take(mul(shown, 4)), inside.take(mul(add(shown, blocks * rows), 4))],
           columns: [inside.take(left), inside.take(right)],
           b: inside.place(b),
-          steps: 'step' in steps ? { step: inside.take(steps.step) } : { table: inside.place(steps.table) },
+          steps:
+            'rest' in steps
+              ? 'records'
+              : 'step' in steps
+                ? { step: inside.take(steps.step) }
+                : { table: inside.place(steps.table) },
           end: inside.take(k * ('step' in steps ? steps.step : 4)),
           c: inside.place(fixed(c)),
           to: inside.take(moving(c, mul(row, n * 4))),
@@ -203,7 +228,7 @@ export function mapsProduct({ m, n, k, steps, finish, firstRow = 0, a, b, c, til
   }
   const column = (left: Expr): Stmt[] => [
     ...(full > 0 ? [tiles(tile.rows, i32(0), full, left, add(left, 1))] : []),
-    ...(rest > 0 ? [tiles(rest, i32(full), 1, left, add(left, 1))] : [])
+    ...(rest > 0 ? [tiles(rest, i32(full), 1, left, add(left, 1), 'rest' in steps ? steps.rest : 0)] : [])
   ]
   return [...loop(0, end, wide * 4, column, 'n'), ...partial.flatMap(column)]
 }

@@ -8,6 +8,8 @@ export interface Tile {
   readonly byRows: boolean
   /** Code of its own, with sizes and places in it, instead of code that layers share. */
   readonly own: boolean
+  /** Zeros are left out, where all rows of a tile have one. */
+  readonly sparse?: true
 }
 
 /** A choice that was made: what it was of, what there was, what was taken. */
@@ -67,5 +69,28 @@ export function tilesFor({ rows, positions, lanes, weightBytes, cuts }: Work): R
   return Object.fromEntries(all.map((t) => [nameOf(t), t]))
 }
 
-const nameOf = ({ rows, vectors, byRows, own }: Tile): string =>
-  `${rows}×${vectors * 4}${byRows ? ' by rows' : ''}${own ? ' own' : ''}`
+const nameOf = ({ rows, vectors, byRows, own, sparse }: Tile): string =>
+  `${rows}×${vectors * 4}${byRows ? ' by rows' : ''}${own ? ' own' : ''}${sparse ? ' sparse' : ''}`
+
+/** Time of a walk over factors that are not zero, over that of all of them, by the share that is left: a load for each factor of one row. */
+const sparseCost = (rows: number, kept: number): number => kept / (rows === 1 ? 0.6 : 0.9)
+
+/** The same with zeros left out, the way of the least cost first. `kept`: share of blocks of so many rows that are not zero. */
+export function withSparse(
+  dense: Readonly<Record<string, Tile>>,
+  positions: number,
+  kept: (rows: number) => number
+): Readonly<Record<string, Tile>> {
+  const cut = (rows: number, most: number): Tile & { readonly cost: number } => ({
+    ...{
+      rows,
+      vectors: Math.max(1, Math.min(most, Math.floor(positions / 4))),
+      byRows: false,
+      own: false,
+      sparse: true
+    },
+    cost: sparseCost(rows, kept(rows))
+  })
+  const sparse = [cut(4, 2), cut(1, 4)].filter(({ cost }) => cost < 1).sort((a, b) => a.cost - b.cost)
+  return { ...Object.fromEntries(sparse.map(({ cost: _, ...t }) => [nameOf(t), t])), ...dense }
+}
