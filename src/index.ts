@@ -115,6 +115,7 @@ export type { AskedPoint, Explorer, ExplorerRecord, SeenPoint, Task } from './se
 export { hypervolume } from './search/space/front.ts'
 export type { Goal, Weights } from './search/space/goal.ts'
 export { type Project, projection } from './search/space/project.ts'
+export type { Raced } from './search/space/race.ts'
 export { solvedWithin } from './search/space/solve.ts'
 export type {
   Budgets,
