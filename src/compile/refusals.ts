@@ -27,7 +27,7 @@ export function refusal(refused: readonly Refused[]): PareError {
   const what = nodes === 0 ? 'inputs and outputs' : nodes === 1 ? '1 node' : `${nodes} nodes`
   return new PareError('E_UNSUPPORTED', `the model cannot be compiled: ${what} cannot become code`, {
     facts: Object.fromEntries(facts),
-    hint: 'pare simplify and pare fuse first: constants and normalizations then go'
+    hint: 'constants and normalizations go by simplify and fuse, which pare compile applies first; runtimes take the rest as it is'
   })
 }
 

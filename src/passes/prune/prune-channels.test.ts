@@ -232,6 +232,26 @@ output y`
     expect(await fails({ ratio: 0.5 }, m)).toBe('E_UNSUPPORTED: no channels of this model can go')
   })
 
+  it('a model whose layers are in branches, which it names', async () => {
+    const m = model`
+input x: f32[N,8]
+input fast: bool[]
+y = If(fast, then_branch={
+  h = MatMul(x, W: f32[8,16])
+  a = MatMul(h, V: f32[16,8])
+  output a
+}, else_branch={
+  b = Relu(x)
+  output b
+})
+output y`
+    await expect(prune(m, { ratio: 0.5 })).rejects.toMatchObject({
+      facts: {
+        'what holds them': expect.stringContaining('2 layers are in branches or loops, where none are taken out')
+      }
+    })
+  })
+
   it('more than a group can lose: as many stay as are asked for', async () => {
     const { groups } = await prune(wide, { ratio: 0.99, align: 1, criterion: 'l2', leastKept: 0.25 })
     expect(groups.map((g) => g.kept)).toEqual([2, 2])

@@ -1,8 +1,10 @@
 /** Channels, heads and hidden units that matter least are taken out, with all that makes and reads them; what stays is repaired on samples. */
 import { z } from 'zod'
 import { PareError, stopIfAborted } from '../../base/errors.ts'
+import { allGraphs } from '../../ir/graph.ts'
 import { heldSamples } from '../../observe/held.ts'
 import { costOf } from '../../ops/cost.ts'
+import { opFor } from '../../ops/index.ts'
 import { inferShapes } from '../../ops/infer.ts'
 import type { Dataset, Model } from '../../types.ts'
 import { definePass, parseOptions } from '../pass.ts'
@@ -190,7 +192,7 @@ async function candidatesOf(
 const nodeOf = ({ graph }: Model, value: string): { readonly name: string; readonly op: string } =>
   graph.nodes.find((n) => n.outputs.includes(value)) ?? { name: value, op: '' }
 
-function nothingFree({ groups }: Channels, free: number, align: number): PareError {
+function nothingFree({ model, groups }: Channels, free: number, align: number): PareError {
   if (free > 0)
     return new PareError('E_UNSUPPORTED', `no group of channels is wider than ${align}`, {
       where: `${pass}, align`,
@@ -200,8 +202,19 @@ function nothingFree({ groups }: Channels, free: number, align: number): PareErr
   const reasons = groups.flatMap(whyWhole).map((b) => `${b.node?.name || b.value} ${b.reason}`)
   return new PareError('E_UNSUPPORTED', 'no channels of this model can go', {
     where: pass,
-    facts: { 'what holds them': [...new Set(reasons)].slice(0, mostTold).join('; ') || 'there are none' }
+    facts: { 'what holds them': [...new Set(reasons)].slice(0, mostTold).join('; ') || whyNone(model) }
   })
+}
+
+/** Why there are no groups at all. */
+function whyNone(model: Model): string {
+  const inside = allGraphs(model)
+    .slice(1)
+    .flatMap((g) => g.nodes)
+    .filter((n) => opFor(n)?.linear)
+  if (inside.length === 0) return 'there are no layers'
+  const count = inside.length === 1 ? '1 layer is' : `${inside.length} layers are`
+  return `${count} in branches or loops, where none are taken out: ${inside[0]?.name || inside[0]?.op}, …`
 }
 
 function scoresOf(
