@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
@@ -124,4 +124,14 @@ describe('a pass that prunes', () => {
     const quick = await runJob({ ...pruned, force: true, recipe })
     expect(quick.report.after).not.toHaveProperty('loadMs')
   })
+})
+
+it('counts samples once where all of them calibrate', async () => {
+  const labelled = join(folder, 'labelled.mjs')
+  writeFileSync(labelled, readFileSync(data, 'utf8').replace('i % 4 === 0 ? (i / 4) % 3 : -1', 'i % 3'))
+  const { report } = await runJob({
+    ...job({}),
+    ...{ recipe: [['quantize-static', {}]], data: { calibration: { path: labelled } }, check: false }
+  })
+  expect(report.data).toMatchObject({ calibrationN: 200, selectionN: 0, testN: 0 })
 })

@@ -117,10 +117,18 @@ export async function passData(
   if (promises(recipe)) return promisingData(job, o, { main, all, split, training })
   return {
     data: { ...used, train: training ?? (holdsOut(recipe) ? all : besidesSelection(all, job.seed ?? 0)) },
-    report: { ...described(nameOfData(main), all, { ...used, test: split.test }, false), testN: 0 },
+    report: {
+      ...described(nameOfData(main), all, { ...used, test: split.test }, false),
+      // All of it calibrates: what no pass chooses by is not told a second time.
+      ...(calibration === main && !chooses(recipe) ? { selectionN: 0 } : {}),
+      testN: 0
+    },
     notes: all.notes ?? []
   }
 }
+
+/** Does a pass choose by the selection part? */
+const chooses = (recipe: Recipe): boolean => recipe.some(([name]) => passFor(name).uses.includes('selection'))
 
 /** Does a pass choose by samples that nothing may have been fitted to? */
 const promises = (recipe: Recipe): boolean => recipe.some(([name]) => passFor(name).promises)
