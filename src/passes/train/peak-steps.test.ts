@@ -1,9 +1,12 @@
 import { expect, it } from 'vitest'
+import { testContext } from '../../../test/compare.ts'
 import { rng } from '../../base/random.ts'
 import { tensor, toFloats } from '../../ir/tensor.ts'
 import { model } from '../../ir/text.ts'
 import { nodeRunner } from '../../node/runner.ts'
 import { initialise } from '../../train/index.ts'
+import { parseOptions } from '../pass.ts'
+import { quantizeWeights } from '../quantize/weights/quantize-weights.ts'
 import { computingOnGrid, movedToGrid } from './peak-steps.ts'
 
 const net = initialise(
@@ -52,4 +55,13 @@ it('moves nothing that is on the grid, and leaves biases', () => {
   const kernel = toFloats(once.graph.values.get('W')?.data as NonNullable<typeof x>).slice(0, 27)
   expect(new Set(kernel.map(Math.abs)).size).toBeLessThanOrEqual(8)
   expect(once.graph.values.get('B')?.data).toEqual(net.graph.values.get('B')?.data)
+})
+
+it.each([8, 4])('loses nothing as codes of %i bits', async (bits) => {
+  const moved = movedToGrid(net, bits)
+  const options = parseOptions(quantizeWeights, { bits, form: 'foldable', minElements: 64 })
+  const stored = await quantizeWeights.run(moved, options, testContext())
+  expect(stored).not.toBe(moved)
+  const [a, b] = await Promise.all([stored, moved].map(outputsOf))
+  for (const [i, v] of (a as Float32Array).entries()) expect(v).toBeCloseTo(b?.[i] as number, 4)
 })
