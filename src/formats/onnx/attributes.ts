@@ -70,7 +70,13 @@ function empty(p: AttributeProto): never {
   throw new PareError('E_FORMAT', `attribute ${p.name} has no content`)
 }
 
-const raw = (p: AttributeProto): Attr => ({ kind: 'raw', value: toBinary(AttributeProtoSchema, p) })
+/** Of a large tensor only its place in the file was decoded, which bytes of their own cannot carry. */
+function raw(p: AttributeProto): Attr {
+  const sparse = [p.sparseTensor, ...p.sparseTensors]
+  if (sparse.some((t) => t?.values?.segment || t?.indices?.segment))
+    throw new PareError('E_UNSUPPORTED', `attribute ${p.name} holds a large sparse tensor, which only a Constant may`)
+  return { kind: 'raw', value: toBinary(AttributeProtoSchema, p) }
+}
 
 /** Can a plain number stand for it? The ends of int64 can: they mean "to the end". */
 const isPlain = (x: bigint): boolean =>

@@ -103,6 +103,17 @@ describe('weights', () => {
     expect(numbers(m, 's')).toEqual([0, 7, 0, 0, 0, 9])
     expect(numbers(m, 'k')).toEqual([0, 0, 0, 4, 0, 0])
   })
+  it('in sparse attributes of other operators than Constant are carried, and refused where they are large', () => {
+    const withAttribute = (elements: number) => {
+      const values = { dims: [BigInt(elements)], dataType: Type.FLOAT, rawData: new Uint8Array(4 * elements).fill(1) }
+      const indices = { dims: [0n], dataType: Type.INT64 }
+      const made = node('Mystery', ['x'], ['y'])
+      const attribute = [{ name: 's', type: 11, sparseTensor: { values, indices, dims: [BigInt(elements)] } }]
+      return file({ node: [{ ...made, attribute } as typeof made], input: [value('x')], output: [value('y')] })
+    }
+    expect(readModel(withAttribute(4)).graph.nodes[0]?.attrs.s?.kind).toBe('raw')
+    expect(code(() => readModel(withAttribute(20_000)))).toBe('E_UNSUPPORTED')
+  })
   it('of a huge sparse tensor are refused', () => {
     const sparse = (dims: bigint[]) => ({
       values: weights('s', [0]),
