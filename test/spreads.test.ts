@@ -27,6 +27,7 @@ const allowed: Readonly<Record<string, Readonly<Record<string, string>> | string
   'compile/kernels/copy.ts': 'statements of one kernel',
   'compile/c/print.ts': { 'e.of': 'operands of one expression' },
   'compile/integer/dense.ts': 'four operands of one expression',
+  'compile/integer/joined.ts': 'eight numbers of one layer',
   'compile/kernels/depth.ts': 'positions of four, and of a window of at most 64 steps',
   'compile/kernels/planes.ts': { phases: 'positions of a stride' },
   'compile/kernels/recode.ts': 'four operands of one expression',
