@@ -23,6 +23,12 @@ export interface Requests {
 /** Waits between tries, in ms; a server that restarts is back within them. */
 const waits = [200, 500, 1000, 2000, 4000, 8000, 8000, 8000, 8000, 8000, 8000, 8000]
 
+/**
+ * An exchange takes so long at most, in ms. A reply that is lost with its server may never end otherwise, and Node ends a process that
+ * waits for nothing else.
+ */
+const exchangeMs = 180_000
+
 /** Largest reply that is read. */
 const maxReply = 2 ** 31 - 1
 
@@ -30,22 +36,32 @@ const empty = new Uint8Array(0)
 
 export function requestsOf(c: Connection): Requests {
   let offset: number | undefined
-  const clock = async (): Promise<number> => {
+  const clock = async (signal: AbortSignal): Promise<number> => {
     if (offset === undefined) {
-      const reply = await c.fetch(`${c.url}/v1/time`, c.signal ? { signal: c.signal } : {})
+      const reply = await c.fetch(`${c.url}/v1/time`, { signal })
       const { time } = (await reply.json()) as { readonly time: number }
       offset = time - Date.now()
     }
     return Math.round(Date.now() + offset)
   }
   const once = async (method: string, path: string, body: Uint8Array): Promise<Uint8Array> => {
+    const late = new AbortController()
+    const timer = setTimeout(() => late.abort(), exchangeMs)
+    try {
+      const signal = c.signal ? AbortSignal.any([c.signal, late.signal]) : late.signal
+      return await exchange(method, path, body, signal)
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+  const exchange = async (method: string, path: string, body: Uint8Array, signal: AbortSignal): Promise<Uint8Array> => {
     const base = new URL(c.url).pathname.replace(/\/$/, '')
-    const signed = await signRequest(c.crypto, c.signer, { run: c.run, method, path }, body, await clock())
+    const signed = await signRequest(c.crypto, c.signer, { run: c.run, method, path }, body, await clock(signal))
     const reply = await c.fetch(`${new URL(c.url).origin}${base}${path}`, {
       method,
       headers: { ...signed, ...(body.length > 0 ? { 'content-type': 'application/octet-stream' } : {}) },
       ...(body.length > 0 ? { body: body as Uint8Array<ArrayBuffer> } : {}),
-      ...(c.signal ? { signal: c.signal } : {})
+      signal
     })
     if (Number(reply.headers.get('content-length') ?? 0) > maxReply)
       throw new PareError('E_LIMIT', 'the reply is too large')
