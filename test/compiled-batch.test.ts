@@ -51,7 +51,7 @@ const samples = (n: number): Tensor =>
     Float32Array.from({ length: n * 315 }, (_, i) => 2 * Math.sin(i * i))
   )
 const bytesOf = (model: Model, batch: readonly number[]): Uint8Array<ArrayBuffer> =>
-  wasm.write?.(model, { batch: [...batch] }).bytes as Uint8Array<ArrayBuffer>
+  wasm.write?.(model, { batchSizes: [...batch] }).bytes as Uint8Array<ArrayBuffer>
 
 for (const [name, model] of [
   ['floats', onFloats],
@@ -113,5 +113,5 @@ describe('the loader', () => {
 
 it('a number of samples that the model fixes is refused', () => {
   const fixed = parse(`opset 21\ninput x: f32[2,3]\ny = Relu(x)\noutput y`)
-  expect(() => writeModel(fixed, { format: 'wasm', batch: [1, 8] })).toThrow(/the number of samples is fixed/)
+  expect(() => writeModel(fixed, { format: 'wasm', batchSizes: [1, 8] })).toThrow(/the number of samples is fixed/)
 })

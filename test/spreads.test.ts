@@ -167,6 +167,9 @@ const allowed: Readonly<Record<string, Readonly<Record<string, string>> | string
   'search/prove.ts': {
     'doubts(promised, input.maxDrop)': 'notes on one promise'
   },
+  'search/space/recipe.ts': {
+    point: 'arguments of one function'
+  },
   'targets/preflight.ts': {
     '(operators[i]?.reads ?? [])': 'inputs of an operator'
   },

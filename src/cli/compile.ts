@@ -58,7 +58,7 @@ export const command: Command = {
     'pare compile model.onnx -o model.wasm --inline',
     'pare compile model.onnx -o model.wasm --html',
     'pare compile model.onnx -o model.wasm --tune',
-    'pare compile model.onnx -o model.wasm --batch 1,8',
+    'pare compile model.onnx -o model.wasm --batch-sizes 1,8',
     'pare compile model.onnx -o model.c --sizes N=1'
   ],
   run: async (given, at) => {

@@ -1,4 +1,5 @@
 /** Options of formats as flags of the commands that read or write a model. */
+import { assert } from '../base/errors.ts'
 import type { FormatCard } from './cards.ts'
 import type { Command } from './command.ts'
 import { type Flag, optionsFrom, type Parsed } from './flags.ts'
@@ -17,12 +18,13 @@ function writingFlags(formats: readonly FormatCard[]): readonly Flag[] {
 const readingFlags = (formats: readonly FormatCard[]): readonly Flag[] =>
   formats.flatMap((f) => f.reading.map((flag) => under(f, flag)))
 
-/** All flags of a command. */
-export const flagsFor = (command: Command, formats: readonly FormatCard[]): readonly Flag[] => [
-  ...command.flags,
-  ...(command.writes ? writingFlags(formats) : []),
-  ...(command.opens ? readingFlags(formats) : [])
-]
+/** All flags of a command. A format's flag that had the name of one of the command's would take its values. */
+export function flagsFor(command: Command, formats: readonly FormatCard[]): readonly Flag[] {
+  const ofFormats = [...(command.writes ? writingFlags(formats) : []), ...(command.opens ? readingFlags(formats) : [])]
+  const twice = ofFormats.find((flag) => command.flags.some((own) => own.name === flag.name))
+  assert(!twice, `${command.name} and a format both have the flag ${twice?.name}`)
+  return [...command.flags, ...ofFormats]
+}
 
 /** What was given of how formats are read. */
 export const readChoices = (given: Parsed, formats: readonly FormatCard[]): Readonly<Record<string, unknown>> =>

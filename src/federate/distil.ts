@@ -13,7 +13,7 @@ import { differentiate, train, withValues } from '../train/index.ts'
 import type { Dataset, Model, Progress, Tensor } from '../types.ts'
 import { readModelMessage, type Turn } from './client.ts'
 import { fromVector, layOut, sha256 } from './manifest.ts'
-import { type FederationRecipe, isRoundedIn } from './recipe.ts'
+import { type Distil, isRoundedIn } from './recipe.ts'
 import { addTo, meanOf, noSums } from './sums.ts'
 import type { Codec, Manifest } from './types.ts'
 import { decodeMessage, encodeMessage, mostWeight } from './wire.ts'
@@ -21,8 +21,6 @@ import { decodeMessage, encodeMessage, mostWeight } from './wire.ts'
 /** What a message of scores holds: as many for each public sample as there are classes. */
 export const scoresManifest = (samples: number, classes: number): Manifest =>
   layOut([{ name: 'scores', shape: [samples, classes], role: 'weight' }])
-
-type Distil = NonNullable<FederationRecipe['distil']>
 
 /** A client's part: trains as in a round, and answers with its scores of the public samples. */
 export async function scoresTurn(

@@ -4,7 +4,7 @@ export { distilled, meanScores, scoresManifest, scoresTurn } from './distil.ts'
 export { type Local, type LocalResult, type LocalSetup, type LocalTask, localFor, openLocal } from './local.ts'
 export { fromVector, layOut, manifestHash, manifestOf, toVector, vectorOf } from './manifest.ts'
 export { gamma, type Partition, type PartitionOptions, partition } from './partition.ts'
-export { type FederationRecipe, keepsResidual, parseRecipe, sendsDifferences } from './recipe.ts'
+export { type Distil, type FederationRecipe, keepsResidual, parseRecipe, sendsDifferences } from './recipe.ts'
 export { type ServerState, serverRules, serverStep } from './rules.ts'
 export { commitRound, openRound, type Round, type Run, startRun, type Taken, takeUpdate } from './server.ts'
 export {

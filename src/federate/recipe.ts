@@ -109,6 +109,9 @@ const recipe = z.strictObject({
   compress: compress.optional().describe('what the job makes of the model behind the last round')
 })
 
+/** How a student learns what clients say. */
+export type Distil = z.output<typeof distil>
+
 /** What the schema gives, in the words of `types.ts`. */
 export interface FederationRecipe {
   readonly rounds: number
@@ -123,7 +126,7 @@ export interface FederationRecipe {
   readonly bound: number
   readonly prune?: z.output<typeof prune>
   readonly quantize?: z.output<typeof quantize>
-  readonly distil?: z.output<typeof distil>
+  readonly distil?: Distil
   readonly compress?: z.output<typeof compress>
 }
 

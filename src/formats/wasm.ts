@@ -11,7 +11,7 @@ import { workingOpset } from './onnx/opsets.ts'
 import type { Format, Reader } from './types.ts'
 
 const options = z.strictObject({
-  batch: z
+  batchSizes: z
     .array(z.int().min(1).max(4096))
     .min(1)
     .optional()
@@ -61,13 +61,13 @@ const reader: Reader = {
 export const wasm: Format<z.output<typeof options>> = {
   ...reader,
   options,
-  write: (model, { batch = [1] }, { tunings = {} } = {}) => {
+  write: (model, { batchSizes = [1] }, { tunings = {} } = {}) => {
     if (model.origin?.compiled)
       throw new PareError('E_UNSUPPORTED', 'a compiled model cannot be compiled again', {
         hint: 'compile the model that it was made from'
       })
     const fastest = Object.fromEntries(Object.entries(tunings).map(([key, t]) => [key, t.fastest]))
-    const [first, ...others] = bound(model, batch)
+    const [first, ...others] = bound(model, batchSizes)
     const bytes = moduleOf(others.length > 0 ? [first, ...others] : first, fastest)
     return { parts: [bytes], bytes }
   },
@@ -75,13 +75,13 @@ export const wasm: Format<z.output<typeof options>> = {
 }
 
 /** The model for each number of samples, the fewest first. Throws `E_OPTION` where it has a number of its own. */
-function bound(model: Model, batch: readonly number[]): readonly [Model, ...Model[]] {
+function bound(model: Model, batchSizes: readonly number[]): readonly [Model, ...Model[]] {
   const samples = [...openSizes(model).samples]
-  const counts = [...new Set(batch)].sort((a, b) => a - b)
+  const counts = [...new Set(batchSizes)].sort((a, b) => a - b)
   if (samples.length === 0 && counts.some((n) => n !== 1))
     throw new PareError('E_OPTION', 'no input has a free first axis, so that the number of samples is fixed', {
-      where: 'batch',
-      hint: 'leave out --batch'
+      where: 'batchSizes',
+      hint: 'leave out --batch-sizes'
     })
   const [first = model, ...others] = counts.map((n) =>
     bindInputs(model, Object.fromEntries(samples.map((symbol) => [symbol, n])))
