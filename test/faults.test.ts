@@ -145,7 +145,7 @@ beforeAll(async () => {
     `export default { name: 'm', better: 'higher', scale: 'real', needs: { labels: false, reference: false },
        scores() { throw new Error('broken inside') } }`
   )
-}, 60_000)
+}, 240_000)
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 

@@ -158,14 +158,14 @@ describe('a job', () => {
       expect(graph.outputs).toEqual(['extra', 'scores'])
       expect(graph.nodes.map((n) => n.op)).toContain('DequantizeLinear')
     },
-    60_000
+    120_000
   )
 })
 
 describe.skipIf(!isBuilt)('commands (skipped before npm run build)', () => {
   const commands = ['simplify', 'quantize-static --data data.npz', 'quantize-weights', 'bench --seconds 0.1']
     .concat('verify --data data.npz --seconds 0.1 model.onnx')
-    .concat('compress --data data.npz --metric relativeError --max-drop 5% --max-time 5s')
+    .concat('compress --data data.npz --metric relativeError --max-drop 5% --max-time 15s')
   it.each(commands)(
     '%s: asks for tensors, says so, and goes on',
     async (command) => {
@@ -181,7 +181,7 @@ describe.skipIf(!isBuilt)('commands (skipped before npm run build)', () => {
       )
       if (writes) expect(readModel(readFileSync(at('out.onnx'))).graph.outputs).toEqual(['label', 'scores', 'maps'])
     },
-    60_000
+    120_000
   )
   it('end with one message where no output is a tensor', async () => {
     writeFileSync(at('only.onnx'), classifier(['maps']))
