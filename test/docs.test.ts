@@ -115,7 +115,7 @@ beforeAll(async () => {
     for (let name = names.pop(); name; name = names.pop()) helps.set(name, await ask([...name.split(' '), '--help']))
   }
   await Promise.all([next(), next()])
-}, 120_000)
+}, 300_000)
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
@@ -154,7 +154,7 @@ describe.skipIf(!isBuilt)('the documents (needs npm run build)', () => {
     }
     await Promise.all([next(), next()])
     expect(wrong).toEqual([])
-  }, 300_000)
+  }, 900_000)
 
   it('show code that runs', async () => {
     const snippets = documents.flatMap((d) => blocks(d, ['js', 'mjs']))

@@ -242,6 +242,10 @@ async function proven(
 ): Promise<JobResult> {
   const { o, parts, metrics, prepared } = opened
   const found = bestRun(searched.runs, edge)
+  if (!found && searched.runs.every((run) => run.tried.length === 0))
+    throw new PareError('E_CONSTRAINT', 'no trial was done within --max-time', {
+      hint: 'give more time; --resume goes on with what was measured before the trials'
+    })
   if (!found) throw new PareError('E_CONSTRAINT', 'no point gave a model that runs')
   const { samples } = spaceDefaults
   const between: Recipe = parts.train?.labelled ? [['finetune', {}]] : []

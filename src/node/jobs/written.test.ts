@@ -53,6 +53,13 @@ const noCrash = parse(`opset 21
   output y`)
 
 describe('the last look at a file', () => {
+  it('runs a result of fixed sizes on inputs of those', async () => {
+    const fixed = (w: readonly number[]): Model =>
+      parse(`opset 21\ninput x: f32[8,4]\nconst w: f32[4,4] = ${w.join(', ')}\ny: f32[8,4] = MatMul(x, w)\noutput y`)
+    expect(await saved(net(waves), fixed(waves))).toEqual({ error: undefined, notes: [], names: ['out.onnx'] })
+    expect((await saved(net(waves), fixed(waves.map((w) => -w)))).error.facts.why).toContain('cosine')
+  })
+
   it('lets a near result pass, without a word', async () => {
     const { error, notes, names } = await saved(net(waves), net(waves.map((w) => w * 1.01)))
     expect([error, notes, names]).toEqual([undefined, [], ['out.onnx']])

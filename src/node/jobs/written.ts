@@ -20,6 +20,7 @@ import { type Ran, type RunFilesOptions, runFiles } from '../outputs.ts'
 import { formatOf } from '../places.ts'
 import { opensFiles, scorer } from '../runtimes.ts'
 import { areAlike, type Ends, endsOf, ownFeeds, seenOutputs } from './ends.ts'
+import { saturationNotes } from './host.ts'
 import type { Opened } from './open.ts'
 import { guessedFeeds } from './synthetic.ts'
 import { firstFeeds } from './timing.ts'
@@ -57,22 +58,33 @@ export function checkOf(
     notes,
     check: async (written, signal = hooks.signal) => {
       const how = { ...where, signal }
+      const compared = (tried: readonly Feeds[]): Promise<string | undefined> =>
+        asOpened(o, [runner], { path: written, format: format.name }, (path) =>
+          // A network in words holds no weights, and no runtime opens it: there is nothing to compare with.
+          o.model.origin?.untrained
+            ? openedAlone(path, { ...how, ...(tried[0] ? { feeds: tried[0] } : {}), runs: 1 })
+            : asOpened(
+                o,
+                [runner, o.engine],
+                { path: job.model, format: o.model.origin?.format, model: o.model },
+                async (original, from) => {
+                  const hasCodes = format.numbers || !areAlike(endsOf(o.model), o)
+                  const ends = hasCodes ? await endsOfFile(written, o) : undefined
+                  return looked(path, original, { ...how, tried, from, o, ends }, isNear(recipe))
+                }
+              )
+        )
       const tried = await feedsFor(o, data)
-      const told = await asOpened(o, [runner], { path: written, format: format.name }, (path) =>
-        // A network in words holds no weights, and no runtime opens it: there is nothing to compare with.
-        o.model.origin?.untrained
-          ? openedAlone(path, { ...how, ...(tried[0] ? { feeds: tried[0] } : {}), runs: 1 })
-          : asOpened(
-              o,
-              [runner, o.engine],
-              { path: job.model, format: o.model.origin?.format, model: o.model },
-              async (original, from) => {
-                const hasCodes = format.numbers || !areAlike(endsOf(o.model), o)
-                const ends = hasCodes ? await endsOfFile(written, o) : undefined
-                return looked(path, original, { ...how, tried, from, o, ends }, isNear(recipe))
-              }
-            )
-      )
+      let told: string | undefined
+      try {
+        told = await compared(tried)
+      } catch (error) {
+        // A file that cannot be read again says nothing more about itself.
+        const made = await loadNoted(written, undefined, o.catalog.formats).catch(() => undefined)
+        const own = made ? feedsOfItsSizes(made.model, o, tried) : []
+        if (own.length === 0) throw made ? explained(error, made.model, o) : error
+        told = await compared(own)
+      }
       if (told !== undefined && !notes.includes(told)) notes.push(told)
     }
   }
@@ -124,6 +136,31 @@ async function feedsFor(o: Opened, data: Dataset | undefined): Promise<readonly 
   if (data) return [await firstFeeds(o, data)]
   if (o.inputs.some((i) => i.dtype === undefined || i.dtype === 'string' || i.shape === undefined)) return []
   return guessedFeeds(o, o.rng.fork('check'))
+}
+
+/** Made-up inputs where the result fixes other sizes than those of what was tried. */
+function feedsOfItsSizes(made: Model, o: Opened, [tried]: readonly Feeds[]): readonly Feeds[] {
+  const { inputs } = endsOf(made)
+  const fixed = o.inputs.map((i) => ({ ...i, ...inputs.find((own) => own.name === i.name && isFixed(own.shape)) }))
+  const isOther = fixed.some(
+    ({ name, shape }) => isFixed(shape) && tried?.[name] && `${shape}` !== `${tried[name].shape}`
+  )
+  return isOther ? guessedFeeds({ ...o, inputs: fixed }, o.rng.fork('check of sizes')) : []
+}
+
+const isFixed = (shape: readonly unknown[] | undefined): boolean => shape?.every((d) => typeof d === 'number') ?? false
+
+/** A result that is refused, with what this processor has to do with it where sums saturate. */
+function explained(error: unknown, made: Model, { target }: Opened): unknown {
+  if (!(error instanceof PareError) || error.code !== 'E_CONSTRAINT') return error
+  const [saturation] = saturationNotes(made, target)
+  if (saturation === undefined) return error
+  const { where } = error
+  return new PareError(error.code, error.message, {
+    ...(where === undefined ? {} : { where }),
+    facts: error.facts,
+    hint: saturation
+  })
 }
 
 /** Is the result meant to say what the original says? Not where a recipe trains, prunes, or stores weights in 3 bits or fewer. */
@@ -183,7 +220,7 @@ function refuseFailed(made: Ran | undefined, what: string): void {
   if (made?.failed === undefined) return
   throw new PareError('E_CONSTRAINT', `the result does not ${what} in the target's runtime: nothing was written`, {
     facts: { why: made.failed },
-    hint: 'leave out what the runtime names with --exclude; --no-check writes the file all the same'
+    hint: '--no-check writes the file all the same; where a layer is named, --exclude leaves it as it is'
   })
 }
 
@@ -210,7 +247,7 @@ const far = (name: string, why: string): PareError =>
   new PareError('E_CONSTRAINT', `output ${name} of the result is far from the original's: nothing was written`, {
     where: name,
     facts: { why },
-    hint: 'pare verify --layers tells which layer does it; --no-check writes the file all the same'
+    hint: '--no-check writes the file all the same; pare verify --layers then tells which layer does it'
   })
 
 /** Of the finite elements; 1 where both are zero. */
