@@ -63,7 +63,17 @@ function step(lines: readonly string[], at: string, sizes: readonly number[]): N
   }
 }
 
-const named = (name: string, made: Net): KernelNetwork => ({ name, model: made.model() })
+/** The model is made when it is asked for: drawing the weights of all takes seconds, and most commands time none. */
+function named(name: string, made: Net): KernelNetwork {
+  let model: Model | undefined
+  return {
+    name,
+    get model() {
+      model ??= made.model()
+      return model
+    }
+  }
+}
 const repeat = (from: Net, times: number, next: (n: Net) => Net): Net => {
   let made = from
   for (let i = 0; i < times; i++) made = next(made)
