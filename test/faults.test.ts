@@ -208,7 +208,7 @@ describe.skipIf(!isBuilt)('the program under attack (needs npm run build)', () =
     expect(wrong.join('\n')).toBe('')
     expect(readdirSync(folder)).toEqual(before)
     expect(readdirSync(scratch)).toEqual([])
-  })
+  }, 240_000)
 
   it('keeps standard output clean when it fails under --json', async () => {
     const { status, out, err } = await pare(['simplify', 'cut.onnx', '--json'])
