@@ -14,7 +14,6 @@ import { measurementText } from '../../report/words.ts'
 import type { Session } from '../../runtime/types.ts'
 import type { Target } from '../../targets/types.ts'
 import type { Dataset, Measurement, Metric, Model } from '../../types.ts'
-import { readCostModel } from '../calibrate.ts'
 import { outputFormat } from '../catalog.ts'
 import { fileBytes, loadNoted, sha256File } from '../files.ts'
 import type { DataSource, Job } from '../job.ts'
@@ -94,7 +93,7 @@ export async function openJob(job: Job, catalog: Catalog): Promise<Opened> {
   const seed = job.seed ?? 0
   const threads = job.threads ?? 1
   const runners = await runnersFor(target)
-  const cost = job.costModel === undefined ? undefined : costModelOf(job.costModel, target)
+  const cost = job.costModel === undefined ? undefined : await costModelOf(job.costModel, target)
   const notes = [...opened.notes, ...threadNotes(runners, threads)]
   return {
     ...opened,
@@ -126,7 +125,8 @@ export async function openJob(job: Job, catalog: Catalog): Promise<Opened> {
 }
 
 /** Throws `E_CONSTRAINT` for a cost model of another target. */
-function costModelOf(path: string, target: Target): CostModel {
+async function costModelOf(path: string, target: Target): Promise<CostModel> {
+  const { readCostModel } = await import('../calibrate.ts')
   const cost = readCostModel(path)
   if (cost.target === target.name) return cost
   throw new PareError('E_CONSTRAINT', `this cost model is of ${cost.target}, and the model is for ${target.name}`, {
