@@ -81,8 +81,8 @@ export function checkOf(
       } catch (error) {
         // A file that cannot be read again says nothing more about itself.
         const made = await loadNoted(written, undefined, o.catalog.formats).catch(() => undefined)
-        const own = made ? feedsOfItsSizes(made.model, o, tried) : []
-        if (own.length === 0) throw made ? explained(error, made.model, o) : error
+        const own = made && feedsOfItsSizes(made.model, o, tried)
+        if (!own) throw made ? explained(error, made.model, o) : error
         told = await compared(own)
       }
       if (told !== undefined && !notes.includes(told)) notes.push(told)
@@ -138,14 +138,19 @@ async function feedsFor(o: Opened, data: Dataset | undefined): Promise<readonly 
   return guessedFeeds(o, o.rng.fork('check'))
 }
 
-/** Made-up inputs where the result fixes other sizes than those of what was tried. */
-function feedsOfItsSizes(made: Model, o: Opened, [tried]: readonly Feeds[]): readonly Feeds[] {
+/** Elements of inputs that are made up for the look at a file, at most. */
+const mostElements = 2 ** 24
+
+/** Made-up inputs where the result fixes other sizes than those of what was tried; none where they would be too large to make. */
+function feedsOfItsSizes(made: Model, o: Opened, [tried]: readonly Feeds[]): readonly Feeds[] | undefined {
   const { inputs } = endsOf(made)
   const fixed = o.inputs.map((i) => ({ ...i, ...inputs.find((own) => own.name === i.name && isFixed(own.shape)) }))
   const isOther = fixed.some(
     ({ name, shape }) => isFixed(shape) && tried?.[name] && `${shape}` !== `${tried[name].shape}`
   )
-  return isOther ? guessedFeeds({ ...o, inputs: fixed }, o.rng.fork('check of sizes')) : []
+  if (!isOther) return undefined
+  const isLarge = fixed.some(({ shape }) => isFixed(shape) && elementCount(shape as readonly number[]) > mostElements)
+  return isLarge ? [] : guessedFeeds({ ...o, inputs: fixed }, o.rng.fork('check of sizes'))
 }
 
 const isFixed = (shape: readonly unknown[] | undefined): boolean => shape?.every((d) => typeof d === 'number') ?? false
