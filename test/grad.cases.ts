@@ -125,7 +125,8 @@ export const gradCases: Readonly<Record<string, GradCase>> = {
   'Conv uneven pads': { model: conv('[2,9,7,6]', '[4,9,3,2]', ', pads=[0,1,2,0]') },
   'Conv pads beyond the kernel': { model: conv('[2,9,5,5]', '[4,9,2,2]', ', pads=[2,2,2,2]') },
   'Conv 1x1': { model: conv('[2,9,5,4]', '[6,9,1,1]') },
-  'Conv 1x1 at few positions': { model: conv('[3,9,2,3]', '[6,9,1,1]') },
+  'Conv 1x1 at few positions': { model: biased('[3,9,2,3]', '[6,9,1,1]', 6) },
+  'Conv 1x1 at some positions': { model: conv('[3,9,3,4]', '[6,9,1,1]') },
   'Conv 1x1 stride': { model: conv('[2,9,7,6]', '[6,9,1,1]', ', strides=[2,2]') },
   'Conv 1x1 pads': { model: conv('[2,9,4,4]', '[6,9,1,1]', ', pads=[1,0,1,0]') },
   'Conv stride': { model: conv('[2,3,8,7]', '[4,3,3,3]', ', pads=[1,1,1,1], strides=[2,2]') },
@@ -140,6 +141,16 @@ export const gradCases: Readonly<Record<string, GradCase>> = {
   'Conv depthwise': { model: conv('[2,6,7,6]', '[6,1,3,3]', ', group=6, pads=[1,1,1,1]') },
   'Conv depthwise stride': { model: conv('[2,6,8,7]', '[6,1,3,3]', ', group=6, pads=[1,1,1,1], strides=[2,2]') },
   'Conv depthwise dilation': { model: conv('[2,4,9,9]', '[4,1,3,3]', ', group=4, dilations=[2,2]') },
+  'Conv depthwise bias uneven pads': {
+    model: biased('[2,4,6,5]', '[4,1,2,3]', 4, ', group=4, pads=[0,2,1,1], strides=[1,2]')
+  },
+  'Conv depthwise over large planes': { model: conv('[1,2,13,12]', '[2,1,3,3]', ', group=2, pads=[1,1,1,1]') },
+  'Conv depthwise stride over large planes': {
+    model: conv('[1,2,20,17]', '[2,1,3,3]', ', group=2, pads=[1,1,1,1], strides=[2,2]')
+  },
+  'Conv depthwise dilation over large planes': {
+    model: conv('[1,2,16,15]', '[2,1,3,3]', ', group=2, dilations=[2,2]')
+  },
   'Conv depthwise multiplied': { model: conv('[2,3,7,6]', '[6,1,3,3]', ', group=3, strides=[2,1]') },
   'Conv 1d': { model: biased('[2,3,11]', '[4,3,5]', 4, ', pads=[2,2]') },
   'Conv 1d stride dilation': { model: conv('[2,3,17]', '[4,3,3]', ', strides=[2], dilations=[3]') },

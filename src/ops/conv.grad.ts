@@ -20,12 +20,12 @@ export interface Slide {
   readonly after: readonly number[]
 }
 
-const isAll = (list: readonly number[], value: number): boolean => list.every((v) => v === value)
-const spatial = (x: Ref): readonly number[] => x.shape.slice(2)
-const reach = (s: Slide, i: number): number => ((s.kernel[i] as number) - 1) * (s.dilations[i] as number)
+export const isAll = (list: readonly number[], value: number): boolean => list.every((v) => v === value)
+export const spatial = (x: Ref): readonly number[] => x.shape.slice(2)
+export const reach = (s: Slide, i: number): number => ((s.kernel[i] as number) - 1) * (s.dilations[i] as number)
 
 /** Attributes of a Conv, or of the Conv whose transpose a ConvTranspose is. */
-function slideOf(n: NodeView, large: Ref, small: Ref, weight: Ref): Slide {
+export function slideOf(n: NodeView, large: Ref, small: Ref, weight: Ref): Slide {
   const rank = large.shape.length - 2
   const list = (name: string): readonly number[] => attrInts(n.node, name) ?? range(rank).map(() => 1)
   const s = {
@@ -100,7 +100,7 @@ function byWeight(g: GradBuilder, s: Slide, large: Ref, small: Ref, shape: reado
 }
 
 /** Positions of the kernel, row-major. */
-function tapsOf(kernel: readonly number[]): readonly (readonly number[])[] {
+export function tapsOf(kernel: readonly number[]): readonly (readonly number[])[] {
   return kernel.reduce<number[][]>((all, k) => all.flatMap((t) => range(k).map((i) => [...t, i])), [[]])
 }
 
@@ -117,10 +117,10 @@ function under(g: GradBuilder, s: Slide, padded: Ref, tap: readonly number[], sm
 }
 
 const around = (g: GradBuilder, s: Slide, x: Ref): Ref => pad(g, x, [0, 0, ...s.before], [0, 0, ...s.after])
-const swapBatch = (g: GradBuilder, x: Ref): Ref => transpose(g, x, [1, 0, ...range(x.shape.length - 2, 2)])
+export const swapBatch = (g: GradBuilder, x: Ref): Ref => transpose(g, x, [1, 0, ...range(x.shape.length - 2, 2)])
 
 /** Channels first, all else in one axis. */
-const asMatrix = (g: GradBuilder, x: Ref): Ref =>
+export const asMatrix = (g: GradBuilder, x: Ref): Ref =>
   reshape(g, x, [x.shape[0] as number, total(x.shape) / (x.shape[0] as number)])
 
 /** A product for each sample, then their sum; or one product of all samples, where moving the channels in front is cheaper. */

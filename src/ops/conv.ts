@@ -9,6 +9,7 @@ import type { Dim, DType } from '../types.ts'
 import { withChannels } from './channels.ts'
 import { convChannels } from './conv.channels.ts'
 import { convGrads } from './conv.grad.ts'
+import { convTrain } from './conv.train.ts'
 import { convLinear, fusedConvLinear, transposedLinear } from './linear.ts'
 import {
   contentOf,
@@ -155,6 +156,7 @@ export const convOps: readonly Op[] = withChannels(
         quant: convRule,
         weights: [filters],
         linear: (n) => convLinear(n, { weight: 1, bias: 2 }),
+        train: convTrain,
         starts: [undefined, normalFor((w) => elementCount(w.slice(1))), 0]
       }
     ),
