@@ -156,7 +156,8 @@ const noiseOf = (shape: readonly number[]): Tensor =>
     Array.from({ length: elementCount(shape) }, (_, i) => (i % 10) / 10)
   )
 
-async function worst(c: GradCase, trained = false): Promise<number> {
+/** `of`: whose differences are taken where the training form computes what the operator does, or something else. */
+async function worst(c: GradCase, trained = false, of: 'operator' | 'form' = 'form'): Promise<number> {
   const model = modelOf(c)
   const feeds = draw(c, model)
   const { g } = copied(model, trained)
@@ -176,7 +177,8 @@ async function worst(c: GradCase, trained = false): Promise<number> {
     })
   )
   const gradients = await analytic(model, { ...feeds, ...noise }, weights, trained)
-  const ref = await reference(trained ? inferShapes(g.model(model.graph.outputs)) : model, c)
+  const isOther = trained && of === 'form'
+  const ref = await reference(isOther ? inferShapes(g.model(model.graph.outputs)) : model, c)
   const wide = Object.fromEntries(Object.entries(feeds).map(([id, t]) => [id, Float64Array.from(toNumbers(t))]))
   const dtypes = Object.fromEntries(ref.session.inputs.map((i) => [i.name, i.dtype ?? ref.dtype]))
   const evaluate = async (): Promise<number> => {
@@ -223,6 +225,39 @@ describe('so do those of training forms', () => {
   }
   it.each(Object.entries(cases))('%s', async (_, c) => {
     expect(await worst(c, true)).toBeLessThan(tolerance)
+  })
+})
+
+describe('a convolution over small planes trains as products of matrices, to the same numbers', () => {
+  const cases = Object.entries(gradCases).filter(
+    ([name, c]) => name.startsWith('Conv') && copied(modelOf(c), true).tape[0]?.form
+  )
+
+  it('where it is depthwise or of one tap, and nowhere else', () => {
+    expect(cases.map(([name]) => name)).toEqual([
+      'Conv 1x1 at few positions',
+      'Conv depthwise',
+      'Conv depthwise stride',
+      'Conv depthwise dilation',
+      'Conv depthwise bias uneven pads',
+      'Conv 1d depthwise'
+    ])
+  })
+
+  it.each(cases)('%s', async (_, c) => {
+    const model = modelOf(c)
+    const feeds = draw(c, model)
+    const [plain, form] = await Promise.all(
+      [model, copied(model, true).g.model(model.graph.outputs)].map(async (m) => {
+        const session = await runner.open(m)
+        const { y } = await session.run(feeds)
+        await session.close()
+        return toNumbers(y as Tensor)
+      })
+    )
+    expect(form?.length).toBe(plain?.length)
+    for (const [i, value] of [...(plain ?? [])].entries()) expect(form?.[i]).toBeCloseTo(value, 4)
+    expect(await worst(c, true, 'operator')).toBeLessThan(tolerance)
   })
 })
 
