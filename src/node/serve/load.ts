@@ -1,20 +1,22 @@
 /**
- * A file becomes a served model: it is opened, run, parted into its stages where it has any, and measured. What it is run on is made up,
+ * A file becomes a served model: it is opened (of another format than ONNX: written as ONNX in memory first), run, parted into its stages where it has any, and measured. What it is run on is made up,
  * or what stands in `samples.npz` beside it, which then also says what must come out.
  */
 import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { hasEnding } from '../../base/endings.ts'
 import { PareError } from '../../base/errors.ts'
 import { least } from '../../base/extremes.ts'
 import { rng } from '../../base/random.ts'
 import { readNpz } from '../../data/npz.ts'
+import { onnx } from '../../formats/onnx/format.ts'
 import { preparedInputs, seriesLengths } from '../../search/made-inputs.ts'
 import { difference, type Inputs, rowsOf } from '../../serve/batching.ts'
 import type { Port, Signature } from '../../serve/types.ts'
 import type { DType, Model, Tensor } from '../../types.ts'
 import { fileBytes, load } from '../files.ts'
 import type { Route, Stage } from './model.ts'
-import { type OpenFile, opener, type Using } from './open.ts'
+import { contentOf, type OpenFile, opener, type Using } from './open.ts'
 import { partedStages } from './parting.ts'
 import { proofSamples, type Runs, type TuneOptions, tuned, words } from './tune.ts'
 
@@ -37,7 +39,8 @@ export interface Loaded {
 export async function loadModel(path: string, key: string, using: Using, o: TuneOptions): Promise<Loaded> {
   const open = opener(key, using)
   const model = await load(path)
-  const whole = await open('whole', path, model)
+  const isOwn = hasEnding(path, onnx.extensions)
+  const whole = await open('whole', isOwn ? path : contentOf(model), model)
   const { signature, runs } = whole
   const stored = storedSamples(path, signature)
   const made = stored?.inputs ?? (await madeSamples(model, signature, runs))

@@ -1,6 +1,8 @@
 /** Files as workers open them, with what requests may send and get. */
 import { statSync } from 'node:fs'
+import { toArray } from '../../base/bytes.ts'
 import { PareError } from '../../base/errors.ts'
+import { writeModel } from '../../formats/index.ts'
 import { askedInputs } from '../../search/made-inputs.ts'
 import { datatypeOf } from '../../serve/datatypes.ts'
 import type { Port, Signature } from '../../serve/types.ts'
@@ -25,6 +27,9 @@ export interface OpenFile {
 
 /** Opens a file, or the content of one, of which the model is known. */
 export type Opens = (name: string, file: string | Uint8Array, model: Model) => Promise<OpenFile>
+
+/** A model as the content of a file that workers open. */
+export const contentOf = (model: Model): Uint8Array => toArray(writeModel(model).bytes)
 
 /** Opens files under keys that begin with `before`. Throws `E_RUN` where the runtime does, `E_UNSUPPORTED` for types that requests cannot have. */
 export const opener =

@@ -1,8 +1,6 @@
 /** A file that answers easy samples early is served by its stages, where these give what the file gives. */
-import { toArray } from '../../base/bytes.ts'
 import { adaptiveOf } from '../../data/adaptive.ts'
 import { never } from '../../data/thresholds.ts'
-import { writeModel } from '../../formats/index.ts'
 import { splitStages } from '../../ir/split.ts'
 import { withThresholds } from '../../ir/stages.ts'
 import { inferShapes } from '../../ops/infer.ts'
@@ -10,7 +8,7 @@ import { difference, type Inputs } from '../../serve/batching.ts'
 import type { Signature } from '../../serve/types.ts'
 import type { Model, Tensor } from '../../types.ts'
 import type { Route } from './model.ts'
-import type { OpenFile, Opens } from './open.ts'
+import { contentOf, type OpenFile, type Opens } from './open.ts'
 import { words } from './tune.ts'
 
 /** A stage that is open. */
@@ -63,8 +61,6 @@ export async function partedStages(
   }
   return { stages, why: `${stages.length} stages, each gives what the file gives` }
 }
-
-const contentOf = (model: Model): Uint8Array => toArray(writeModel(model).bytes)
 
 /** Of the samples that reached stage `i` where the threshold was chosen, the share that went on. */
 function goingOn(counts: readonly number[], i: number): number {

@@ -1,7 +1,11 @@
 /** The models that a server has: found in a file or a folder, loaded, replaced without a gap, taken away. */
 import { readdirSync, statSync } from 'node:fs'
 import { basename, join } from 'node:path'
+import { hasEnding } from '../../base/endings.ts'
 import { PareError } from '../../base/errors.ts'
+import { dl4j } from '../../formats/dl4j/format.ts'
+import { onnx } from '../../formats/onnx/format.ts'
+import { tflite } from '../../formats/tflite/format.ts'
 import { queues } from '../../serve/queue.ts'
 import { statistics } from '../../serve/statistics.ts'
 import type { Signature } from '../../serve/types.ts'
@@ -42,30 +46,28 @@ export interface Repository {
 }
 
 const namePattern = /^[\w][\w.-]{0,199}$/
-const ending = /\.onnx$/i
+const endings = [onnx, tflite, dl4j].map((format) => format.extensions[0])
+const isModel = (path: string): boolean => hasEnding(path, endings)
 
 /**
  * `NAME.onnx` is version 1 of NAME; a folder holds such files, or folders NAME with `model.onnx` (version 1) or with numbered
- * folders that do. Throws `E_FILE`, `E_USAGE` where nothing is found.
+ * folders that do; `.tflite` and `.zip` stand for `.onnx`. Throws `E_FILE`, `E_USAGE` where nothing is found.
  */
 export function placesIn(path: string): readonly Place[] {
   if (!statSync(path).isDirectory()) {
-    if (ending.test(path)) return [{ name: nameOf(path), version: '1', path }]
-    throw new PareError('E_UNSUPPORTED', 'ONNX files are served, and no others', {
-      where: path,
-      hint: 'pare convert writes other models as ONNX'
-    })
+    if (isModel(path)) return [{ name: nameOf(path), version: '1', path }]
+    throw new PareError('E_UNSUPPORTED', `files ${endings.join(', ')} are served, and no others`, { where: path })
   }
   const found = readdirSync(path, { withFileTypes: true }).flatMap((entry): readonly Place[] => {
     const at = join(path, entry.name)
-    if (ending.test(entry.name)) return [{ name: nameOf(entry.name), version: '1', path: at }]
+    if (isModel(entry.name)) return [{ name: nameOf(entry.name), version: '1', path: at }]
     if (!statSync(at).isDirectory()) return []
     return versionsIn(entry.name, at)
   })
   if (found.length === 0)
     throw new PareError('E_USAGE', 'there are no models in this folder', {
       facts: { folder: path },
-      hint: 'NAME.onnx, NAME/model.onnx or NAME/1/model.onnx'
+      hint: `NAME.onnx, NAME/model.onnx or NAME/1/model.onnx, or the same with ${endings.slice(1).join(' or ')}`
     })
   const odd = found.find((p) => !namePattern.test(p.name))
   if (odd)
@@ -81,11 +83,14 @@ export function placesIn(path: string): readonly Place[] {
 const nameOf = (path: string): string => basename(path).replace(/\.[a-z0-9]+$/i, '')
 
 function versionsIn(name: string, folder: string): readonly Place[] {
+  const files = endings.map((ending) => `model${ending}`)
   return readdirSync(folder).flatMap((entry) => {
-    if (entry === 'model.onnx') return [{ name, version: '1', path: join(folder, entry) }]
-    const path = join(folder, entry, 'model.onnx')
-    const isVersion = /^[1-9]\d*$/.test(entry) && statSync(path, { throwIfNoEntry: false })?.isFile()
-    return isVersion ? [{ name, version: entry, path }] : []
+    if (files.includes(entry)) return [{ name, version: '1', path: join(folder, entry) }]
+    if (!/^[1-9]\d*$/.test(entry)) return []
+    const found = files.map((file) => join(folder, entry, file))
+    return found
+      .filter((path) => statSync(path, { throwIfNoEntry: false })?.isFile())
+      .map((path) => ({ name, version: entry, path }))
   })
 }
 

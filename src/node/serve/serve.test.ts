@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -6,7 +6,9 @@ import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Kind, serveOptions, writeKind, writeKinds } from '../../../test/serve-models.ts'
 import { rng } from '../../base/random.ts'
+import { writeModel } from '../../formats/index.ts'
 import { bytesOf, equalTensors } from '../../ir/tensor.ts'
+import { parse } from '../../ir/text.ts'
 import { difference } from '../../serve/batching.ts'
 import type { Tensor } from '../../types.ts'
 import { nodeRunner } from '../runner.ts'
@@ -366,4 +368,24 @@ it('compresses replies where it is to', async () => {
   const url = await start(path, { compress: true })
   const reply = await fetch(`${url}/stats`, { headers: { 'accept-encoding': 'gzip' } })
   expect(await reply.json()).toMatchObject({ server: { ready: true } })
+})
+
+it('serves TensorFlow Lite files, written as ONNX in memory, and refuses two files of one version', async () => {
+  const model = parse(`opset 21
+    input x: f32[1,6]
+    a = Gemm(x, W: f32[6,5], B: f32[5])
+    y = Relu(a)
+    output y`)
+  const at = join(folder, 'tflite', 'net', '2')
+  mkdirSync(at, { recursive: true })
+  writeFileSync(join(at, 'model.tflite'), writeModel(model, { format: 'tflite' }).bytes)
+  const url = await start(join(folder, 'tflite'))
+  const session = await nodeRunner().open(model)
+  const x = floats([1, 6], 5)
+  const { y } = await session.run({ x })
+  await session.close()
+  const { outputs } = await binary(`${url}/v2/models/net/versions/2/infer`, { x })
+  expect(difference(new Map([['y', y as Tensor]]), outputs)).toBeLessThan(1e-6)
+  writeFileSync(join(at, 'model.onnx'), writeModel(model).bytes)
+  await expect(start(join(folder, 'tflite'))).rejects.toThrow('two files are version 2 of net')
 })
