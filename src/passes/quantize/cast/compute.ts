@@ -3,8 +3,8 @@
  * and make float32, with one Cast per value where the two meet. Inputs and outputs of the model keep their type.
  *
  * float16: 11 significant bits, largest 65504, least 2⁻²⁴. Small constants outside are bounds and guards (−3.4e38 of a
- * mask, 1e-12 under a root): they become ±65504 and ±2⁻²³. Weights, factors and divisors outside keep the nodes that read
- * them in float32.
+ * mask, 1e-12 under a root): they become ±65504 and ±2⁻²³. Weights, factors, divisors and statistics outside keep the nodes
+ * that read them in float32.
  */
 
 import { attrInt, subgraphs, tensorAttr } from '../../../ir/attrs.ts'
@@ -19,7 +19,7 @@ import type { Graph, Model, Node, Tensor, Value } from '../../../types.ts'
 import { once } from '../common/once.ts'
 import { reasonNotFactor } from './factors.ts'
 import { keptForJoins } from './joins.ts'
-import { largestHalf, leastNormal, reasonNotNarrow } from './narrow.ts'
+import { largestHalf, leastNormal, reasonBeyond, reasonNotNarrow } from './narrow.ts'
 
 const leastGuard = 2 ** -23
 
@@ -75,10 +75,8 @@ function reasonToKeep(model: Model, graph: Graph, node: Node, o: ComputeOptions)
     return `${beyond} reaches ${only}${peak.toPrecision(3)} on the data, ${why}`
   }
   for (const [i, v] of view.inputs.entries()) {
-    const lost = v?.data && isSingle(v) && isWeight(v.data, o) ? reasonNotNarrow(v.data, 'float16') : undefined
-    if (lost) return `weight ${node.inputs[i]} ${lost}`
-    const factor = v?.data && isSingle(v) ? reasonNotFactor(node, i, v.data) : undefined
-    if (factor) return factor
+    const lost = v?.data && isSingle(v) ? reasonNotHalf(node, i, v.data, o) : undefined
+    if (lost) return lost
   }
   return undefined
 }
@@ -87,6 +85,21 @@ const isSingle = (v: Known | undefined): boolean => v?.type === 'tensor' && v.dt
 /** Single numbers are bounds and guards, never weights. */
 const isWeight = (t: Tensor, o: Pick<ComputeOptions, 'minElements'>): boolean =>
   elementCount(t.shape) >= Math.max(2, o.minElements)
+
+/** Why float16 cannot hold a constant that the node reads; `undefined` where it can, or where the constant may be moved into its range. */
+function reasonNotHalf(
+  node: Node,
+  input: number,
+  t: Tensor,
+  o: Pick<ComputeOptions, 'minElements'>
+): string | undefined {
+  const lost = isWeight(t, o) ? reasonNotNarrow(t, 'float16') : undefined
+  if (lost) return `weight ${node.inputs[input]} ${lost}`
+  const factor = reasonNotFactor(node, input, t)
+  if (factor) return factor
+  const beyond = elementCount(t.shape) > 1 ? reasonBeyond(t) : undefined
+  return beyond && `${node.inputs[input]} ${beyond}`
+}
 
 /** A small constant as float16 has it: finite values stay finite, and a single number that is not 0 does not become 0. */
 function guarded(t: Tensor): Float32Array {
@@ -288,9 +301,9 @@ export function guardedConstants(model: Model, o: Pick<ComputeOptions, 'minEleme
     for (const v of g.values.values()) {
       if (!v.data || v.dtype !== 'float32' || isInput(g, v.id) || isWeight(v.data, o)) continue
       const { id, data } = v
-      const isFactor = (n: Node): boolean =>
-        n.inputs.some((x, i) => x === id && reasonNotFactor(n, i, data) !== undefined)
-      if (consumers(g, id).some(isFactor)) continue
+      const isKept = (n: Node): boolean =>
+        n.inputs.some((x, i) => x === id && reasonNotHalf(n, i, data, o) !== undefined)
+      if (consumers(g, id).some(isKept)) continue
       const [before, after] = [toFloats(v.data), guarded(v.data)]
       if (after.some((x, i) => x !== before[i])) out.set(v.id, tensor('float32', v.data.shape, after))
     }

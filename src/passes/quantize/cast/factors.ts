@@ -6,10 +6,7 @@
 import { elementCount, toFloats } from '../../../ir/tensor.ts'
 import { divides, passesFactor } from '../../../ops/ask.ts'
 import type { Node, Tensor } from '../../../types.ts'
-import { largestHalf, leastNormal, reasonNotNarrow } from './narrow.ts'
-
-/** Factors from here down stand for minus infinity: 1 − mask, times one of them, takes what is masked out of a Softmax. */
-const leastMask = -1e9
+import { largestHalf, leastMask, leastNormal, reasonNotNarrow } from './narrow.ts'
 
 /** Why float16 cannot hold a constant that the node multiplies or divides by; `undefined` where it can, or is neither. */
 export function reasonNotFactor(node: Node, input: number, t: Tensor): string | undefined {

@@ -12,6 +12,11 @@ export const largestHalf = 65504
 /** Least float16 of 11 significant bits. */
 export const leastNormal = 2 ** -14
 
+/** Numbers from here down stand for minus infinity: 1 − mask, times one of them, takes what is masked out of a Softmax. */
+export const leastMask = -1e9
+/** Numbers from here up stand for infinity. */
+const mostBound = 1e30
+
 /** ‖w − ŵ‖² / ‖w‖² above which a weight keeps float32: 50 dB. bfloat16 itself is at about 53 dB. */
 const most = 1e-5
 
@@ -32,6 +37,14 @@ export function reasonNotNarrow(t: Tensor, type: Narrow): string | undefined {
   if (beyond) return `has values beyond ${type} (${largestHalf})`
   if (lost <= most * all) return undefined
   return `has values too small for ${type}: ${decibels(all / lost)} dB would be left of it`
+}
+
+/** Why a few numbers cannot be moved into the range of float16: amounts lie beyond it. Ends of a range and minus infinity of a mask may be. */
+export function reasonBeyond(t: Tensor): string | undefined {
+  const isBound = (x: number): boolean => x <= leastMask || x >= mostBound || !Number.isFinite(x)
+  return toFloats(t).some((x) => Math.abs(x) > largestHalf && !isBound(x))
+    ? `has values beyond float16 (${largestHalf})`
+    : undefined
 }
 
 const decibels = (ratio: number): string => (10 * Math.log10(ratio)).toFixed(1)

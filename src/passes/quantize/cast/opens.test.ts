@@ -182,6 +182,43 @@ describe('cast-float --compute, factors and divisors', () => {
   })
 })
 
+describe('a few numbers beyond float16', () => {
+  const normalized = (variance: string): string => `opset 21
+    input x: f32[2,3,4,4]
+    const s: f32[3] = 1, 0.8, 1.2
+    const b: f32[3] = 0.1, 0, -0.2
+    const m: f32[3] = 4, 20, 500
+    const v: f32[3] = ${variance}
+    const k: f32[] = 4000
+    a = Mul(x, k)
+    c = Conv(a, w: f32[3,3,1,1])
+    n = BatchNormalization(c, s, b, m, v)
+    y = Sigmoid(n)
+    output y`
+  it('keep a normalization by statistics in float32', async () => {
+    const text = normalized('1.0e7, 2.5e7, 9.8e7')
+    const ctx = testContext()
+    await cast(parse(text), { compute: true }, ctx)
+    expect(ctx.refusals.map((r) => r.reason)).toEqual(['v has values beyond float16 (65504): stays in float32'])
+    expect(ctx.notes.join()).not.toContain('clamped')
+    expect(await opened(text, { compute: true })).toBeLessThan(5e-3)
+  })
+  it('are moved to its ends where they stand for infinity', async () => {
+    const text = `opset 21
+      input x: f32[4,8]
+      const low: f32[8] = 0, 0, -1e9, 0, 0, -3.4e38, 0, 0
+      a = MatMul(x, w: f32[8,8])
+      c = Add(a, low)
+      y = Softmax(c)
+      output y`
+    const ctx = testContext()
+    await cast(parse(text), { compute: true }, ctx)
+    expect(ctx.refusals).toEqual([])
+    expect(ctx.notes.join()).toContain('clamped: low')
+    expect(await opened(text, { compute: true })).toBeLessThan(5e-3)
+  })
+})
+
 describe('scatter with a reduction', () => {
   it.each([
     ['ScatterElements', 'y = ScatterElements(h, i, u, axis=0, reduction="add"); const i: i64[2,3] = 1, 0, 2, 1, 2, 2'],
