@@ -13,11 +13,16 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeEach, describe, expect, it } from 'vitest'
+import { testContext } from '../../test/compare.ts'
 import { floatBytes, withExternal } from '../../test/corpus.ts'
 import type { PareError } from '../base/errors.ts'
+import { formatFor } from '../formats/index.ts'
 import { print } from '../ir/print.ts'
 import { toNumbers } from '../ir/tensor.ts'
 import { parse } from '../ir/text.ts'
+import { parseOptions } from '../passes/pass.ts'
+import { pruneWeights } from '../passes/prune/prune-weights.ts'
+import { targets } from '../targets/index.ts'
 import { fileBytes, load, save, sha256File, writeAtomic } from './files.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'pare-files-'))
@@ -130,6 +135,24 @@ describe('saving', () => {
     expect(weights).toBe(`m.${(await sha256File(at(weights))).slice(0, 16)}.weights`)
     expect(bytes).toBe(model.length + readFileSync(at(weights)).length)
     expect((await load(at('m.onnx'))).graph.values.get('a')?.data?.bytes).toEqual(m.graph.values.get('a')?.data?.bytes)
+  })
+  it('writes pruned weights for every target: in the smallest form that its files have, else as they are, with a note', async () => {
+    const net = parse(`opset 21
+      input x: f32[1,64]
+      y = Gemm(x, W: f32[64,32], B: f32[32])
+      output y`)
+    const pruned = await pruneWeights.run(net, parseOptions(pruneWeights, { ratio: 0.9 }), testContext())
+    for (const target of targets.filter((t) => t.format === 'onnx' || t.format === 'tflite')) {
+      const format = formatFor(target.format)
+      const path = at(`${target.name}${format.extensions[0]}`)
+      const { bytes, notes } = await save(pruned, path, { target })
+      const isSmall = bytes < 0.6 * 64 * 32 * 4
+      expect([target.name, isSmall, notes.join()]).toEqual([
+        target.name,
+        target.forms.includes('auto'),
+        isSmall ? '' : expect.stringContaining(`W: pruned or of few values, stored as files of ${target.name} hold`)
+      ])
+    }
   })
   it('replaces only when told to', async () => {
     await save(m, at('m.onnx'))

@@ -22,7 +22,7 @@ import { PareError, stopIfAborted } from '../base/errors.ts'
 import { writeIn } from '../formats/index.ts'
 import { readNoted } from '../formats/read.ts'
 import type { AnyFormat, Catalog, Noted, ReadOptions, WritePlace, Written } from '../formats/types.ts'
-import { refuseMisfits } from '../targets/index.ts'
+import { inFormsOf, refuseMisfits } from '../targets/index.ts'
 import type { Target } from '../targets/types.ts'
 import type { Bytes, Model } from '../types.ts'
 import { outputFormat, standard } from './catalog.ts'
@@ -164,7 +164,7 @@ export interface SaveOptions {
  * of what a reduced build needs beside it. `bytes`: both files; `sha256`: the model file's.
  */
 export async function save(
-  model: Model,
+  given: Model,
   path: string,
   o: SaveOptions = {}
 ): Promise<{ readonly bytes: number; readonly sha256: string; readonly notes: readonly string[] }> {
@@ -172,14 +172,15 @@ export async function save(
   const { catalog = standard, write: options = {} } = o
   const target = o.target ?? targetOf(undefined, path, catalog, path)
   const format = outputFormat(path, target, catalog, options)
+  const { model, notes: stored } = inFormsOf(target, given)
   refuseMisfits(model, target)
   const place = { target, ...(o.tunings ? { tunings: o.tunings } : {}) }
   const first = writeIn(format, model, options, place)
   const write = (externalName: string): Written => writeIn(format, model, options, { ...place, externalName })
   const { written, name } =
     o.weightsName === undefined ? withHash(first, write, path) : named(first, write, o.weightsName)
-  if (hasEnding(path, [ortEnding])) return { ...(await saveOrt(model, path, written, o)), notes: [] }
-  const { notes = [] } = written
+  if (hasEnding(path, [ortEnding])) return { ...(await saveOrt(model, path, written, o)), notes: stored }
+  const notes = [...stored, ...(written.notes ?? [])]
   if (!written.external) return { ...(await writeAtomic(path, written.parts, o)), notes }
   const weights = join(dirname(path), name)
   const isNew = statSync(weights, { throwIfNoEntry: false }) === undefined

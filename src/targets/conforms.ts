@@ -1,8 +1,9 @@
 /** Is a model what a target loads? Asked before anything is written. */
 import { PareError } from '../base/errors.ts'
 import { listed } from '../base/listed.ts'
+import { mapGraphs } from '../ir/edit.ts'
 import { allGraphs, opName } from '../ir/graph.ts'
-import type { Attr, DType, Model, ValueType } from '../types.ts'
+import type { Attr, DType, Form, Model, ValueType } from '../types.ts'
 import type { Target } from './types.ts'
 
 /** Something in a model that its target does not load, and the nodes or values that have it. */
@@ -10,6 +11,27 @@ export interface Misfit {
   readonly kind: 'operator' | 'element type' | 'form'
   readonly name: string
   readonly at: readonly string[]
+}
+
+/** Forms that every target has: `auto` is the smallest of those that it has, if need be the constant as it is. */
+const anywhere: readonly Form[] = ['plain', 'auto']
+
+/** The model as files of its target hold it: constants to be stored in the fewest bytes as they are, where these have no form for that. */
+export function inFormsOf(target: Target, model: Model): { readonly model: Model; readonly notes: readonly string[] } {
+  if (target.forms.includes('auto')) return { model, notes: [] }
+  const whole: string[] = []
+  const made = mapGraphs(model, (graph) => {
+    const found = [...graph.values.values()].filter((v) => v.form === 'auto')
+    if (found.length === 0) return graph
+    whole.push(...found.map((v) => v.id))
+    const plain = found.map(({ form: _, ...v }) => [v.id, v] as const)
+    return { ...graph, values: new Map([...graph.values, ...plain]) }
+  })
+  if (whole.length === 0) return { model, notes: [] }
+  return {
+    model: made,
+    notes: [`${listed(whole)}: pruned or of few values, stored as files of ${target.name} hold any constant`]
+  }
 }
 
 /** What of a model its target does not load; nothing where it loads all. */
@@ -32,7 +54,7 @@ export function conforms(model: Model, target: Target): readonly Misfit[] {
     for (const v of graph.values.values()) {
       const dtype = v.data?.dtype ?? elementOf(v)
       if (dtype !== undefined && !takes(dtype)) add('element type', dtype, v.id)
-      if (v.data && v.form !== undefined && v.form !== 'plain' && !target.forms.includes(v.form))
+      if (v.data && v.form !== undefined && !anywhere.includes(v.form) && !target.forms.includes(v.form))
         add('form', v.form, v.id)
     }
   }

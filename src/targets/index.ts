@@ -26,7 +26,7 @@ import { tensorRt } from './tensorrt.ts'
 import type { Target } from './types.ts'
 import { webNn } from './webnn.ts'
 
-export { conforms, type Misfit, refuseMisfits } from './conforms.ts'
+export { conforms, inFormsOf, type Misfit, refuseMisfits } from './conforms.ts'
 export { preflight } from './preflight.ts'
 
 /** Every target, the default first. */

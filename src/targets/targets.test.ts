@@ -58,6 +58,9 @@ describe('what a target loads', () => {
       { kind: 'element type', name: 'float16', at: ['r'] }
     ])
   })
+  it('has every constant in the smallest form that there is, if need be as it is', () => {
+    expect(conforms(withValue(net, 'W', { form: 'auto' }), { ...strict, operators: 'all' })).toEqual([])
+  })
   it('is refused with all of it in the error', () => {
     expect(() => refuseMisfits(half, strict)).toThrow(
       expect.objectContaining({

@@ -7,6 +7,7 @@ import { toNumbers } from '../../../ir/tensor.ts'
 import { model } from '../../../ir/text.ts'
 import { nodeRunner } from '../../../node/runner.ts'
 import { countIntegerKernels } from '../../../runtime/kernels.ts'
+import { targetFor } from '../../../targets/index.ts'
 import type { Model, Value } from '../../../types.ts'
 import { parseOptions } from '../../pass.ts'
 import { applyRecipe } from '../../recipe.ts'
@@ -108,5 +109,10 @@ describe('quantize-static in few bits', () => {
     )
     expect(v?.form).toBeUndefined()
     expect(() => parseOptions(quantizeStatic, { bits: 7 })).toThrow(/bits/)
+    const lite = { ...testContext(), target: targetFor('litert-cpu'), data: { calibration: normalData(small, 16) } }
+    for (const o of [{ bits: 4 }, { bitsOf: { 5: ['Conv'] } }])
+      await expect(applyRecipe(small, [['quantize-static', o]], lite)).rejects.toThrow(
+        /files of target litert-cpu hold the codes of integer kernels in 8 bits: [45] would save nothing/
+      )
   })
 })

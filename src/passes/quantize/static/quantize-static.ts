@@ -15,6 +15,7 @@ import { methods } from '../../../observe/ranges.ts'
 import type { ChannelMean } from '../../../observe/reductions.ts'
 import { hasRoundedValues } from '../../../ops/quantized.ts'
 import type { Runner } from '../../../runtime/types.ts'
+import type { Target } from '../../../targets/types.ts'
 import type { Model, Node, Tensor } from '../../../types.ts'
 import { definePass } from '../../pass.ts'
 import { withTypes } from '../../typed.ts'
@@ -79,6 +80,7 @@ export const quantizeStatic = definePass({
   run: (given, options, ctx) =>
     withTypes(given, async (model) => {
       needBins(options.calibrator, options.bins)
+      needForm(options, ctx.target)
       if (hasRoundedValues(model)) {
         ctx.note('the model computes on rounded values already: quantize the float model that it came from')
         return model
@@ -96,6 +98,21 @@ export const quantizeStatic = definePass({
       return found.model
     })
 })
+
+/** Codes of fewer bits lose accuracy for the sake of the file, which must have a form for them. Throws `E_UNSUPPORTED`. */
+function needForm({ bits, bitsOf = {} }: Pick<StaticOptions, 'bits' | 'bitsOf'>, { name, forms }: Target): void {
+  const few = [bits ?? 8, ...Object.keys(bitsOf).map(Number)].find((n) => n < 8)
+  if (few === undefined || forms.includes('auto')) return
+  throw new PareError(
+    'E_UNSUPPORTED',
+    `files of target ${name} hold the codes of integer kernels in 8 bits: ${few} would save nothing`,
+    {
+      where: 'quantize-static',
+      facts: { bits: String(few), target: name },
+      hint: `leave bits away, or quantize-weights --bits ${few}, which computes in float`
+    }
+  )
+}
 
 export interface StaticOptions {
   readonly calibrator: NumberOptions['method']
