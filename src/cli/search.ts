@@ -56,6 +56,10 @@ const searchFlags: readonly Flag[] = [
     hint: 'NAME,…',
     default: 'int8, int6, int5, int4, palette3'
   }),
+  flag('sparsity', 'list', 'shares of a weight’s elements that may be zero; none by default', { hint: '0.5,0.8,…' }),
+  flag('ranks', 'list', 'shares of its parameters that a layer may be left with as two of low rank; none by default', {
+    hint: '0.25,0.5,…'
+  }),
   flag('channels', 'boolean', 'channels have a choice', { default: true }),
   flag('least-kept', 'number', 'share of its channels that every group keeps at least', { hint: 'X', default: 0.2 }),
   flag('exclude', 'list', 'nodes whose weights stay float, and groups that stay whole, by name', { hint: 'NAME,…' }),
@@ -78,7 +82,8 @@ const searchFlags: readonly Flag[] = [
 /** `pare search` */
 export const command: Command = {
   name: 'search',
-  summary: 'search channels and types of weights, within budgets or a drop, by solving, evolution or learning',
+  summary:
+    'search channels, types, zeros and ranks of weights, within budgets or a drop, by solving, evolution or learning',
   opens: true,
   positionals: [{ name: 'model.onnx' }],
   writes: true,
@@ -100,7 +105,8 @@ export const command: Command = {
   examples: [
     'pare search model.onnx --data test.npz --max-drop 1%',
     'pare search model.onnx --data test.npz --budget.bytes 0.1 --budget.macs 0.7',
-    'pare search model.onnx --data test.npz --budget.macs 0.5 --types none --strategy local,ddpg --seeds 3'
+    'pare search model.onnx --data test.npz --budget.macs 0.5 --types none --strategy local,ddpg --seeds 3',
+    'pare search model.onnx --data test.npz --budget.bytes 0.1 --sparsity 0.5,0.7,0.9 --ranks 0.25,0.5'
   ],
   more: 'Every trial is a line of OUT.search, and --resume goes on after the last one. Status 3: the best loses more than --max-drop; nothing is written.',
   run: async (given, at) => {
@@ -132,6 +138,15 @@ export const command: Command = {
 const list = (given: Parsed, name: string): readonly string[] | undefined =>
   given.values.get(name) as readonly string[] | undefined
 
+/** Shares between 0 and 1. Throws `E_USAGE`. */
+function sharesOf(given: Parsed, name: string): readonly number[] | undefined {
+  return list(given, name)?.map((text) => {
+    const share = Number(text)
+    if (share > 0 && share < 1) return share
+    throw new PareError('E_USAGE', `--${name} takes shares between 0 and 1, not ${text}`, { hint: `--${name} 0.5` })
+  })
+}
+
 /** A number of threads, or an address. Throws `E_USAGE`. */
 function workersOf(given: Parsed): number | string | undefined {
   const asked = text(given, 'workers')
@@ -152,6 +167,7 @@ function searchOf(given: Parsed): SearchJob {
   const beside = given.values.get('beside') !== false && !asked.includes('random') ? ['random'] : []
   const types = list(given, 'types')
   const [workers, leastKept, exclude] = [workersOf(given), number(given, 'least-kept'), list(given, 'exclude')]
+  const [sparsity, ranks] = [sharesOf(given, 'sparsity'), sharesOf(given, 'ranks')]
   const budget = Object.fromEntries(
     costNames.flatMap((n) => {
       const share = number(given, `budget.${n}`)
@@ -167,6 +183,8 @@ function searchOf(given: Parsed): SearchJob {
     ...(Object.keys(budget).length > 0 ? {} : { least: (text(given, 'least') ?? 'bytes') as CostName }),
     ...(workers === undefined ? {} : { workers }),
     ...(types === undefined ? {} : { types: types.filter((t) => t !== 'none') }),
+    ...(sparsity === undefined ? {} : { sparsity }),
+    ...(ranks === undefined ? {} : { ranks }),
     ...(given.values.get('channels') === false ? { channels: false } : {}),
     ...(leastKept === undefined ? {} : { leastKept }),
     ...(exclude === undefined ? {} : { exclude }),

@@ -77,6 +77,8 @@ const jobFields = {
       ahead: z.int().min(1).max(256),
       types: z.array(z.enum(storedTypes)).optional(),
       channels: z.boolean().optional(),
+      sparsity: z.array(z.number().gt(0).lt(1)).max(20).optional(),
+      ranks: z.array(z.number().gt(0).lt(1)).max(20).optional(),
       leastKept: z.number().gt(0).max(1).optional(),
       exclude: z.array(z.string()).optional(),
       only: z.boolean().optional()

@@ -55,6 +55,9 @@ export interface SearchJob {
   readonly ahead: number
   /** Types of weights to choose from beside float; none: channels alone. */
   readonly types?: readonly string[]
+  /** Shares of a weight's elements that may be zero, and of its parameters that a layer split by rank may keep; absent: none. */
+  readonly sparsity?: readonly number[]
+  readonly ranks?: readonly number[]
   /** Do channels have a choice? */
   readonly channels?: boolean
   readonly leastKept?: number

@@ -7,7 +7,7 @@ import { applyRecipe } from '../../passes/recipe.ts'
 import type { Context } from '../../passes/types.ts'
 import { baseRecipe } from '../../search/space/recipe.ts'
 import { type Prepared, prepareSpace, type SpaceOptions, spaceDefaults } from '../../search/space/search.ts'
-import type { Metric } from '../../types.ts'
+import type { Metric, Model } from '../../types.ts'
 import { bytesCounter } from '../files.ts'
 import type { Job, JobHooks, SearchJob } from '../job.ts'
 import { formatOf } from '../places.ts'
@@ -39,6 +39,8 @@ export interface OpenedSearch {
 export const spaceOptions = (s: SearchJob | undefined): SpaceOptions => ({
   ...spaceDefaults,
   ...(s?.types ? { types: s.types as readonly MixType[] } : {}),
+  ...(s?.sparsity ? { sparsity: s.sparsity } : {}),
+  ...(s?.ranks ? { ranks: s.ranks } : {}),
   ...(s?.channels === undefined ? {} : { channels: s.channels }),
   ...(s?.leastKept === undefined ? {} : { leastKept: s.leastKept }),
   ...(s?.exclude ? { exclude: s.exclude } : {})
@@ -79,11 +81,19 @@ export async function openSearch(
       ? predict(model, o.cost, shapes).perNode.map(({ node, ms }) => [node, ms])
       : [...((await measure(model, { beside: model, samples: 1, kernels: true })).kernels ?? [])]
   const isTimed = job.search?.budget.latency !== undefined || job.search?.least === 'latency'
+  const { cost } = o
+  const timesOf = cost && ((m: Model) => new Map(predict(m, cost, shapes).perNode.map(({ node, ms }) => [node, ms])))
   const kernels = isTimed ? (facts?.kernels ?? (await times())) : undefined
   const { harms, ...prepared } = await prepareSpace(
     {
       ...{ original: o.model, model, selection: parts.selection, metric: metrics[0], runner, threads: o.threads, ctx },
-      sizes: { original: o.bytes, bytesOf, shapes, ...(kernels ? { kernels: new Map(kernels) } : {}) },
+      sizes: {
+        original: o.bytes,
+        bytesOf,
+        shapes,
+        ...(kernels ? { kernels: new Map(kernels) } : {}),
+        ...(timesOf ? { timesOf } : {})
+      },
       options
     },
     facts?.harms

@@ -34,6 +34,8 @@ const trialSearch = z.strictObject({
   least: z.enum(costNames).optional(),
   ahead: z.int().min(1).max(256),
   types: z.array(z.enum(storedTypes)).optional(),
+  sparsity: z.array(share).max(100).optional(),
+  ranks: z.array(share).max(100).optional(),
   channels: z.boolean().optional(),
   leastKept: share.optional(),
   exclude: z.array(z.string().max(1000)).max(10_000).optional()

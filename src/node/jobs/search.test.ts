@@ -68,3 +68,24 @@ describe('the fewest bytes within a drop', () => {
     expect(Math.abs(bytes / guess - 1)).toBeLessThan(0.01)
   }, 120_000)
 })
+
+describe('zeros and ranks', () => {
+  it('are found by every strategy within the budgets, and the file holds them', async () => {
+    const out = join(folder, 'forms.onnx')
+    const search = {
+      strategies: ['solve', 'local', 'evolution', 'random', 'tpe', 'ddpg'],
+      ...{ trials: 5, seeds: 1, budget: { bytes: 0.12, macs: 0.7 }, ahead: 2, types: ['int8', 'int4'] },
+      ...{ sparsity: [0.6, 0.9], ranks: [0.2, 0.5] }
+    } as const
+    const job = { command: 'search' as const, line: '', model, out, data: { data: digits(500) }, search }
+    const { report } = await runJob({ ...job, threads: 1, check: false })
+    const { runs = [], units = [] } = report.search ?? {}
+    expect(new Set(units.map((u) => u.kind))).toEqual(new Set(['keep', 'type', 'sparsity', 'rank']))
+    for (const r of runs) {
+      expect(r.costs?.bytes, r.strategy).toBeLessThanOrEqual(0.12)
+      expect(r.costs?.macs, r.strategy).toBeLessThanOrEqual(0.7)
+    }
+    expect(runs.map((r) => r.strategy)).toEqual(search.strategies)
+    expect(statSync(out).size).toBeLessThan(0.125 * statSync(model).size)
+  }, 240_000)
+})

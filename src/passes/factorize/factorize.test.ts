@@ -243,3 +243,26 @@ output y`
     expect(refusals.every((r) => r.reason.includes('float16'))).toBe(true)
   })
 })
+
+describe('ranks by name', () => {
+  it('are those of the layers, whatever they cost, and all others stay whole', async () => {
+    const m = network('ranks')
+    const named = m.graph.nodes.filter((n) => n.op === 'Conv').map((n) => n.name)
+    const [, second = '', third = ''] = named
+    const { layers } = await split(m, { ranks: { [second]: 2, [third]: 7 } })
+    expect(layers.map((l) => [l.node, l.method, l.ranks])).toEqual([
+      [second, 'svd', [2]],
+      [third, 'svd', [7]]
+    ])
+    const svd = await split(m, { method: 'svd', energy: 0.01, include: [second], align: 2 })
+    expect(layers[0]?.error).toBe(svd.layers.find((l) => l.ranks[0] === 2)?.error)
+  })
+
+  it('are refused for layers that are not there, for ranks that are none, and beside another bound', async () => {
+    const m = network('ranks')
+    await expect(split(m, { ranks: { none: 2 } })).rejects.toMatchObject({ code: 'E_OPTION' })
+    const [, second = ''] = m.graph.nodes.filter((n) => n.op === 'Conv').map((n) => n.name)
+    await expect(split(m, { ranks: { [second]: 8 } })).rejects.toMatchObject({ code: 'E_OPTION' })
+    await expect(split(m, { ranks: { [second]: 2 }, ratio: 0.5 })).rejects.toThrow(/one bound, and was given 2/)
+  })
+})

@@ -41,6 +41,12 @@ const options = {
   macs: share('instead: multiply-adds that may be left in them, after / before'),
   energy: share('instead: energy that every layer keeps, of its outputs on samples, or of its weights without samples'),
   error: share('instead: largest error of a layer’s outputs on samples, as a share of their energy'),
+  ranks: z
+    .record(z.string(), z.int().min(1))
+    .optional()
+    .describe(
+      'instead: ranks of layers split by svd, by the name of the node, as `search` finds them; others stay whole'
+    ),
   method: z
     .enum(['auto', ...methods])
     .default('auto')
@@ -88,7 +94,7 @@ export const factorize = definePass({
     const tools = { products: products(ctx.engine), rng: ctx.rng.fork(pass) }
     try {
       if (o.what === 'tables') return await ofTables(model, typed, o, bound, tools, ctx)
-      const layers = layersOf(typed, o, ctx)
+      const layers = o.ranks ? rankedLayers(typed, o.ranks, o, ctx) : layersOf(typed, o, ctx)
       const all = await lookedAt(typed, layers, o, tools, ctx)
       const picks = chosen(all.map(sizedFor(bound)), bound)
       if (!picks) throw outOfReach(o)
@@ -130,14 +136,22 @@ function meant(o: Options): (node: Node) => boolean {
 const kinds = ['ratio', 'macs', 'energy', 'error'] as const
 
 function boundOf(o: Options): Bound {
+  if (o.ranks && o.what === 'tables')
+    throw new PareError('E_OPTION', 'ranks are of layers, by the name of the node', { where: `${pass}, ranks` })
   const given = kinds.flatMap((kind) => (o[kind] === undefined ? [] : [{ kind, value: o[kind] as number }]))
   const [one] = given
-  if (!one || given.length > 1)
-    throw new PareError('E_OPTION', `${pass} needs one bound, and was given ${given.length}`, {
-      where: pass,
-      facts: { bounds: kinds.join(', ') },
-      hint: 'such as --ratio 0.5, or --energy 0.95'
-    })
+  if (given.length + Number(o.ranks !== undefined) !== 1)
+    throw new PareError(
+      'E_OPTION',
+      `${pass} needs one bound, and was given ${given.length + Number(o.ranks !== undefined)}`,
+      {
+        where: pass,
+        facts: { bounds: [...kinds, 'ranks'].join(', ') },
+        hint: 'such as --ratio 0.5, or --energy 0.95'
+      }
+    )
+  // Of given ranks every layer has one split, which is taken whatever it errs.
+  if (!one) return { kind: 'error', most: Number.POSITIVE_INFINITY }
   const { kind, value } = one
   if (kind === 'energy') return { kind: 'error', most: 1 - value }
   if (kind === 'error') return { kind, most: value }
@@ -166,6 +180,26 @@ function layersOf(typed: Model, o: Options, ctx: Context): LayerInput[] {
     return []
   })
 }
+
+/** The layers that have a rank. Throws `E_OPTION` for a name of none that can be split. */
+function rankedLayers(typed: Model, ranks: Readonly<Record<string, number>>, o: Options, ctx: Context): LayerInput[] {
+  if (o.method !== 'auto' && o.method !== 'svd')
+    throw new PareError('E_OPTION', 'ranks are of layers that svd splits', { where: `${pass}, ranks` })
+  const layers = layersOf(typed, o, ctx).filter(
+    (l) => (ranks[l.node.name] ?? Number.POSITIVE_INFINITY) < largestRank(l)
+  )
+  const known = new Set(layers.map((l) => l.node.name))
+  for (const name of Object.keys(ranks))
+    if (!known.has(name))
+      throw new PareError('E_OPTION', `ranks name no layer that can be split into ranks of ${ranks[name]}: ${name}`, {
+        where: `${pass}, ranks`,
+        hint: 'ranks fit the model that they were found for, after the same passes'
+      })
+  return layers
+}
+
+/** Fewer channels than this between two layers are a rank. */
+const largestRank = (l: LayerInput): number => Math.min(l.outputs / l.groups, l.k)
 
 function whyWhole({ graph }: Model, layer: LayerInput, o: Options): string | undefined {
   const { linear, weight, dtype } = layer
@@ -205,7 +239,7 @@ async function lookedAt(
     })
   const cost = costOf(typed)
   const align = o.align ?? ctx.target.channelMultiple
-  const wanted = o.method === 'auto' ? methods : [o.method]
+  const wanted = o.ranks ? (['svd'] as const) : o.method === 'auto' ? methods : [o.method]
   const out = new Map<LayerInput, Looked>()
   const look = async (layer: LayerInput, given: Gram | undefined): Promise<void> => {
     stopIfAborted(ctx.signal)
@@ -214,7 +248,9 @@ async function lookedAt(
     const parts = partsOf(layer, constantOf(typed, layer), gram)
     const shapeOf = (id: string | undefined) => typed.graph.values.get(id ?? '')?.shape
     const sizes = { data: shapeOf(layer.x), output: shapeOf(layer.node.outputs[0]) }
-    const splits = await splitsOf(layer, parts, { methods: wanted, align, ...sizes }, tools)
+    const rank = o.ranks?.[layer.node.name]
+    const asked = rank === undefined ? {} : { rank }
+    const splits = await splitsOf(layer, parts, { methods: wanted, align, ...sizes, ...asked }, tools)
     const parameters = layer.outputs * layer.k
     const node = typed.graph.nodes.indexOf(layer.node)
     const macs = cost.byNode.get(typed.graph.nodes[node] as Node)

@@ -62,12 +62,24 @@ async function svd({ w, h }: Part, most: number, tools: Tools): Promise<Family> 
   return {
     total: spectrum.total,
     explained: ([r = 0]) => sum(spectrum.values, r),
-    factors: ([r = 0]) => {
-      const few = firstRows(u, Math.min(r, u.rows))
-      const [first, last] = [times(few, w), transposed(few)]
-      return { layers: [first, last], whole: times(last, first) }
-    }
+    factors: ([r = 0]) => factorsBy(u, w, r)
   }
+}
+
+function factorsBy(u: Matrix, w: Matrix, r: number): Factors {
+  const few = firstRows(u, Math.min(r, u.rows))
+  const [first, last] = [times(few, w), transposed(few)]
+  return { layers: [first, last], whole: times(last, first) }
+}
+
+/** The two layers of svd, of a matrix that is small enough to be split without the engine. */
+export function svdFactors({ w, h }: Part, r: number): Factors {
+  if (w.rows <= w.columns) return factorsBy(symmetricEigen(times(h ? times(w, h) : w, transposed(w))).vectors, w, r)
+  const wl = h ? times(w, rootOf(h)) : w
+  const spectrum = symmetricEigen(times(transposed(wl), wl))
+  const u = times(firstRows(spectrum.vectors, solidOf(spectrum)), transposed(wl))
+  dividedByRoots(u, spectrum.values)
+  return factorsBy(u, w, r)
 }
 
 /** Left singular vectors of W·L as rows, the largest first, and the squares of its singular values. */

@@ -23,7 +23,7 @@ export function rebuild(
   for (const [i, shape] of shapes.entries()) {
     const matrices = groups.map((g) => g.layers[i] as Matrix)
     // Every layer multiplies by alpha, and together they should do so once.
-    const data = weightOf(layer, shape, matrices, i < last ? 1 / linear.alpha : 1)
+    const data = layerWeight(layer, shape, matrices, i < last ? 1 / linear.alpha : 1)
     const id = d.addConstant(data, `${weight}_${i + 1}`)
     const inputs = node.inputs.with(linear.data, x).with(linear.weight, id)
     const output = i < last ? d.fresh(`${node.outputs[0]}_rank`) : (node.outputs[0] as string)
@@ -37,8 +37,8 @@ export function rebuild(
   }
 }
 
-/** Groups one below the other; of a matrix, inputs and outputs lie as in the weight that it replaces. */
-function weightOf(
+/** The weight of one of the layers. Groups one below the other; of a matrix, inputs and outputs lie as in the weight that it replaces. */
+export function layerWeight(
   { linear, groups }: LayerInput,
   { outputs, inputs, axes }: Shape,
   parts: readonly Matrix[],

@@ -38,12 +38,14 @@ export interface SplitOptions {
   /** Shapes of the layer's data and output. */
   readonly data: readonly Dim[] | undefined
   readonly output: readonly Dim[] | undefined
+  /** Instead of all ranks that cost less, this one of a group of svd, whatever it costs. */
+  readonly rank?: number
 }
 
 /** Ranks of a side that tucker tries, at most. */
 const mostTried = 8
 
-/** All splits that cost less than the layer, in parameters and in multiply-adds; none where its outputs are always 0. */
+/** All splits that cost less than the layer, in parameters and in multiply-adds, or that of a given rank; none where its outputs are always 0. */
 export async function splitsOf(
   layer: LayerInput,
   parts: readonly Part[],
@@ -52,10 +54,11 @@ export async function splitsOf(
 ): Promise<readonly Split[]> {
   const out: Split[] = []
   for (const method of o.methods) {
-    const all = ranksOf(method, layer, o).flatMap((ranks) => {
+    const ranksTried = o.rank === undefined ? ranksOf(method, layer, o) : [[o.rank]]
+    const all = ranksTried.flatMap((ranks) => {
       const shapes = shapesOf(method, layer, ranks)
       const cost = costOf(layer, shapes, o)
-      return cost.parameters < 1 && cost.macs < 1 ? [{ ranks, shapes, cost }] : []
+      return o.rank !== undefined || (cost.parameters < 1 && cost.macs < 1) ? [{ ranks, shapes, cost }] : []
     })
     if (all.length === 0) continue
     const most = Math.max(...all.map(({ ranks }) => ranks[0] as number))
@@ -149,7 +152,7 @@ function costOf({ linear }: LayerInput, shapes: readonly Shape[], { data, output
 }
 
 /** Channels between get rows before and columns behind of the same norm. */
-function evened({ layers, whole }: Factors): Factors {
+export function evened({ layers, whole }: Factors): Factors {
   for (const [i, after] of layers.entries()) {
     const before = layers[i - 1]
     if (before) evenOut(before, after)

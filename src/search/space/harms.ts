@@ -2,7 +2,7 @@
 import { PareError, stopIfAborted } from '../../base/errors.ts'
 import type { Context } from '../../passes/types.ts'
 import { masked } from './build.ts'
-import type { Material } from './material.ts'
+import { choicesOf, type Material } from './material.ts'
 import type { Maker } from './weights.ts'
 
 /** Choices after which the time that all of them take is told. */
@@ -18,7 +18,7 @@ export async function harmsOf(
 ): Promise<readonly (readonly number[])[]> {
   const { measure } = ctx
   if (!measure) throw new PareError('E_DATA', 'a search measures models: it needs samples', { hint: '--data PATH' })
-  const sizes = [...m.groups.map((g) => g.kept.length), ...m.weights.map((w) => w.types.length)]
+  const sizes = choicesOf(m)
   const all = sizes.map((n) => n - 1)
   const total = all.reduce((a, b) => a + b, 0)
   const began = performance.now()

@@ -8,7 +8,7 @@ import { batching, runOf, runOn, runs } from '../../runtime/batches.ts'
 import type { Runner, Session } from '../../runtime/types.ts'
 import type { Batch, Dataset, Metric, Model, Tensor } from '../../types.ts'
 import { built } from './build.ts'
-import type { Material } from './material.ts'
+import { choicesOf, type Material } from './material.ts'
 import { packed, type TrialJob, type Trials } from './trial.ts'
 import type { Maker } from './weights.ts'
 
@@ -86,7 +86,7 @@ export async function localTrials(o: LocalOptions): Promise<Trials> {
 
 /** Throws `E_DATA` for a job of another problem, or one that this one cannot have. */
 function refuseOthers({ problem, point, from, to }: TrialJob, o: LocalOptions): void {
-  const sizes = [...o.material.groups.map((g) => g.kept.length), ...o.material.weights.map((w) => w.types.length)]
+  const sizes = choicesOf(o.material)
   const isPoint =
     point.length === sizes.length && point.every((c, i) => Number.isInteger(c) && c >= 0 && c < (sizes[i] as number))
   const isRange = Number.isInteger(from) && Number.isInteger(to) && from >= 0 && from < to && to <= o.data.size

@@ -13,6 +13,7 @@ import { type MixType, type Part, partsOf, type Way } from '../../passes/quantiz
 import { centred } from '../../passes/quantize/weights/layerwise.ts'
 import type { Context } from '../../passes/types.ts'
 import type { Dataset, Model } from '../../types.ts'
+import { type FormChoice, type Formed, formChoices } from './forms.ts'
 import { type BytesOf, type Spelled, spelledIn } from './spelled.ts'
 
 /** What may be chosen. */
@@ -27,6 +28,10 @@ export interface MaterialOptions {
   readonly exclude: readonly string[]
   /** Samples that moments, means and deviations are taken of. */
   readonly samples: number
+  /** Shares of a weight's elements that may be zero; absent: none. */
+  readonly sparsity?: readonly number[]
+  /** Shares of a layer's parameters that two layers of a rank may leave; absent: none. */
+  readonly ranks?: readonly number[]
 }
 
 /** A group of channels, and which stay at each choice: the last keeps all. */
@@ -58,11 +63,19 @@ export interface Material {
   readonly found: Channels
   readonly groups: readonly GroupChoice[]
   readonly weights: readonly TypeChoice[]
+  readonly forms: readonly FormChoice[]
   /** By weight. */
   readonly layers: ReadonlyMap<string, Known>
   readonly samples: Dataset | undefined
   readonly spelled: Spelled
 }
+
+/** How many choices each unit has: groups in order, then types, then forms. */
+export const choicesOf = (m: Pick<Material, 'groups' | 'weights' | 'forms'>): readonly number[] => [
+  ...m.groups.map((g) => g.kept.length),
+  ...m.weights.map((w) => w.types.length),
+  ...m.forms.map((f) => f.forms.length + 1)
+]
 
 const minElements = 128
 /** Weights below this share of all weights are one unit with others of their shape. */
@@ -83,24 +96,45 @@ export async function materialOf(
   const found = channelGroups(model)
   const groups = o.channels ? await groupChoices(found, o, samples, ctx) : []
   const weights = o.types.length > 0 ? typeChoices(model, o, ctx) : []
+  const isFormed = (o.sparsity?.length ?? 0) + (o.ranks?.length ?? 0) > 0
   const ids = new Set([
     ...groups.flatMap(({ group }) => group.slices.filter((s) => s.isSummed).map((s) => s.value)),
-    ...weights.flatMap((w) => w.parts.flatMap((p) => p.ids))
+    ...weights.flatMap((w) => w.parts.flatMap((p) => p.ids)),
+    ...(isFormed ? linearWeights(model) : [])
   ])
   const layers = samples ? await knownLayers(model, ids, samples, ctx) : new Map<string, Known>()
-  return {
+  const spelled = spelledIn(
     model,
-    found,
-    groups,
-    weights,
-    layers,
-    samples,
-    spelled: spelledIn(
-      model,
-      weights.flatMap((w) => w.parts),
-      bytesOf
-    )
-  }
+    weights.flatMap((w) => w.parts),
+    bytesOf
+  )
+  const { sparsity = [], ranks = [] } = o
+  const forms = isFormed
+    ? formChoices(model, formedIn(groups, layers, o), { ...o, sparsity, ranks }, { ctx, bytesOf, spelled })
+    : []
+  return { model, found, groups, weights, forms, layers, samples, spelled }
+}
+
+const linearWeights = (model: Model): readonly string[] =>
+  model.graph.nodes.flatMap((node) => {
+    const layer = layerInput(model, node)
+    return typeof layer === 'string' ? [] : [layer.weight]
+  })
+
+/** Layers whose moments are known may have forms. */
+function formedIn(
+  groups: readonly GroupChoice[],
+  layers: ReadonlyMap<string, Known>,
+  o: MaterialOptions
+): readonly Formed[] {
+  const slices = groups.flatMap(({ group }) => group.slices)
+  const narrow = (id: string, isSummed: boolean): number =>
+    slices.some((s) => s.value === id && s.isSummed === isSummed) ? narrowest : 1
+  return [...layers].flatMap(([id, { layer }]) =>
+    o.exclude.includes(layer.node.name)
+      ? []
+      : [{ id, layer, narrowest: { in: narrow(id, true), out: narrow(id, false) } }]
+  )
 }
 
 async function groupChoices(
@@ -213,7 +247,11 @@ export function undominated(
     material: {
       ...m,
       groups: m.groups.map((g, i) => ({ ...g, kept: of(g.kept, i) })),
-      weights: m.weights.map((w, i) => ({ ...w, types: of(w.types, m.groups.length + i) }))
+      weights: m.weights.map((w, i) => ({ ...w, types: of(w.types, m.groups.length + i) })),
+      forms: m.forms.map((f, i) => {
+        const left = kept[m.groups.length + m.weights.length + i] as number[]
+        return { ...f, forms: f.forms.filter((_, c) => left.includes(c)) }
+      })
     },
     harms: harms.map((own, unit) => of(own, unit))
   }

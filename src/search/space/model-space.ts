@@ -6,7 +6,9 @@ import type { Slice } from '../../passes/prune/groups.ts'
 import { type Part, storedSize, type Way } from '../../passes/quantize/mix/types.ts'
 import type { CostName } from '../../report/types.ts'
 import type { Model, Node, Tensor } from '../../types.ts'
-import type { Material } from './material.ts'
+import { floatSize, formBytes, formsOf, sidesOf, splitLoads } from './form-loads.ts'
+import type { Form } from './forms.ts'
+import { choicesOf, type Material } from './material.ts'
 import type { Factor, Load, Space, Unit } from './space.ts'
 import { type BytesOf, spelledKey } from './spelled.ts'
 
@@ -18,6 +20,8 @@ export interface Sizes {
   readonly shapes?: Shapes
   /** Times of nodes in ms, by name, where latency is bounded. */
   readonly kernels?: ReadonlyMap<string, number>
+  /** Times of the nodes of any model, where a cost model tells them. */
+  timesOf?(model: Model): ReadonlyMap<string, number>
 }
 
 /** The space of a model. `harms`: by unit and choice; choices that cost more and do more harm than another are left out by the caller. */
@@ -25,7 +29,7 @@ export function spaceOf(m: Material, harms: readonly (readonly number[])[], size
   const byValue = slicesByValue(m)
   const loads = [...byteLoads(m, byValue), ...nodeLoads(m, byValue, sizes)]
   const full = (name: CostName): number => {
-    const top = [...m.groups.map((g) => g.kept.length), ...m.weights.map((w) => w.types.length)].map((n) => n - 1)
+    const top = choicesOf(m).map((n) => n - 1)
     return loads.reduce((sum, l) => sum + (l.cost === name ? atFull(l, top) : 0), 0)
   }
   const macs = costOf(m.model, sizes.shapes).total
@@ -69,12 +73,24 @@ function unitsOf(m: Material, harms: readonly (readonly number[])[]): Unit[] {
       harm: harms[m.groups.length + i] as readonly number[]
     })
   )
-  return [...keeps, ...types]
+  const forms = m.forms.map(({ kind, name, ids, forms }, i): Unit => {
+    const rankOf = (f: Form): string => `rank ${f.made.get(ids[0] as string)?.rank}`
+    const own = forms.map((f) => (kind === 'rank' ? rankOf(f) : `${percent(f.value)} zero`))
+    return {
+      ...{ id: `${kind} ${name}`, kind, choices: [...own, kind === 'rank' ? 'whole' : 'dense'] },
+      harm: harms[m.groups.length + m.weights.length + i] as readonly number[]
+    }
+  })
+  return [...keeps, ...types, ...forms]
 }
 
-/** Bytes of a unit's own weights at a choice, where the share `share` of channels is left on either side of them. */
+const percent = (share: number): string => `${Number((100 * share).toPrecision(3))} %`
+
+/** Bytes of a unit's own weights at a choice, or what rises with them, where the share `share` of channels is left on either side of them. */
 export function sizeAlone(m: Material, unit: number, choice: number, share: number): number {
   const w = m.weights[unit - m.groups.length]
+  // Forms are in order of what they take.
+  if (unit >= m.groups.length + m.weights.length) return choice
   if (!w) return m.groups[unit]?.kept[choice]?.length ?? 0
   const type = w.types[choice] as Way['type']
   return w.parts.reduce((sum, part) => {
@@ -123,12 +139,19 @@ function byteLoads(m: Material, byValue: ReadonlyMap<string, readonly Owned[]>):
   for (const [i, w] of m.weights.entries())
     for (const part of w.parts)
       for (const id of part.ids) typed.set(id, { unit: m.groups.length + i, part, types: w.types })
-  const ids = new Set([...typed.keys(), ...byValue.keys()])
+  const ids = new Set([...typed.keys(), ...byValue.keys(), ...m.forms.flatMap((f) => f.ids)])
   const own = [...ids].flatMap((id): Load[] => {
     const data = constant(graph, id)
     if (!data) return []
     const axes = axisFactors(m, byValue.get(id) ?? [], data.shape)
     const own = typed.get(id)
+    const formed = formsOf(m, id)
+    if (formed.zeros || formed.rank) {
+      const types = own
+        ? own.types.map((type) => ({ type, size: sizeAs(m, type, own.part, id) }))
+        : [{ type: 'float' as const, size: floatSize(data) }]
+      return formBytes(m, id, axes, { unit: own?.unit, types })
+    }
     if (!own) return [{ cost: 'bytes', size: tensorBytes(data), factors: [...axes.values()] }]
     const sizes = own.types.map((type) => sizeAs(m, type, own.part, id))
     const by = (of: (s: (typeof sizes)[number]) => number): Factor => ({
@@ -185,11 +208,21 @@ const halfNode = 150
 
 function nodeLoads(m: Material, byValue: ReadonlyMap<string, readonly Owned[]>, sizes: Sizes): Load[] {
   const { byNode } = costOf(m.model, sizes.shapes)
+  const splits = splitLoads(m, {
+    ...sizes,
+    macs: byNode,
+    sides: (layer) => {
+      const shape = constant(m.model.graph, layer.weight)?.shape ?? []
+      return sidesOf(layer, shape, axisFactors(m, byValue.get(layer.weight) ?? [], shape))
+    }
+  })
   return m.model.graph.nodes.flatMap((node): Load[] => {
     const factors = loadFactors(m, byValue, node)
-    if (factors.length === 0) return []
     const macs = byNode.get(node)
     const ms = sizes.kernels?.get(node.name)
+    const split = splits.get(node)
+    if (split) return [...split]
+    if (factors.length === 0) return []
     return [
       ...(macs ? [{ cost: 'macs' as const, size: macs, factors }] : []),
       ...(ms ? [{ cost: 'latency' as const, size: ms, factors }] : [])

@@ -145,13 +145,10 @@ export function towards(old: Weights, now: Weights, tau: number): Weights {
   return Object.fromEntries(
     Object.entries(old).map(([id, t]) => {
       const [a, b] = [toFloats(t), toFloats(now[id] as Tensor)]
-      return [
-        id,
-        floats(
-          t.shape,
-          Float32Array.from(a, (v, i) => (1 - tau) * v + tau * (b[i] as number))
-        )
-      ]
+      // A loop: `from` with a function takes ten times as long, and this is run after every update.
+      const out = new Float32Array(a.length)
+      for (let i = 0; i < out.length; i++) out[i] = (1 - tau) * (a[i] as number) + tau * (b[i] as number)
+      return [id, floats(t.shape, out)]
     })
   )
 }

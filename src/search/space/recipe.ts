@@ -1,6 +1,7 @@
 /** A point as a recipe: what makes its model without a search, with all care. */
 import type { Recipe } from '../../passes/types.ts'
 import type { Material } from './material.ts'
+import { formAt } from './shaped.ts'
 import type { Point } from './space.ts'
 
 /** Passes that every point is behind. */
@@ -29,15 +30,43 @@ export function passesOf(
   for (const [i, w] of m.weights.entries()) {
     const type = w.types[point[m.groups.length + i] as number] as string
     if (type === 'float') continue
-    assignment[type] = [...(assignment[type] ?? []), ...w.parts.flatMap((p) => p.nodes)]
+    const first = w.parts.flatMap((p) => p.ids.flatMap((id) => firstHalf(m, id, point)))
+    assignment[type] = [...(assignment[type] ?? []), ...w.parts.flatMap((p) => p.nodes), ...first]
   }
   return [
     ...(Object.keys(kept).length > 0
       ? [['prune-channels', { kept, criterion: m.samples ? 'activation' : 'l2', samples: o.samples }] as Recipe[number]]
       : []),
+    ...formPasses(m, point, o.samples),
     ...between,
     ...(Object.keys(assignment).length > 0
       ? [['mix-precision', { assignment, method: m.samples ? 'gptq' : 'rtn', exclude: o.exclude }] as Recipe[number]]
       : [])
+  ]
+}
+
+/** The layer that stands before one which is split; the other half has its name. */
+function firstHalf(m: Material, id: string, point: Point): readonly string[] {
+  const given = m.forms.length > 0 ? formAt(m, id, point) : undefined
+  return given?.kind === 'rank' ? [given.made.parts[0]?.layer.node.name as string] : []
+}
+
+/** Layers are split first, then weights of those that stay whole become zero. */
+function formPasses(m: Material, point: Point, samples: number): Recipe {
+  const ranks: Record<string, number> = {}
+  const zeros = new Map<number, string[]>()
+  for (const id of new Set(m.forms.flatMap((f) => f.ids))) {
+    const given = formAt(m, id, point)
+    const node = m.layers.get(id)?.layer.node.name
+    if (!given || node === undefined) continue
+    if (given.kind === 'rank') ranks[node] = given.made.rank as number
+    else zeros.set(given.value, [...(zeros.get(given.value) ?? []), node])
+  }
+  return [
+    ...(Object.keys(ranks).length > 0 ? [['factorize', { ranks, samples }] as Recipe[number]] : []),
+    ...[...zeros].map(([ratio, include]): Recipe[number] => [
+      'prune-weights',
+      { ratio, criterion: 'sparsegpt', scope: 'layer', include, samples }
+    ])
   ]
 }

@@ -18,7 +18,7 @@ import type { Task } from './explorer.ts'
 import { type Goal, leastCost, withinBudgets } from './goal.ts'
 import { harmsOf } from './harms.ts'
 import { localTrials } from './local-trials.ts'
-import { type Material, materialOf, undominated } from './material.ts'
+import { choicesOf, type Material, materialOf, undominated } from './material.ts'
 import { type Sizes, sizeAlone, spaceOf } from './model-space.ts'
 import { bestTried, type RunOf } from './outcome.ts'
 import { meanOf } from './race.ts'
@@ -55,6 +55,9 @@ export interface SpaceOptions {
   /** Samples that moments are taken of, and that single choices are measured on. */
   readonly samples: number
   readonly probes: number
+  /** As in `MaterialOptions`; absent: none. */
+  readonly sparsity?: readonly number[]
+  readonly ranks?: readonly number[]
 }
 
 /** Defaults of `SpaceOptions`. */
@@ -93,7 +96,7 @@ export async function prepareSpace(
 ): Promise<Prepared & { readonly harms: readonly (readonly number[])[] }> {
   const { options: o, ctx } = input
   const first = await materialOf(input.model, o, ctx, input.sizes.bytesOf)
-  if (first.groups.length + first.weights.length === 0)
+  if (choicesOf(first).length === 0)
     throw new PareError('E_UNSUPPORTED', 'nothing of this model has a choice', {
       hint: 'inspect --groups says what holds channels; weights of float32 have types'
     })

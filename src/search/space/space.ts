@@ -9,8 +9,8 @@
 import { assert } from '../../base/errors.ts'
 import type { CostName, CostShares } from '../../report/types.ts'
 
-/** What a unit decides: channels kept of a group, the type that weights are stored in, or the budget of a point itself. */
-export const kinds = ['keep', 'type', 'budget'] as const
+/** What a unit decides: channels kept of a group, the type that weights are stored in, the budget of a point itself, the share of weights that are zero, or the rank of a layer. */
+export const kinds = ['keep', 'type', 'budget', 'sparsity', 'rank'] as const
 export type Kind = (typeof kinds)[number]
 
 /** What budgets may bound, and what can be least. */
@@ -18,7 +18,7 @@ export const costNames: readonly CostName[] = ['bytes', 'macs', 'latency']
 
 /** One decision. Choices are in order: the cheapest first, the model as it is last. */
 export interface Unit {
-  /** `keep NAME`, `type NAME`; tells it from all others. */
+  /** `keep NAME`, `type NAME`, `sparsity NAME`, `rank NAME`; tells it from all others. */
   readonly id: string
   readonly kind: Kind
   /** What each choice is called, such as `24 of 32` or `int8`. */

@@ -73,6 +73,24 @@ function addedBytes(model: Model, given: readonly WeightPlan[], bytesOf: BytesOf
   return before === undefined || after === undefined ? undefined : after - before
 }
 
+/** Bytes of a constant in a file, beside those of its name and type: stored by a plan, or as its form says. */
+export function storedBytes(
+  model: Model,
+  id: string,
+  plan: WeightPlan | undefined,
+  bytesOf: BytesOf
+): number | undefined {
+  const { form: _, sparse, ...plain } = model.graph.values.get(id) as Value
+  const held = modelOf(model, [model.graph.values.get(id) as Value])
+  const stored = plan
+    ? applyWeights(held, [plan], (w, data) => storeAlone(w, data, { hqq: false, isSparse: sparse !== undefined }))
+    : held
+  const [before, after] = [bytesOf(modelOf(model, [plain])), bytesOf(stored)]
+  return before === undefined || after === undefined
+    ? undefined
+    : after - before + tensorBytes(constant(model.graph, id) as Tensor)
+}
+
 /** The same numbers in another order, as what is equal is held once; under a name of the same length. */
 function backwards(own: Value): Value {
   const { id, data } = own

@@ -4,6 +4,7 @@
  * each is made once and kept.
  */
 import { tensor, toFloats } from '../../ir/tensor.ts'
+import type { Gram } from '../../observe/gram.ts'
 import { answering } from '../../passes/prune/reconstruct.ts'
 import { asHalf, type Way } from '../../passes/quantize/mix/types.ts'
 import { expanded, storeAlone } from '../../passes/quantize/weights/apply.ts'
@@ -11,7 +12,9 @@ import { storeByMoments } from '../../passes/quantize/weights/gptq-store.ts'
 import { shiftOf } from '../../passes/quantize/weights/layerwise.ts'
 import type { WeightPlan } from '../../passes/quantize/weights/plan.ts'
 import type { Tensor } from '../../types.ts'
-import type { Material } from './material.ts'
+import type { FormPart } from './forms.ts'
+import type { Known, Material } from './material.ts'
+import { formAt, type Given, type Left, leftOf, ofRank, withZeros } from './shaped.ts'
 import type { Point } from './space.ts'
 
 /** A weight in the shape of the original's, with zeros for channels that are gone, and the bias that goes with it. */
@@ -63,17 +66,31 @@ export function weightMaker(m: Material, held: HeldWeights = new Map()): Maker {
   }
   const goneIn = (id: string, point: Point): readonly Read[] =>
     (readers.get(id) ?? []).filter(({ unit }) => (point[unit] as number) < lastOf(m, unit))
+  const formed = new Set(m.forms.flatMap((f) => f.ids))
   return {
     typeUnit,
     changed: (point) =>
-      [...new Set([...typeUnit.keys(), ...readers.keys()])].filter(
-        (id) => typeOf(id, point) !== 'float' || goneIn(id, point).length > 0
+      [...new Set([...typeUnit.keys(), ...readers.keys(), ...formed])].filter(
+        (id) =>
+          typeOf(id, point) !== 'float' ||
+          goneIn(id, point).length > 0 ||
+          (formed.has(id) && formAt(m, id, point) !== undefined)
       ),
     of: (id, point) => {
       const type = typeOf(id, point)
       const read = goneIn(id, point)
       const key = `${id}\n${read.map((g) => keptKey(m, g.unit, point))}\n`
       const gone = goneColumns(m, read, point)
+      const given = formed.has(id) ? formAt(m, id, point) : undefined
+      if (given) {
+        const left = leftOf(m, id, point)
+        const own = `${key}${given.kind} ${given.value} of ${left.rows}\n${type}`
+        return keep(own, () => {
+          const float = answered(m, id, gone)
+          const { data, steps } = inForm(m, id, float, { given, left, type })
+          return withBias(m, id, data, [[originalOf(m, id), float], ...steps])
+        })
+      }
       const float = (): MadeWeight => keep(key, () => withBias(m, id, answered(m, id, gone)))
       if (type === 'float') return float()
       return keep(key + type, () => {
@@ -144,20 +161,50 @@ function typed(m: Material, id: string, data: Tensor, { type, plan, ...o }: Want
   return expanded(stored, data, plan)
 }
 
-/** With the bias that takes up what the mean of the layer's output moved by. */
-function withBias(m: Material, id: string, data: Tensor): MadeWeight {
-  const { graph } = m.model
+/** What a weight was before a step, and after it. */
+type Step = readonly [Tensor, Tensor]
+
+/** A weight in a form and a type, with the steps whose shift of means a bias takes up. A half that the type does not suit stays float. */
+function inForm(
+  m: Material,
+  id: string,
+  data: Tensor,
+  { given, left, type }: { readonly given: Given; readonly left: Left; readonly type: Way['type'] }
+): { readonly data: Tensor; readonly steps: readonly Step[] } {
+  const known = m.layers.get(id) as Known
+  const round = ({ layer, plans }: FormPart, t: Tensor, moments: Gram, isSparse: boolean): Tensor => {
+    const plan = plans.get(type)
+    if (!plan) return type === 'float16' ? (asHalf(t) ?? t) : t
+    return expanded(storeByMoments(plan, t, layer, moments, isSparse, { isPolished: false }), t, plan)
+  }
+  if (given.kind === 'rank') {
+    const made = ofRank(known, data, given.made, left, (part, t, moments) => round(part, t, moments, false))
+    return { data: made, steps: [[data, made]] }
+  }
+  const sparse = withZeros(known, data, given.value, left)
+  const made = round(given.made.parts[0] as FormPart, sparse, known.moments, true)
+  return { data: made, steps: [[sparse, made]] }
+}
+
+const originalOf = (m: Material, id: string): Tensor => m.model.graph.values.get(id)?.data as Tensor
+
+/** With the bias that takes up what the mean of the layer's output moved by, in all steps together. */
+function withBias(
+  m: Material,
+  id: string,
+  data: Tensor,
+  steps: readonly Step[] = [[originalOf(m, id), data]]
+): MadeWeight {
   const known = m.layers.get(id)
   if (known?.bias === undefined) return { data }
-  const own = graph.values.get(id)?.data as Tensor
-  const b = graph.values.get(known.bias)?.data as Tensor
-  const shift = shiftOf(known.layer, own, data, known.gram)
+  const b = originalOf(m, known.bias)
+  const shifts = steps.map(([before, after]) => shiftOf(known.layer, before, after, known.gram))
   return {
     data,
     bias: tensor(
       b.dtype,
       b.shape,
-      toFloats(b).map((x, c) => x - (shift[c] as number))
+      toFloats(b).map((x, c) => shifts.reduce((left, shift) => left - (shift[c] as number), x))
     )
   }
 }

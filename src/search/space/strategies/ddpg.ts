@@ -126,9 +126,11 @@ function viewOf({ space }: Task): View {
   })
   const logs = (u: { readonly harm: readonly number[] }, at: number): number =>
     Math.log10(1e-8 + (u.harm[Math.round(at * (u.harm.length - 1))] as number))
+  // Columns of the first three kinds are there in every space; the others where it has such units.
+  const shown = kinds.filter((k, i) => i < 3 || space.units.some((u) => u.kind === k))
   const rows = space.units.map((u, i) => [
     i / space.units.length,
-    ...kinds.map((k) => Number(k === u.kind)),
+    ...shown.map((k) => Number(k === u.kind)),
     u.choices.length,
     ...(spans[i] as number[]).map((s) => Math.sqrt(Math.max(0, s))),
     ...[0, 0.34, 0.67].map((at) => logs(u, at))
