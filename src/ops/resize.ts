@@ -18,10 +18,12 @@ import {
   single,
   tensorType,
   unknownDims,
-  withGrads
+  withGrads,
+  withLoops
 } from './op.ts'
 import { resizes } from './permute.ts'
 import { resizeGrads } from './resize.grad.ts'
+import { resizeLoops } from './resize.loops.ts'
 import type { Known, Link, NodeFacts, NodeView, Op } from './types.ts'
 import { floorDiv } from './window.ts'
 
@@ -144,17 +146,20 @@ const gives =
     scaleDim(from, factor) === to && Math.floor(from * factor) === to
 
 /** Resampling. */
-export const resizeOps: readonly Op[] = withGrads(resizeGrads, [
-  freeOp('Resize', {
-    infer: inferResize,
-    channels: resizeChannels,
-    everyAxis: resizeEveryAxis,
-    permute: resizes,
-    quant: { inputs: [0], output: 'same' },
-    ...single
-  }),
-  freeOp('Upsample', { infer: (n) => inferUpsample(n) }),
-  freeOp('Upsample', { domain: 'com.microsoft.nchwc', infer: (n) => inferUpsample(n, attrInts) }),
-  freeOp('GridSample', { infer: inferGridSample }),
-  freeOp('AffineGrid', { infer: inferAffineGrid })
-])
+export const resizeOps: readonly Op[] = withLoops(
+  resizeLoops,
+  withGrads(resizeGrads, [
+    freeOp('Resize', {
+      infer: inferResize,
+      channels: resizeChannels,
+      everyAxis: resizeEveryAxis,
+      permute: resizes,
+      quant: { inputs: [0], output: 'same' },
+      ...single
+    }),
+    freeOp('Upsample', { infer: (n) => inferUpsample(n) }),
+    freeOp('Upsample', { domain: 'com.microsoft.nchwc', infer: (n) => inferUpsample(n, attrInts) }),
+    freeOp('GridSample', { infer: inferGridSample }),
+    freeOp('AffineGrid', { infer: inferAffineGrid })
+  ])
+)
