@@ -171,11 +171,14 @@ export function answering(layer: LayerInput, own: Tensor, gram: Gram, isGone: re
   for (let g = 0; g < groups; g++) {
     const solve = solver(gram, g, left)
     if (!solve) continue
+    const row = new Float64Array(k)
     for (let o = g * perGroup; o < (g + 1) * perGroup; o++) {
-      const row = Float64Array.from({ length: k }, (_, i) => w[o * outStride + i * inStride] as number)
+      for (let i = 0; i < k; i++) row[i] = w[o * outStride + i * inStride] as number
       const change = solve(row, isGone, gram.joined?.h.subarray(o * k, (o + 1) * k))
-      for (const [j, i] of left.entries())
+      for (let j = 0; j < left.length; j++) {
+        const i = left[j] as number
         out[o * outStride + i * inStride] = (row[i] as number) + (change[j] as number)
+      }
     }
   }
   return tensor('float32', own.shape, out)
@@ -189,9 +192,12 @@ function solver(
 ): ((row: Float64Array, isGone: readonly boolean[], joined: Float64Array | undefined) => Float64Array) | undefined {
   const at = group * k * k
   const n = left.length
+  const columns = Int32Array.from(left)
   const inner = new Float64Array(n * n)
-  for (const [a, i] of left.entries())
-    for (const [b, j] of left.entries()) inner[a * n + b] = h[at + i * k + j] as number
+  for (let a = 0; a < n; a++) {
+    const from = at + (columns[a] as number) * k
+    for (let b = 0; b < n; b++) inner[a * n + b] = h[from + (columns[b] as number)] as number
+  }
   if (!left.some((_, a) => (inner[a * n + a] as number) > 0)) return undefined
   const u = inverseRoot(
     inner,
@@ -203,9 +209,13 @@ function solver(
     const rest = Float64Array.from(left, (i) => joined?.[i] ?? 0)
     for (let i = 0; i < k; i++) {
       const x = row[i] as number
-      if (x === 0) continue
-      for (const [b, j] of left.entries()) {
-        const missing = ((off?.h[at + i * k + j] as number) ?? 0) + (isGone[i] ? (h[at + i * k + j] as number) : 0)
+      const gone = isGone[i] === true
+      // Of a column that stays nothing is missing, unless its input has changed.
+      if (x === 0 || (!gone && !off)) continue
+      const from = at + i * k
+      for (let b = 0; b < n; b++) {
+        const j = from + (columns[b] as number)
+        const missing = ((off?.h[j] as number) ?? 0) + (gone ? (h[j] as number) : 0)
         rest[b] = (rest[b] as number) + x * missing
       }
     }
