@@ -79,7 +79,7 @@ function originalNodes(model: Model, original: Model): (node: Node) => Node {
   }
 }
 
-const isPlain = ({ form }: Value): boolean => form === undefined || form === 'plain'
+export const isPlain = ({ form }: Value): boolean => form === undefined || form === 'plain'
 
 /** Constants that only operators on codes read, or what multiplies them with a scale that is found at run time. */
 function scalesOf(model: Model): ReadonlySet<string> {

@@ -18,6 +18,7 @@ export interface PassDefinition<S extends z.ZodRawShape> {
   readonly compares?: Pass['compares']
   readonly narrows?: Pass['narrows']
   readonly lossy?: Pass['lossy']
+  readonly asStored?: Pass['asStored']
   readonly promises?: Pass['promises']
   readonly beside?: Pass['beside']
   /** Fields of the options, each with a default and a `describe`. */
@@ -37,6 +38,7 @@ export function definePass<S extends z.ZodRawShape>(p: PassDefinition<S>): Pass<
     compares: p.compares ?? false,
     narrows: p.narrows ?? false,
     lossy: p.lossy ?? false,
+    asStored: p.asStored ?? false,
     promises: p.promises ?? false,
     ...(p.beside === undefined ? {} : { beside: p.beside }),
     options: z.strictObject(p.options) as unknown as z.ZodType<z.output<z.ZodObject<S>>>,

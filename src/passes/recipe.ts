@@ -6,10 +6,14 @@ import { tensorBytes } from '../ir/tensor.ts'
 import { isRounded } from '../ops/quantized.ts'
 import type { Report, Step } from '../report/types.ts'
 import type { Bytes, Model } from '../types.ts'
+import { widened } from './halves.ts'
 import { passFor } from './index.ts'
 import { withLeft } from './left.ts'
 import { type AnyPass, parseOptions } from './pass.ts'
-import type { Context, Recipe, Refusal } from './types.ts'
+import type { Context, Pass, Recipe, Refusal } from './types.ts'
+
+/** Groups of passes that look at weights, and take them as float32. */
+const ofWeights: readonly Pass['group'][] = ['pruning', 'integers', 'storage', 'accuracy', 'training']
 
 /** A context without the collecting functions, which `applyRecipe` brings itself. */
 export interface Surroundings extends Omit<Context, 'refuse' | 'note' | 'plan' | 'replay' | 'apply'> {
@@ -62,7 +66,9 @@ export async function applyRecipe(
     const plans: unknown[] = []
     let again: Recipe = [recipe[i] as Recipe[number]]
     const start = performance.now()
-    const made = await pass.run(now, options, {
+    const wide = ofWeights.includes(pass.group) && !pass.asStored ? widened(now) : undefined
+    const given = wide?.model ?? now
+    const changed = await pass.run(given, options, {
       ...ctx,
       ...(reference ? { reference } : {}),
       refuse: (node, reason) => refusals.push({ node: node.name, op: node.op, reason }),
@@ -77,6 +83,7 @@ export async function applyRecipe(
         return applied.model
       }
     })
+    const made = changed === given ? now : (wide?.back(changed) ?? changed)
     replayed.push(...again)
     const ms = performance.now() - start
     if (made !== now) checkResult(made, pass.name)

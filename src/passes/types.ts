@@ -101,6 +101,8 @@ export interface Pass<O = never> {
   readonly narrows: boolean
   /** Its result may differ from the model as far as was asked, as one that is to be trained afterwards. */
   readonly lossy: boolean
+  /** It sees weights in the type that the file stores, where other passes see those of 16 bits behind a Cast as float32. */
+  readonly asStored: boolean
   /** It promises something by the selection part, which nothing before it may have been fitted to. */
   readonly promises: boolean
   /** An option that names another model, which its command takes in front of its own: the option, and what help calls both. */

@@ -23,7 +23,7 @@ export function inFormsOf(target: Target, model: Model): { readonly model: Model
   const made = mapGraphs(model, (graph) => {
     const found = [...graph.values.values()].filter((v) => v.form === 'auto')
     if (found.length === 0) return graph
-    whole.push(...found.map((v) => v.id))
+    for (const v of found) whole.push(v.id)
     const plain = found.map(({ form: _, ...v }) => [v.id, v] as const)
     return { ...graph, values: new Map([...graph.values, ...plain]) }
   })

@@ -25,6 +25,7 @@ export const castFloat = definePass({
   name: 'cast-float',
   summary: 'store float weights in 16 bits, to run as float32 at the same speed; or compute in float16',
   group: 'storage',
+  asStored: true,
   uses: ['calibration'],
   options: {
     type: z
