@@ -4,7 +4,8 @@ const megabytes = (bytes) => (bytes === undefined ? '–' : `${(bytes / 1e6).toF
 const milliseconds = (ms) => (ms === undefined ? '–' : `${ms.toPrecision(3)} ms`)
 const percent = ({ value, low, high }) =>
   `${(100 * value).toFixed(1)} % [${(100 * low).toFixed(1)}, ${(100 * high).toFixed(1)}]`
-const points = (x) => (100 * x).toFixed(1)
+/** What was lost, with the sign of a change. */
+const change = (lost) => `${lost > 0 ? '−' : '+'}${Math.abs(100 * lost).toFixed(1)}`
 const times = (a, b) => (a === undefined || b === undefined ? '–' : `${(a / b).toFixed(2)} ×`)
 
 export function tableOf({ pictures, before, after, ratios, drop }) {
@@ -38,7 +39,7 @@ export function tableOf({ pictures, before, after, ratios, drop }) {
       'top-1',
       percent(before.metrics.top1),
       percent(after.metrics.top1),
-      `−${points(drop.top1.value)} points [${points(drop.top1.low)}, ${points(drop.top1.high)}]`,
+      `${change(drop.top1.value)} points [${change(drop.top1.high)}, ${change(drop.top1.low)}]`,
       'accuracy kept'
     ]
   ]
