@@ -68,6 +68,17 @@ it('a file holds both variants, each a module of its own', () => {
   expect(relaxed.length).toBeLessThan(base.length)
 })
 
+it('relaxed SIMD has a form for processors that multiply four bytes at once, and the loader makes the same', () => {
+  const bytes = moduleOf(narrowed(7))
+  const cut = cutOf(bytes) as NonNullable<ReturnType<typeof cutOf>>
+  const [pairs, fours] = [relaxedOf(bytes, cut), relaxedOf(bytes, cut, 'fours')]
+  expect(fours).not.toEqual(pairs)
+  const loader = loaderOf(noteOf(bytes), { file: 'm.wasm', variants: { cut, length: bytes.length } })
+  const own = /function inFours[\s\S]*?\n}\n/.exec(loader)?.[0]
+  new Function('code', `${own} inFours(code)`)(pairs)
+  expect(pairs).toEqual(fours)
+})
+
 it('weights whose pairs of products leave 16 bits are not multiplied as bytes', () => {
   expect(cutOf(moduleOf(narrowed(8)))).toBeUndefined()
 })
@@ -80,7 +91,8 @@ describe.skipIf(!executable)('in headless Chromium (skipped where it is not inst
   beforeAll(async () => {
     browser = await openChromium({
       '/loader.js': new TextEncoder().encode(loader),
-      '/relaxed.wasm': relaxedOf(bytes, variants.cut)
+      '/pairs.wasm': relaxedOf(bytes, variants.cut),
+      '/fours.wasm': relaxedOf(bytes, variants.cut, 'fours')
     })
   }, 120_000)
   afterAll(() => browser?.close())
@@ -90,14 +102,12 @@ describe.skipIf(!executable)('in headless Chromium (skipped where it is not inst
       const x = Float32Array.from(${JSON.stringify([...x])})
       const text = new TextDecoder().decode(await bytesAt('/loader.js'))
       const { load } = await import(URL.createObjectURL(new Blob([text], { type: 'text/javascript' })))
-      const relaxed = await bytesAt('/relaxed.wasm')
-      return {
-        loader: [...(await load()).run({ x }).y],
-        relaxed: [...(await load(new WebAssembly.Module(relaxed))).run({ x }).y]
-      }`)) as { readonly loader: number[]; readonly relaxed: number[] }
+      const of = async (path) => [...(await load(new WebAssembly.Module(await bytesAt(path)))).run({ x }).y]
+      return { loader: [...(await load()).run({ x }).y], pairs: await of('/pairs.wasm'), fours: await of('/fours.wasm') }`)) as {
+      readonly [way: string]: number[]
+    }
     const session = await compiledRunner('0').open(narrowed(7))
     const y = [...toFloats((await session.run({ x: tensor('float32', [1, 5, 13, 9], x) })).y as Tensor)]
-    expect(inPage.loader).toEqual(y)
-    expect(inPage.relaxed).toEqual(y)
+    expect(inPage).toEqual({ loader: y, pairs: y, fours: y })
   })
 })

@@ -1,6 +1,7 @@
 /** What stands beside a compiled module: JavaScript that loads and runs it, and its types. */
 import type { DType } from '../types.ts'
 import type { Port } from './program.ts'
+import { bytesDot, pairsGet } from './wasm/dots.ts'
 import { type ModuleNote, waysToRun } from './wasm/module.ts'
 import { type Cut, probe } from './wasm/variants.ts'
 
@@ -31,12 +32,16 @@ export type Source = ({ readonly file: string } | { readonly inline: string }) &
 
 /** Code that takes the variant that the engine is fastest with. */
 const choosing = ({ cut: [note, data, end, relaxed], length }: NonNullable<Source['variants']>): string => `
-/** The module with relaxed SIMD, where a probe says that this engine multiplies bytes exactly. */
+/**
+ * The module with relaxed SIMD, where a probe says that this engine multiplies bytes exactly: two products at a time, or, where it
+ * holds their sums in more than 16 bits, four in one instruction.
+ */
 const probe = Uint8Array.of(${probe.join(',')})
 function fastest(given) {
   const bytes = new Uint8Array(given.buffer ?? given, given.byteOffset ?? 0, given.byteLength)
   if (bytes.length !== ${length} || !WebAssembly.validate(probe)) return bytes
-  if (new WebAssembly.Instance(new WebAssembly.Module(probe)).exports.f(-1) !== 1) return bytes
+  const { pairs, fours } = new WebAssembly.Instance(new WebAssembly.Module(probe)).exports
+  if (pairs(-1) !== 1) return bytes
   const parts = [bytes.subarray(0, ${note}), bytes.subarray(${relaxed}), bytes.subarray(${data}, ${end})]
   const out = new Uint8Array(${note + (length - relaxed) + (end - data)})
   let at = 0
@@ -44,7 +49,19 @@ function fastest(given) {
     out.set(p, at)
     at += p.length
   }
+  if (fours(-1) === 1) inFours(out.subarray(${note}, ${note + length - relaxed}))
   return out
+}
+function inFours(code) {
+  const stands = (at, bytes) => bytes.every((b, k) => code[at + k] === b)
+  for (let at = 0; at < code.length; at++) {
+    if (!stands(at, [${pairsGet}])) continue
+    let end = at + ${pairsGet.length}
+    while (code[end] >= 0x80) end++
+    if (!stands(end + 1, [${bytesDot.behind.pairs}])) continue
+    code.set([${bytesDot.before.fours}], at)
+    code.set([${bytesDot.behind.fours}], end + 1)
+  }
 }
 `
 

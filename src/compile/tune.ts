@@ -3,8 +3,9 @@ import { hasRoundedValues } from '../ops/quantized.ts'
 import type { Model } from '../types.ts'
 import { lower } from './lower.ts'
 import type { Program } from './program.ts'
+import type { BytesDot } from './wasm/dots.ts'
 import { steppedOf } from './wasm/module.ts'
-import { multipliesBytes } from './wasm/variants.ts'
+import { bytesDotHere } from './wasm/variants.ts'
 
 /** Ways to do one piece of work, by name: milliseconds that each took, and which is to be taken. */
 export interface Tuning {
@@ -22,7 +23,8 @@ const worthwhile = 0.97
 
 /** Of all kernels of a model but those that are known. Sizes of the model are fixed. */
 export function tune(model: Model, known: Readonly<Record<string, Tuning>> = {}): Record<string, Tuning> {
-  const dots = hasRoundedValues(model) && multipliesBytes() ? 'bytes' : 'pairs'
+  const bytesDot = hasRoundedValues(model) ? bytesDotHere() : undefined
+  const dots = bytesDot ? 'bytes' : 'pairs'
   const kernels = new Map<string, readonly string[]>()
   const { routines, ...usual } = lower(model, { dots })
   const steps = new Map<string, string>()
@@ -36,7 +38,7 @@ export function tune(model: Model, known: Readonly<Record<string, Tuning>> = {})
   const most = Math.max(0, ...[...kernels.values()].map((ways) => ways.length))
   const modules = Array.from({ length: most }, (_, way) => {
     const fastest = Object.fromEntries([...kernels].map(([key, ways]) => [key, ways[way] ?? (ways[0] as string)]))
-    return opened(lower(model, { dots, fastest }))
+    return opened(lower(model, { dots, fastest }), bytesDot)
   })
   return Object.fromEntries(
     [...kernels].map(([key, ways]): [string, Tuning] => {
@@ -51,8 +53,8 @@ export function tune(model: Model, known: Readonly<Record<string, Tuning>> = {})
 }
 
 /** The steps of a program that has run once, on numbers without a pattern. */
-function opened(program: Program): Readonly<Record<string, () => void>> {
-  const instance = new WebAssembly.Instance(new WebAssembly.Module(steppedOf(program)))
+function opened(program: Program, bytesDot?: BytesDot): Readonly<Record<string, () => void>> {
+  const instance = new WebAssembly.Instance(new WebAssembly.Module(steppedOf(program, bytesDot)))
   const exports = instance.exports as Record<string, () => void> & { readonly memory: WebAssembly.Memory }
   const end = exports.memory.buffer.byteLength
   for (const { offset, dtype, shape } of program.inputs) {

@@ -6,6 +6,7 @@ import { PareError } from '../../base/errors.ts'
 import type { Dim, DType } from '../../types.ts'
 import type { Port, Program, Run } from '../program.ts'
 import { calledBy } from '../shared.ts'
+import { type BytesDot, inFours } from './dots.ts'
 import { encodeModule, leb, page, type WasmCode, type WasmFunction } from './encoder.ts'
 import { printWasm } from './print.ts'
 import { relaxedSection } from './variants.ts'
@@ -53,6 +54,8 @@ export function wasmOf(program: Program, relaxed?: Program): Uint8Array<ArrayBuf
   const own = codeOf(program, values)
   const other = relaxed && codeOf(relaxed, values)
   const isOther = other && JSON.stringify(other) !== JSON.stringify(own)
+  if (isOther && !turnsToFours(other, codeOf(relaxed as Program, values, 'fours')))
+    throw new PareError('E_INTERNAL', 'code that holds the bytes of a product by chance')
   if (isOther && !sameConstants(program, relaxed as Program))
     throw new PareError('E_INTERNAL', 'two variants of a module with different constants')
   return encodeModule({
@@ -76,10 +79,10 @@ function tunedOf(programs: readonly Program[]): Pick<ModuleNote, 'tuned'> {
   return tuned.length > 0 ? { tuned: Object.fromEntries(tuned) } : {}
 }
 
-/** A module whose steps are exports of their own, `step0`, `step1` and so on, so that each can be timed. */
-export function steppedOf(program: Program): Uint8Array<ArrayBuffer> {
+/** A module whose steps are exports of their own, `step0`, `step1` and so on, so that each can be timed. `dots`: how bytes are multiplied. */
+export function steppedOf(program: Program, dots?: BytesDot): Uint8Array<ArrayBuffer> {
   const { pages, values } = roomOf(program)
-  const { exports, ...code } = codeOf(program, values)
+  const { exports, ...code } = codeOf(program, values, dots)
   const count = runsOf(program).reduce((n, { routines }) => n + routines.length, program.init.length)
   const first = (exports.run as number) - count
   const steps = program.routines.map((r, i) => [r.name, first + i] as const)
@@ -91,6 +94,12 @@ export function steppedOf(program: Program): Uint8Array<ArrayBuffer> {
     note: { name: section, text: '' }
   })
 }
+
+/** Does `inFours` make of code just what is printed with `fours`? */
+const turnsToFours = ({ functions }: WasmCode, fours: WasmCode): boolean =>
+  functions.every(({ code }, i) =>
+    inFours(Uint8Array.from(code)).every((byte, k) => byte === fours.functions[i]?.code[k])
+  )
 
 const sameConstants = (a: Program, b: Program): boolean =>
   a.constants.length === b.constants.length && a.constants.every((x, i) => x === b.constants[i])
@@ -122,12 +131,14 @@ export function openPorts(note: ModuleNote): {
 }
 
 /** `values`: where values begin. */
-function codeOf(program: Program, values: number): WasmCode {
+function codeOf(program: Program, values: number, dots?: BytesDot): WasmCode {
   const { init } = program
   const runs = runsOf(program).map((r) => r.routines)
   const steps = [...runs.flat(), ...init]
   const called = calledBy(steps)
-  const functions = [...called.routines, ...steps].map((r) => printWasm(r, { constants: 0, values }, called.indexOf))
+  const functions = [...called.routines, ...steps].map((r) =>
+    printWasm(r, { constants: 0, values }, called.indexOf, dots)
+  )
   const calls = (from: number, to: number): WasmFunction => ({
     ...{ params: 0, locals: [] },
     code: Array.from({ length: to - from }, (_, i) => [0x10, ...leb(from + i)]).flat()

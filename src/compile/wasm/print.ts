@@ -1,6 +1,7 @@
 /** Loops as WebAssembly: one function a routine, vectors as v128. Opcodes: WebAssembly 2.0, appendix "Index of Instructions". */
 import type { Binary, Cell, Expr, Local, Packed, Relation, Routine, Space, Stmt, Unary } from '../../ir/loops.ts'
 import { rootsOf, sharedIn } from '../shared.ts'
+import { type BytesDot, bytesDot } from './dots.ts'
 import { leb, sleb, type WasmFunction, type WasmType } from './encoder.ts'
 
 const simd = (op: number): number[] => [0xfd, ...leb(op)]
@@ -105,7 +106,7 @@ const zipHigh = shuffle(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15
 /** What stands behind the operands; four of them stand two by two (`narrowing`). */
 const packed: Readonly<Record<Packed, readonly number[]>> = {
   dotPairs: simd(0xba),
-  dotBytes: simd(0x113),
+  dotBytes: [],
   evens: [...simd(0x0c), ...[0, 1, 2, 3].flatMap(() => [0xff, 0x00, 0xff, 0x00]), ...simd(0x4e)],
   odds: shift16(8, 0x8d),
   signedEvens: [...shift16(8, 0x8b), ...shift16(8, 0x8c)],
@@ -129,11 +130,15 @@ const wasmType = (kind: string): WasmType => (kind === 'i32' ? 'i32' : kind === 
 
 const isVector = (kind: string): boolean => kind === 'f32x4' || kind === 'i32x4'
 
-/** The function of a routine. `bases`: where the runs of memory begin, in bytes; `indexOfRoutine`: of functions that are called. */
+/**
+ * The function of a routine. `bases`: where the runs of memory begin, in bytes; `indexOfRoutine`: of functions that are called;
+ * `dots`: how bytes are multiplied.
+ */
 export function printWasm(
   { params, body }: Routine,
   bases: Readonly<Record<Space, number>>,
-  indexOfRoutine: (r: Routine) => number
+  indexOfRoutine: (r: Routine) => number,
+  dots: BytesDot = 'pairs'
 ): WasmFunction {
   const code: number[] = []
   const locals: WasmType[] = []
@@ -249,9 +254,13 @@ export function printWasm(
   /** Operands of small numbers, and the operation; four become two, then one. */
   function narrowing(op: Packed, of: readonly Expr[]): void {
     if (op === 'dotBytes') {
-      // The engine takes the signed operand first and adds the third.
-      for (const x of of) expr(x)
-      code.push(...packed[op])
+      // The engine takes the signed operand first.
+      const [w, x, sum] = of as [Expr, Expr, Expr]
+      expr(w)
+      expr(x)
+      code.push(...bytesDot.before[dots])
+      expr(sum)
+      code.push(...bytesDot.behind[dots])
       return
     }
     for (const [i, x] of of.entries()) {
