@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
+import { rng } from '../base/random.ts'
 import { model } from '../ir/text.ts'
-import { type CostModel, columnsOf, costModelFrom, kernelsOf, predict } from './cost-model.ts'
+import { type CostModel, columnsOf, costModelFrom, kernelsOf, lineMs, predict } from './cost-model.ts'
 import { fitKernels, type TimedNetwork } from './kernel-fit.ts'
 import { kernelNetworks } from './kernel-networks.ts'
 
@@ -78,6 +79,35 @@ describe('lines', () => {
     expect(errors.length).toBeGreaterThan(20)
     expect(errors[errors.length >> 1]).toBeLessThan(0.02)
     expect(errors.at(-1)).toBeLessThan(0.2)
+  })
+})
+
+describe('lines of kernels that a runtime tells', () => {
+  it('are those of the kernels, however much the ends of a network take', () => {
+    const truth: Readonly<Record<string, readonly number[]>> = {
+      'Conv small float32': [0.01, 0.02, 0, 0.05],
+      'Conv 1×1 float32': [0.02, 0.03, 0, 0],
+      'Add float32': [0.004, 0, 0, 0.3]
+    }
+    const timeOf = (k: ReturnType<typeof kernelsOf>[number]): number =>
+      columnsOf(k.figures, 8).reduce((s, x, i) => s + x * (truth[k.kind]?.[i] as number), 0)
+    const random = rng('ends')
+    const networks = kernelNetworks().flatMap(({ name, model: m }): TimedNetwork[] => {
+      const kernels = kernelsOf(m).filter((k) => k.kind in truth)
+      if (kernels.length === 0 || kernels.length < kernelsOf(m).length - 3) return []
+      const parts = new Map<string, number>()
+      for (const k of kernels) parts.set(k.op, (parts.get(k.op) ?? 0) + timeOf(k))
+      const sum = [...parts.values()].reduce((a, b) => a + b, 0)
+      // What is around kernels is unlike from network to network, as on a busy machine.
+      return [{ name, kernels, ends: 0, ms: sum * (1.2 + random.next()), parts }]
+    })
+    const { kinds, block } = fitKernels(networks)
+    for (const { kernels } of networks)
+      for (const k of kernels) {
+        const line = kinds[k.kind]
+        const ratio = line ? lineMs(line, k.figures, block) / timeOf(k) : 0
+        expect(Math.abs(ratio - 1), `${k.kind}: ${ratio} of its time`).toBeLessThan(0.12)
+      }
   })
 })
 

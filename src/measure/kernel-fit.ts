@@ -1,6 +1,8 @@
 /**
  * Lines of kernels from times of small networks: every network is a sum over its kernels, and all lines are solved for at
- * once by non-negative least squares of relative errors (coordinate descent on the normal equations).
+ * once by non-negative least squares of relative errors (coordinate descent on the normal equations). Where a runtime tells
+ * the times of its kernels, the sum over those of one operator is an equation of its own, and what is left of the whole one of
+ * the run: else what a network begins and ends with could not be told from what is in it.
  */
 import { type CostLine, columnsOf, type KernelNode, lineMs, placeOf } from './cost-model.ts'
 
@@ -11,6 +13,8 @@ export interface TimedNetwork {
   /** 10⁶ bytes of its inputs and outputs. */
   readonly ends: number
   readonly ms: number
+  /** Of these the ms of kernels by operator, where the runtime tells them; what is fused into others is absent. */
+  readonly parts?: ReadonlyMap<string, number>
 }
 
 export interface Fitted {
@@ -74,6 +78,12 @@ function withErrors(
   )
 }
 
+/** Σ of · x should be `is`. */
+interface Row {
+  readonly of: Float64Array
+  readonly is: number
+}
+
 type Solved = Pick<Fitted, 'run' | 'kinds'>
 
 const timeBy = (n: TimedNetwork, run: Fitted['run'], kinds: Fitted['kinds'], block: number): number =>
@@ -87,15 +97,30 @@ const timeBy = (n: TimedNetwork, run: Fitted['run'], kinds: Fitted['kinds'], blo
 function solved(networks: readonly TimedNetwork[], block: number): Solved {
   const names = [...new Set(networks.flatMap((n) => n.kernels.map((k) => k.kind)))]
   const width = 2 + perKind * names.length
-  const rows = networks.map((n) => {
-    const row = new Float64Array(width)
-    row[0] = 1
-    row[1] = n.ends
-    for (const k of n.kernels) {
-      const at = 2 + perKind * names.indexOf(k.kind)
-      for (const [i, x] of columnsOf(k.figures, block).entries()) row[at + i] = (row[at + i] as number) + x
+  const rows = networks.flatMap((n): Row[] => {
+    const asked = (run: number, kernels: readonly KernelNode[], ms: number, whole = ms): Row => {
+      const row = new Float64Array(width)
+      row[0] = run
+      row[1] = run * n.ends
+      for (const k of kernels) {
+        const at = 2 + perKind * names.indexOf(k.kind)
+        for (const [i, x] of columnsOf(k.figures, block).entries()) row[at + i] = (row[at + i] as number) + x
+      }
+      return { of: row.map((x) => x / whole), is: ms / whole }
     }
-    return row.map((x) => x / n.ms)
+    const { parts } = n
+    if (!parts) return [asked(1, n.kernels, n.ms)]
+    const sum = [...parts.values()].reduce((a, b) => a + b, 0)
+    return [
+      asked(1, [], Math.max(0, n.ms - sum), n.ms),
+      ...[...parts].map(([op, ms]) =>
+        asked(
+          0,
+          n.kernels.filter((k) => k.op === op),
+          ms
+        )
+      )
+    ]
   })
   const x = nonNegative(rows, width)
   const kinds: Record<string, CostLine> = {}
@@ -119,19 +144,28 @@ function withNear(
   block: number
 ): Record<string, CostLine> {
   const near: Record<string, CostLine['near'][number][]> = {}
-  for (const n of networks) {
-    const fitted = timeBy(n, run, kinds, block)
-    const own = run.ms + run.perMegabyte * n.ends
-    // What the run itself takes is no fault of a kernel.
-    const ratio = Math.log(Math.max(n.ms - own, 0.1 * n.ms) / Math.max(fitted - own, 1e-6))
-    if (!(Math.abs(ratio) < farthest)) continue
+  const note = (kernels: readonly KernelNode[], ratio: number): void => {
+    if (!(Math.abs(ratio) < farthest)) return
     const seen = new Set<string>()
-    for (const k of n.kernels) {
+    for (const k of kernels) {
       const at = placeOf(k.figures)
       const key = `${k.kind} ${at.join()}`
       if (seen.has(key)) continue
       seen.add(key)
       near[k.kind] = [...(near[k.kind] ?? []), { at: [...at], ratio }]
+    }
+  }
+  for (const n of networks) {
+    const own = run.ms + run.perMegabyte * n.ends
+    // What the run itself takes is no fault of a kernel.
+    if (!n.parts) {
+      const fitted = timeBy(n, run, kinds, block)
+      note(n.kernels, Math.log(Math.max(n.ms - own, 0.1 * n.ms) / Math.max(fitted - own, 1e-6)))
+    }
+    for (const [op, ms] of n.parts ?? []) {
+      const kernels = n.kernels.filter((k) => k.op === op)
+      const fitted = timeBy({ ...n, kernels }, run, kinds, block) - own
+      note(kernels, Math.log(ms / Math.max(fitted, 1e-6)))
     }
   }
   return Object.fromEntries(
@@ -143,17 +177,18 @@ const rounds = 1000
 /** Of the mean diagonal: coefficients that nothing tells stay at 0. */
 const damp = 1e-6
 
-/** min Σ (row · x − 1)² for x ≥ 0. */
-function nonNegative(rows: readonly Float64Array[], width: number): Float64Array {
+/** min Σ (of · x − is)² for x ≥ 0. */
+function nonNegative(rows: readonly Row[], width: number): Float64Array {
   const scale = new Float64Array(width)
-  for (const row of rows) for (let i = 0; i < width; i++) scale[i] = (scale[i] as number) + (row[i] as number) ** 2
+  for (const { of: row } of rows)
+    for (let i = 0; i < width; i++) scale[i] = (scale[i] as number) + (row[i] as number) ** 2
   for (let i = 0; i < width; i++) scale[i] = Math.sqrt(scale[i] as number) || 1
   const [gram, right] = [new Float64Array(width * width), new Float64Array(width)]
-  for (const row of rows)
+  for (const { of: row, is } of rows)
     for (let i = 0; i < width; i++) {
       const a = (row[i] as number) / (scale[i] as number)
       if (a === 0) continue
-      right[i] = (right[i] as number) + a
+      right[i] = (right[i] as number) + a * is
       for (let j = 0; j < width; j++)
         gram[i * width + j] = (gram[i * width + j] as number) + (a * (row[j] as number)) / (scale[j] as number)
     }

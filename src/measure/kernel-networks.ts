@@ -268,6 +268,17 @@ const others = [
     'Add and Mul',
     repeat(net(64, 28, 28).op('Sigmoid'), 2, (n) => n.with('Mul', 'x').with('Add', 'x'))
   ),
+  // As they stand where they are not made part of the layer before.
+  ...at([
+    [16, 0, 32],
+    [32, 0, 16],
+    [64, 0, 8]
+  ]).map(({ c, h, w }) =>
+    named(
+      `Add and Relu, ${c} channels, ${h}×${w}`,
+      repeat(net(c, h, w).op('Sigmoid'), 3, (n) => n.with('Add', 'x').op('Relu'))
+    )
+  ),
   named(
     'Transpose',
     net(64, 28, 28)

@@ -60,27 +60,25 @@ export async function calibrateTarget(o: CalibrateOptions): Promise<Calibration>
       stopIfAborted(signal)
       progress('opening', i, made.all.length)
       try {
-        opened.push({
-          ...n,
-          session: await measured.open(n.model, { threads }),
-          feeds: feedsOf(n.model, 1, seed),
-          ms: []
-        })
+        const session = await measured.open(n.model, { threads })
+        const one: Opened = { ...n, session, feeds: feedsOf(n.model, 1, seed), ms: [] }
+        opened.push(one)
+        if (measured.can.profile) one.profiled = await measured.open(n.model, { threads, profile: true })
       } catch (e) {
         if (!(e instanceof PareError)) throw e
         skipped.push({ name: n.name, why: e.message })
       }
     }
     await timeAll(opened, { rounds, signal, progress, seed, clock })
+    for (const n of opened) if (n.profiled) n.parts = await kernelTimes(n.profiled)
   } finally {
-    for (const { session } of opened) await session.close()
+    for (const { session, profiled } of opened) for (const s of [session, profiled]) await s?.close()
   }
-  const timed = opened.map(
-    ({ name, model, ms }): TimedNetwork => ({
-      ...{ name, kernels: kernelsOf(model), ends: endsOf(model) / 1e6 },
-      ms: quietOf(ms)
-    })
-  )
+  const timed = opened.map(({ name, model, ms, parts }): TimedNetwork => {
+    const kernels = kernelsOf(model)
+    const known = parts && new Map([...parts].filter(([op]) => kernels.some((k) => k.op === op)))
+    return { name, kernels, ends: endsOf(model) / 1e6, ms: quietOf(ms), ...(known ? { parts: known } : {}) }
+  })
   const { errors, ...fitted } = fitKernels(timed)
   const sorted = errors.filter((e) => e !== undefined).toSorted((a, b) => a - b)
   const { cpu, cores } = machine()
@@ -167,12 +165,18 @@ interface Opened extends KernelNetwork {
   readonly feeds: Readonly<Record<string, Tensor>>
   /** Of one run, a block each. */
   readonly ms: number[]
+  /** With the profiler on, where the runtime has one. */
+  profiled?: Session
+  /** Of the kernels of a run, by operator, where the runtime tells them. */
+  parts?: ReadonlyMap<string, number>
 }
 
 /** Runs of a block, and blocks of a network in one round. */
 const perBlock = 5
 const blocksPerRound = 6
 const warmup = 5
+/** Runs of a network in one round whose kernels are timed. */
+const profiledRuns = 15
 
 /** Of blocks of runs, what a quarter of them takes at most: a busy machine changes it little. */
 const quiet = 0.25
@@ -222,6 +226,26 @@ const quietOf = (times: readonly number[]): number =>
     quiet
   )
 
+/** ms of the kernels of a run by operator: of each kernel the mean of the fastest quarter of its runs. */
+async function kernelTimes(session: Session): Promise<ReadonlyMap<string, number>> {
+  const byNode = new Map<string, { readonly op: string; readonly all: number[] }>()
+  for (const { node, op, ms } of (await session.profile?.()) ?? []) {
+    const known = byNode.get(node)
+    if (known) known.all.push(ms)
+    else byNode.set(node, { op: operatorOf(op), all: [ms] })
+  }
+  const out = new Map<string, number>()
+  for (const { op, all } of byNode.values()) {
+    // The profiler counts in whole microseconds: a mean tells more than the one time at the quantile.
+    const fastest = all.toSorted((a, b) => a - b).slice(0, Math.ceil(all.length * quiet))
+    out.set(op, (out.get(op) ?? 0) + fastest.reduce((a, b) => a + b, 0) / fastest.length)
+  }
+  return out
+}
+
+/** ONNX Runtime's kernels of an operator on codes, or with others fused into it, have its name behind a prefix. */
+const operatorOf = (kernel: string): string => kernel.replace(/^(QLinear|Fused|Q(?=Gemm))/, '')
+
 async function timeAll(
   all: readonly Opened[],
   o: {
@@ -237,9 +261,10 @@ async function timeAll(
     for (const [k, i] of order.permutation(all.length).entries()) {
       stopIfAborted(o.signal)
       o.progress('timing', round * all.length + k, o.rounds * all.length)
-      const { session, feeds, ms } = all[i] as Opened
+      const { session, profiled, feeds, ms } = all[i] as Opened
       if (round === 0) for (let w = 0; w < warmup; w++) await session.run(feeds)
       for (const t of await blockTimes(session, feeds, blocksPerRound, o.clock)) ms.push(t)
+      if (profiled) for (let run = 0; run < profiledRuns; run++) await profiled.run(feeds)
     }
 }
 
