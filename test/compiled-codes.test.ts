@@ -155,7 +155,7 @@ describe('random models on codes give what the reference gives, exactly', () => 
             k: int(3),
             s: int(2),
             p: fc.boolean(),
-            by: int(4, 0)
+            by: int(5, 0)
           },
           ...{ x: codings, y: codings }
         })
@@ -167,7 +167,8 @@ describe('random models on codes give what the reference gives, exactly', () => 
             `y = MaxPool(xd, kernel_shape=[${k},${k}], ${window})`,
             `y = AveragePool(xd, kernel_shape=[${k},${k}], count_include_pad=1, ${window})`,
             'y = GlobalAveragePool(xd)',
-            'y = ReduceMean(xd, a: i64[2] {2,3}, keepdims=1)'
+            'y = ReduceMean(xd, a: i64[2] {2,3}, keepdims=1)',
+            `y = AveragePool(xd, kernel_shape=[${h},${w}])`
           ]
           return `input x: f32[${n},${c},${h},${w}]
             ${quantize('x', x)}
@@ -178,6 +179,19 @@ describe('random models on codes give what the reference gives, exactly', () => 
         })
     )
   )
+
+  it('a pool over whole maps is their mean, however large', () => {
+    const { apart, steps } = differing(
+      parse(`opset 21
+        input x: f32[1,6,25,5]
+        ${quantize('x', { type: 'u8', scale: 0.05, zero: 7 })}
+        y = AveragePool(xd, kernel_shape=[25,5])
+        ${quantize('y', { type: 'u8', scale: 0.03, zero: 120 })}
+        output yd`)
+    )
+    expect(apart).toBe(0)
+    expect(steps.some((s) => s.includes('mean of 125'))).toBe(true)
+  })
 
   it('matrices', { timeout: 120_000 }, () =>
     check(

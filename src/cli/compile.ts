@@ -51,7 +51,9 @@ export const command: Command = {
       group: 'output',
       about: 'a page too, in one file, that holds the module and runs it'
     },
-    ...outputFlags,
+    ...outputFlags.map((f) =>
+      f.name === 'out' ? { ...f, default: 'NAME.pare.wasm, or NAME.pare.c with --emit c' } : f
+    ),
     ...reportFlags
   ],
   examples: [
@@ -70,6 +72,10 @@ export const command: Command = {
     const beside = { inline: isOn(given, 'inline'), page: isOn(given, 'html') }
     if (beside.page && extname(out) === '.c')
       throw new PareError('E_USAGE', 'a page holds a module, not C', { hint: '-o model.wasm' })
+    if (given.values.has('batchSizes') && extname(out) === '.c')
+      throw new PareError('E_USAGE', 'C runs one number of samples; --batch-sizes is of modules', {
+        hint: '--sizes, with the name of the first axis, or -o model.wasm'
+      })
     const tune = isOn(given, 'tune')
     if (tune && extname(out) === '.c')
       throw new PareError('E_USAGE', 'C is not tuned: nothing here runs it', {
@@ -83,7 +89,7 @@ export const command: Command = {
       ...common(asked, command, at),
       ...symbol,
       ...(tune ? { tune } : {}),
-      ...{ model, out, recipe: prepared(text(given, 'sizes') ?? '', !given.values.has('batch')) }
+      ...{ model, out, recipe: prepared(text(given, 'sizes') ?? '', !given.values.has('batchSizes')) }
     }
     const status = await runInWorker(job, given, at, {
       report,

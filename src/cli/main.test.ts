@@ -14,6 +14,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { noteOf } from '../compile/index.ts'
 import { model } from '../ir/text.ts'
 import { save } from '../node/files.ts'
 import type { Report } from '../report/types.ts'
@@ -97,7 +98,8 @@ describe.skipIf(!existsSync(program))('the program (needs npm run build)', () =>
     [['simplify', 'net.onnx', '-o', 'absent/out.onnx'], 'E_FILE', 'absent'],
     [['quantize-weights', 'net.onnx', '--bits', '9'], 'E_USAGE', '--bits'],
     [['quantize-static', 'net.onnx'], 'E_DATA', '--data'],
-    [['inspect', 'net.onnx', '--metric', 'top1'], 'E_USAGE', 'no option --metric']
+    [['inspect', 'net.onnx', '--metric', 'top1'], 'E_USAGE', 'no option --metric'],
+    [['compile', 'net.onnx', '-o', 'net.c', '--batch-sizes', '1,8'], 'E_USAGE', 'one number of samples']
   ])('%j is %s', async (args, code, hint) => {
     const { status, out, err } = await pare(args)
     expect(err).toContain(code)
@@ -105,6 +107,13 @@ describe.skipIf(!existsSync(program))('the program (needs npm run build)', () =>
     expect(err).not.toContain('    at ')
     expect(out).toBe('')
     expect(status).toBe(2)
+  })
+
+  it('compiles for several numbers of samples', async () => {
+    const { status, err } = await pare(['compile', 'net.onnx', '-o', 'net.wasm', '--batch-sizes', '2,1', '--quiet'])
+    expect([status, err]).toEqual([0, ''])
+    const { others } = noteOf(readFileSync(join(folder, 'net.wasm')))
+    expect(others?.map(({ inputs }) => inputs[0]?.shape)).toEqual([[2, 8]])
   })
 
   it('tells the commands that begin with a word where that word stands alone', async () => {

@@ -191,6 +191,10 @@ function pool(g: Given, { by, axes, divisors }: Of<'pool'>): Made | undefined {
   const { steps, inputs, to, behind } = g
   const from = inputs[0] as Coded
   const taps = axes.reduce((n, a) => n * a.kernel, 1)
+  const { samples, channels, positions } = mapsShape(from.shape)
+  const isOfMap = axes.every((a, i) => a.before === 0 && a.kernel === from.shape[i + 2] && to.shape[i + 2] === 1)
+  if (by === 'sum' && isOfMap && divisors === positions)
+    return means(g, { outer: samples * channels, count: positions })
   if (
     axes.length > 2 ||
     taps > mostTaps ||
