@@ -99,6 +99,16 @@ describe('what was measured', () => {
     expect(tune(onFloats, { [key]: { fastest: ways[1] as string, ms } })).not.toHaveProperty([key])
   })
 
+  it.skipIf(process.platform !== 'linux')(
+    'ends where no folder can be made, and says that nothing is kept',
+    async () => {
+      const nowhere = '/proc/absent/pare/tunings.json'
+      const { tunings, notes } = await tuned(wasm, onFloats, nowhere)
+      expect(Object.keys(tunings).length).toBeGreaterThan(0)
+      expect(notes.at(-1)).toMatch(/^what was measured is not kept in \/proc\/absent/)
+    }
+  )
+
   it('is nothing where nothing runs the format', async () => {
     await expect(tuned(c99, onFloats, path)).rejects.toThrow(/C source is not tuned/)
   })

@@ -2,7 +2,7 @@
  * What was measured of how files are made best, kept on disk: JSON, by engine and processor, then by what it was measured of. It holds
  * for one version of Pare, as another may make other code.
  */
-import { mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { z } from 'zod'
@@ -43,7 +43,7 @@ export async function tuned(
   const notes = [...(trouble ? [trouble] : []), `kernels measured: ${count}; ${path} keeps what was found`, ...found]
   if (count === 0) return { tunings: own, notes }
   try {
-    mkdirSync(dirname(path), { recursive: true })
+    makeFolders(dirname(path))
     // What another process has measured meanwhile stays.
     const now = known(path).all
     const merged = { ...now, [engine]: { ...now[engine], ...made } }
@@ -53,6 +53,20 @@ export async function tuned(
     return { tunings: { ...own, ...made }, notes: [...notes, `what was measured is not kept in ${path}: ${why}`] }
   }
   return { tunings: { ...own, ...made }, notes }
+}
+
+/**
+ * Makes a folder and the one around it where they are missing, and none above: Node's recursive mkdir never ends where the
+ * system answers "no such folder" for every new name, as it does under /proc. Throws what the system says.
+ */
+function makeFolders(folder: string): void {
+  for (const level of [dirname(folder), folder])
+    try {
+      mkdirSync(level)
+    } catch (error) {
+      // Another process may have made it just now.
+      if (!existsSync(level)) throw error
+    }
 }
 
 /** What a file holds; one that cannot be read holds nothing, and is said and made anew. */
