@@ -99,7 +99,8 @@ describe.skipIf(!existsSync(program))('the program (needs npm run build)', () =>
     [['quantize-weights', 'net.onnx', '--bits', '9'], 'E_USAGE', '--bits'],
     [['quantize-static', 'net.onnx'], 'E_DATA', '--data'],
     [['inspect', 'net.onnx', '--metric', 'top1'], 'E_USAGE', 'no option --metric'],
-    [['compile', 'net.onnx', '-o', 'net.c', '--batch-sizes', '1,8'], 'E_USAGE', 'one number of samples']
+    [['compile', 'net.onnx', '-o', 'net.c', '--batch-sizes', '1,8'], 'E_USAGE', 'one number of samples'],
+    [['search', 'net.onnx', '--budget.bytes', '0.5', '--least', 'bytes'], 'E_USAGE', '--least']
   ])('%j is %s', async (args, code, hint) => {
     const { status, out, err } = await pare(args)
     expect(err).toContain(code)

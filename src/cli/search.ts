@@ -174,6 +174,10 @@ function searchOf(given: Parsed): SearchJob {
       return share === undefined ? [] : [[n, share]]
     })
   )
+  if (Object.keys(budget).length > 0 && given.values.has('least'))
+    throw new PareError('E_USAGE', '--least chooses without a budget; it means nothing beside --budget.*', {
+      hint: 'leave out one of the two'
+    })
   return {
     strategies: [...new Set([...asked, ...beside])],
     trials: number(given, 'trials') ?? 200,
