@@ -93,8 +93,10 @@ export function sizesIn(text: string): Readonly<Record<string, number>> {
   return Object.fromEntries(
     text.split(',').map((part) => {
       const [name = '', size = ''] = part.split('=').map((s) => s.trim())
-      if (name === '' || !/^[1-9]\d{0,8}$/.test(size))
+      if (name === '' || !/^[+-]?\d+$/.test(size))
         throw new PareError('E_OPTION', `sizes are written as T=64,N=1; this says ${part.trim()}`)
+      if (Number(size) < 1 || !Number.isSafeInteger(Number(size)))
+        throw new PareError('E_OPTION', `a size is a whole number from 1 to 2^53 - 1; this says ${part.trim()}`)
       return [name, Number(size)] as const
     })
   )

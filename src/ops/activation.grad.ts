@@ -88,6 +88,14 @@ const biased = (f: (a: Algebra, x: Ref, dy: Ref) => Ref): Grad =>
     return isBiased ? [dx, wants(g, n, 1) ? sumTo(g, dx, inputOf(g, n, 1).shape) : null] : [dx]
   })
 
+/** Gradients of com.microsoft's activations. */
+export const contribGrads: Readonly<Record<string, Grad>> = {
+  'com.microsoft:Gelu': biased(geluExact),
+  'com.microsoft:BiasGelu': biased(geluExact),
+  'com.microsoft:FastGelu': biased(geluTanh),
+  'com.microsoft:QuickGelu': unaryGrad(({ a, x, y, dy }, _, n) => swish(a, x, y, dy, attrFloat(n.node, 'alpha', 1.702)))
+}
+
 export const activationGrads: Readonly<Record<string, Grad>> = {
   // Strict: a pruned unit at exactly 0 must stay dead.
   Relu: unaryGrad(({ a, y, dy }, g) => where(g, a.greater(y, 0), dy)),
@@ -106,12 +114,6 @@ export const activationGrads: Readonly<Record<string, Grad>> = {
   }),
   Gelu: unaryGrad(({ a, x, dy }, _, n) =>
     attrString(n.node, 'approximate', 'none') === 'tanh' ? geluTanh(a, x, dy) : geluExact(a, x, dy)
-  ),
-  'com.microsoft:Gelu': biased(geluExact),
-  'com.microsoft:BiasGelu': biased(geluExact),
-  'com.microsoft:FastGelu': biased(geluTanh),
-  'com.microsoft:QuickGelu': unaryGrad(({ a, x, y, dy }, _, n) =>
-    swish(a, x, y, dy, attrFloat(n.node, 'alpha', 1.702))
   ),
   Swish: unaryGrad(({ a, x, y, dy }, _, n) => swish(a, x, y, dy, attrFloat(n.node, 'alpha', 1))),
   HardSigmoid: unaryGrad(({ a, y, dy }, g, n) =>

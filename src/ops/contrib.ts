@@ -5,7 +5,7 @@
 import { addDims, mulDims, sameDim, unknownDim } from '../base/dim.ts'
 import { attrInt, attrInts } from '../ir/attrs.ts'
 import type { Dim } from '../types.ts'
-import { activationGrads } from './activation.grad.ts'
+import { contribGrads } from './activation.grad.ts'
 import { axesOf, axisOf, broadcast, dtypeOf, fail, freeOp, shapeOf, tensorType, withGrads } from './op.ts'
 import { together } from './permute.ts'
 import type { Known, NodeView, Op } from './types.ts'
@@ -79,7 +79,7 @@ const blocked = 'com.microsoft.nchwc'
 const keeping = ['FastGelu', 'BiasGelu', 'BiasAdd', 'Trilu', 'Inverse']
 
 /** com.microsoft's own. */
-export const contribOps: readonly Op[] = withGrads(activationGrads, [
+export const contribOps: readonly Op[] = withGrads(contribGrads, [
   ...keeping.map((name) => freeOp(name, { domain })),
   ...['Gelu', 'QuickGelu'].map((name) => freeOp(name, { domain, permute: together() })),
   ...['QLinearLeakyRelu', 'QLinearSigmoid', 'QLinearSoftmax'].map((name) => freeOp(name, { domain, codes: 'values' })),

@@ -103,12 +103,9 @@ export const normalFor = (inputs: (shape: readonly number[], node: Node) => numb
   deviation: (shape, node) => Math.sqrt(2 / Math.max(1, inputs(shape, node)))
 })
 
-/** The records with their gradients, which are keyed by name (`domain:Name` outside the default domain). */
+/** The records with their gradients, which are keyed by name (`domain:Name` outside the default domain). Throws `E_OPTION` for unknown keys. */
 export function withGrads(grads: Readonly<Record<string, Grad>>, ops: readonly Op[]): readonly Op[] {
-  return ops.map((op) => {
-    const grad = grads[op.domain === undefined ? op.name : `${op.domain}:${op.name}`]
-    return grad ? { ...op, grad } : op
-  })
+  return withFacet('grad', grads, ops)
 }
 
 /** The records with their loops, keyed in the same way. */
@@ -116,9 +113,25 @@ export function withLoops(
   loops: Readonly<Record<string, NonNullable<Op['loops']>>>,
   ops: readonly Op[]
 ): readonly Op[] {
+  return withFacet('loops', loops, ops)
+}
+
+/** The records with one more facet each. Throws `E_OPTION` that names the keys to which no record belongs. */
+function withFacet<K extends 'grad' | 'loops'>(
+  facet: K,
+  own: Readonly<Record<string, NonNullable<Op[K]>>>,
+  ops: readonly Op[]
+): readonly Op[] {
+  const keyOf = (op: Op) => (op.domain === undefined ? op.name : `${op.domain}:${op.name}`)
+  const names = new Set(ops.map(keyOf))
+  const unknown = Object.keys(own).filter((key) => !names.has(key))
+  if (unknown.length > 0)
+    throw new PareError('E_OPTION', `${facet} of operators that are not in the list: ${unknown.join(', ')}`, {
+      hint: 'keys are the names of records, domain:Name outside the default domain'
+    })
   return ops.map((op) => {
-    const own = loops[op.domain === undefined ? op.name : `${op.domain}:${op.name}`]
-    return own ? { ...op, loops: own } : op
+    const key = keyOf(op)
+    return Object.hasOwn(own, key) ? { ...op, [facet]: own[key] } : op
   })
 }
 

@@ -3,12 +3,24 @@ import { describe, expect, it } from 'vitest'
 import { PareError } from '../base/errors.ts'
 import { rng } from '../base/random.ts'
 import { attrs } from '../ir/attrs.ts'
+import { sizesIn } from '../ir/bind.ts'
 import { printType } from '../ir/print.ts'
 import { model, parse } from '../ir/text.ts'
 import type { AttrInput, Dim, DType, Model } from '../types.ts'
 import { opFor, ops } from './index.ts'
 import { inferShapes } from './infer.ts'
+import { withGrads, withLoops } from './op.ts'
 import type { Known } from './types.ts'
+
+describe('sizes on the command line', () => {
+  it('are whole numbers from 1 to 2^53 - 1, and written by name', () => {
+    expect(sizesIn('T=64, N=9007199254740991')).toEqual({ T: 64, N: 9007199254740991 })
+    for (const size of ['0', '-1', '9007199254740993'])
+      expect(() => sizesIn(`N=${size}`)).toThrow(`a size is a whole number from 1 to 2^53 - 1; this says N=${size}`)
+    for (const wrong of ['N', 'N=x', '=3', 'N=1.5'])
+      expect(() => sizesIn(wrong)).toThrow('sizes are written as T=64,N=1')
+  })
+})
 
 describe('spellings of symbolic sizes', () => {
   const typeOf = (m: Model, id: string): string => printType(inferShapes(m).graph.values.get(id))
@@ -130,6 +142,12 @@ describe('records', () => {
   it('are unique by domain and name', () => {
     const names = ops.map((op) => `${op.domain ?? ''}:${op.name}`)
     expect(names.filter((name, i) => names.indexOf(name) !== i)).toEqual([])
+  })
+  it('take gradients and loops only by names that are theirs', () => {
+    const refused = 'of operators that are not in the list:'
+    expect(() => withGrads({ Rleu: {} as never }, ops)).toThrow(`grad ${refused} Rleu`)
+    expect(() => withGrads({ toString: {} as never }, ops)).toThrow(`grad ${refused} toString`)
+    expect(() => withLoops({ 'com.microsoft:Relu': {} as never }, ops)).toThrow(`loops ${refused} com.microsoft:Relu`)
   })
   it('name the channel axis of weights', () => {
     const axis = (text: string): number | undefined => {
