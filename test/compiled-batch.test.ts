@@ -104,6 +104,8 @@ describe('the loader', () => {
     expect(() => model.run({ x: new Float32Array(630) })).toThrow(
       'takes x of 315 or x of 2520 numbers, and was given x of 630'
     )
+    expect(() => model.run()).toThrow('run() was not given: x')
+    expect(() => model.run({ z: new Float32Array(315) })).toThrow('run() was not given: x')
   })
 
   it('has types that say the set', () => {

@@ -110,7 +110,9 @@ export async function load(source) {
     for (const p of made) results[p.name] = p.Outside === p.Inside ? p.memory : new p.Outside(p.count)
     return { compute: computes[w.name], taken, made, results }
   })
-  const run = (feeds) => {
+  const run = (feeds = {}) => {
+    const missing = inputs.filter((p) => feeds[p.name] === undefined).map((p) => p.name)
+    if (missing.length > 0) throw new TypeError(\`run() was not given: \${missing.join(', ')}\`)
     for (const { name, Outside } of inputs)
       if (!(feeds[name] instanceof Outside)) throw new TypeError(\`input \${name} takes a \${Outside.name}\`)
     const way = all.find(({ taken }) => taken.every((p) => feeds[p.name].length === p.count))
