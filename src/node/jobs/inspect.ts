@@ -1,5 +1,6 @@
 /** `inspect`: where the bytes and the work are, and what could be saved. Reads no weights, but for groups of channels. */
 
+import { hasStages } from '../../data/adaptive.ts'
 import type { AnyFormat, Catalog } from '../../formats/types.ts'
 import { allGraphs, graphView, opName, producer, soleConsumer } from '../../ir/graph.ts'
 import { print, printType } from '../../ir/print.ts'
@@ -17,7 +18,6 @@ import type { Job, JobHooks, JobResult } from '../job.ts'
 import { factsOf, type Opened, openJob } from './open.ts'
 import { preflightOf } from './preflight.ts'
 import { countsOf } from './sizes.ts'
-import { inspectedStages, stageNotes } from './staged.ts'
 import { guessedShapes, workNotes } from './synthetic.ts'
 
 /** A layer with a finer word for what it is than its operator. */
@@ -33,6 +33,8 @@ export async function inspectJob(job: Job, hooks: JobHooks, catalog: Catalog): P
     shapes,
     catalog.formats.find((f) => f.name === o.model.origin?.format)
   )
+  // Loaded for models with stages alone, as it brings all passes.
+  const staged = hasStages(o.model) ? await import('./staged.ts') : undefined
   const { graph } = o.model
   const typed = (id: string): string => `${id}: ${printType(graph.values.get(id))}`
   return {
@@ -50,8 +52,12 @@ export async function inspectJob(job: Job, hooks: JobHooks, catalog: Catalog): P
       outputs: graph.outputs.map(typed),
       bytes: bytesOf(o, layers),
       work: sharesOf(layers, (l) => (l.macs === undefined ? undefined : l.macs)),
-      ...inspectedStages(o.model, shapes),
-      ...withNotes(advice(o.model, layers), [...o.notes, ...workNotes(o, shapes), ...stageNotes(o.model)])
+      ...staged?.inspectedStages(o.model, shapes),
+      ...withNotes(advice(o.model, layers), [
+        ...o.notes,
+        ...workNotes(o, shapes),
+        ...(staged?.stageNotes(o.model) ?? [])
+      ])
     },
     ...(job.graph ? { text: print(o.model) } : {}),
     ...(job.groups ? { groups: await groupsOf(o, hooks) } : {})
