@@ -136,11 +136,13 @@ function sizesOf(l: LinearLayer): Sizes {
   const kernel = elementCount(data.shape.slice(2))
   const values = toNumbers(data)
   const size = data.dtype === 'float64' ? new Float64Array(rows * perRow) : new Float32Array(rows * perRow)
-  for (let pair = 0, i = 0; pair < size.length; pair++)
-    for (const end = i + kernel; i < end; i++) {
-      const x = Math.abs(values[i] as number)
-      if (x > (size[pair] as number)) size[pair] = x
-    }
+  if (kernel === 1) for (let i = 0; i < size.length; i++) size[i] = Math.abs(values[i] as number)
+  else
+    for (let pair = 0, i = 0; pair < size.length; pair++)
+      for (const end = i + kernel; i < end; i++) {
+        const x = Math.abs(values[i] as number)
+        if (x > (size[pair] as number)) size[pair] = x
+      }
   const numbered = (side: 'out' | 'in'): Numbering => {
     const channel = channelAt(l.linear, side)
     const start = Int32Array.from({ length: rows }, (_, i) => channel(i * perRow * kernel))
@@ -166,20 +168,18 @@ function evenOut(
   for (const e of edges) for (const l of [e.from, e.to]) if (!sizes.has(outputOf(l))) sizes.set(outputOf(l), sizesOf(l))
   const into = new Map(edges.map((e, i) => [outputOf(e.to), i]))
   const outOf = new Map(edges.map((e, i) => [outputOf(e.from), i]))
+  const measured = new Map<string, Float64Array>()
   const peaks = (l: LinearLayer, side: 'in' | 'out'): Float64Array => {
-    const s = sizes.get(outputOf(l)) as Sizes
-    const before = scales[into.get(outputOf(l)) ?? -1]
-    const after = scales[outOf.get(outputOf(l)) ?? -1]
-    const found = new Float64Array(side === 'in' ? l.inChannels : l.outChannels)
-    for (let i = 0, pair = 0; i < s.out.start.length; i++)
-      for (let j = 0; j < s.perRow; j++, pair++) {
-        const [a, b] = [(s.in.start[i] as number) + j * s.in.step, (s.out.start[i] as number) + j * s.out.step]
-        const size =
-          ((s.size[pair] as number) * (before ? (before[a] as number) : 1)) / (after ? (after[b] as number) : 1)
-        const c = side === 'in' ? a : b
-        if (size > (found[c] as number)) found[c] = size
-      }
-    return found
+    const id = outputOf(l)
+    const before = scales[into.get(id) ?? -1]
+    const after = scales[outOf.get(id) ?? -1]
+    // Where the other side has no scales, the peaks are those of the weight, scaled: they are looked for once.
+    const other = side === 'in' ? after : before
+    if (other) return peaksOf(sizes.get(id) as Sizes, l, side, before, after)
+    const key = `${side} ${id}`
+    const own = measured.get(key) ?? peaksOf(sizes.get(id) as Sizes, l, side)
+    measured.set(key, own)
+    return side === 'in' ? own.map((x, c) => x * (before?.[c] ?? 1)) : own.map((x, c) => x / (after?.[c] ?? 1))
   }
   let round = 0
   for (let isStill = false; !isStill && round < rounds; round++) {
@@ -195,6 +195,26 @@ function evenOut(
     }
   }
   return { scales, rounds: round }
+}
+
+/** The largest magnitude of each channel on a side, with the inputs' channels times `before` and the outputs' divided by `after`. */
+function peaksOf(
+  s: Sizes,
+  l: LinearLayer,
+  side: 'in' | 'out',
+  before?: Float64Array,
+  after?: Float64Array
+): Float64Array {
+  const found = new Float64Array(side === 'in' ? l.inChannels : l.outChannels)
+  for (let i = 0, pair = 0; i < s.out.start.length; i++)
+    for (let j = 0; j < s.perRow; j++, pair++) {
+      const [a, b] = [(s.in.start[i] as number) + j * s.in.step, (s.out.start[i] as number) + j * s.out.step]
+      const size =
+        ((s.size[pair] as number) * (before ? (before[a] as number) : 1)) / (after ? (after[b] as number) : 1)
+      const c = side === 'in' ? a : b
+      if (size > (found[c] as number)) found[c] = size
+    }
+  return found
 }
 
 /** √(r₁/r₂), and 1 for channels of zeros. */
