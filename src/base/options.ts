@@ -34,20 +34,29 @@ export function parseOptions<O>(
   }
   throw new PareError(
     'E_OPTION',
-    `${of.name}: option ${at.length > 0 ? spelled(at.join('.')) : 'set'}: ${issue ? issueText(issue) : 'does not fit'}`,
+    `${of.name}: option ${at.length > 0 ? placeOf(at, spelled) : 'set'}: ${issue ? issueText(issue) : 'does not fit'}`,
     {
       where: at.join('.')
     }
   )
 }
 
-/** What does not fit: limits of numbers in plain words, the rest as the schema says it. */
+/** An entry of a list by the list's name and its number from 1. */
+function placeOf(at: readonly string[], spelled: (path: string) => string): string {
+  const last = at.at(-1) ?? ''
+  const isEntry = at.length > 1 && /^\d+$/.test(last)
+  return isEntry ? `${spelled(at.slice(0, -1).join('.'))}, entry ${Number(last) + 1}` : spelled(at.join('.'))
+}
+
+/** What does not fit: limits of numbers, choices and types in plain words, the rest as the schema says it. */
 function issueText(issue: z.core.$ZodIssue): string {
   const isNumber = 'origin' in issue && (issue.origin === 'number' || issue.origin === 'int')
   if (isNumber && issue.code === 'too_small')
     return `must be ${issue.inclusive ? 'at least' : 'greater than'} ${issue.minimum}`
   if (isNumber && issue.code === 'too_big')
     return `must be ${issue.inclusive ? 'at most' : 'less than'} ${issue.maximum}`
+  if (issue.code === 'invalid_value') return `must be one of ${issue.values.map(String).join(', ')}`
+  if (issue.code === 'invalid_type') return `must be of type ${issue.expected}`
   return issue.message
 }
 
