@@ -1,11 +1,11 @@
 /** The Runner of Node: onnxruntime-node, with a folder of its own for what the engine passes by file. */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { open, readdir, readFile, rm } from 'node:fs/promises'
+import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import * as ort from 'onnxruntime-node'
 import { PareError } from '../base/errors.ts'
-import { ortRunner, type ScratchFolder, type ScratchFolders } from '../runtime/index.ts'
+import { type OrtModule, ortRunner, type ScratchFolder, type ScratchFolders } from '../runtime/index.ts'
 import type { Runner } from '../runtime/types.ts'
 import type { Bytes } from '../types.ts'
 
@@ -18,9 +18,22 @@ import type { Bytes } from '../types.ts'
  */
 export function nodeRunner(): Runner {
   keepSilent()
+  const { version } = require(`${packageName}/package.json`) as { readonly version: string }
+  return ortRunner(loaded, { name: packageName, version, folders: scratchFolders(tmpdir()) })
+}
+
+const packageName = 'onnxruntime-node'
+const require = createRequire(import.meta.url)
+let module: OrtModule | undefined
+
+/** The package, loaded with the first session: commands that open none start without it. */
+function loaded(): OrtModule {
+  if (module) return module
+  const ort = require(packageName) as OrtModule & { readonly env: { logLevel?: string } }
   // Warnings of the engine's own logger are about its loading, and go to standard error whatever a session asks.
   if (ort.env.logLevel === 'warning') ort.env.logLevel = 'error'
-  return ortRunner(ort, { name: 'onnxruntime-node', folders: scratchFolders(tmpdir()) })
+  module = ort
+  return ort
 }
 
 /**

@@ -23,6 +23,8 @@ export type { OrtModule, ScratchFolder, ScratchFolders } from './engine.ts'
 /** The package that an ONNX Runtime module is of, and what there is around it. */
 export interface Host {
   readonly name: 'onnxruntime-node' | 'onnxruntime-web'
+  /** By default what the module says. */
+  readonly version?: string
   /** Folders for what the engine writes or reads by path; without them it tells neither kernels nor times. */
   readonly folders?: ScratchFolders
 }
@@ -31,19 +33,27 @@ export interface Host {
 const largestInMemory = 256 * 1024 * 1024
 
 /**
- * A Runner over ONNX Runtime; by default over onnxruntime-web in a browser. Everything that goes wrong in the engine is an
+ * A Runner over ONNX Runtime, or over a function that loads it for the first session; by default over onnxruntime-web in a browser. Everything that goes wrong in the engine is an
  * `E_RUN` with the engine's message.
  */
-export function ortRunner(ort: OrtModule, { name, folders }: Host = { name: 'onnxruntime-web' }): Runner {
-  const { common, node, web } = ort.env.versions
+export function ortRunner(
+  ort: OrtModule | (() => OrtModule),
+  { name, version, folders }: Host = { name: 'onnxruntime-web' }
+): Runner {
+  const module = (): OrtModule => (typeof ort === 'function' ? ort() : ort)
   const hasFiles = folders !== undefined
   return {
     name,
-    // Both packages write into the same object where both are loaded.
-    version: (name === 'onnxruntime-node' ? node : web) ?? common,
+    version: version ?? versionOf(module(), name),
     can: { kernels: hasFiles, profile: hasFiles, external: hasFiles, formats: ['onnx'] },
-    open: (source, o = {}) => open(ort, folders, source, o)
+    open: (source, o = {}) => open(module(), folders, source, o)
   }
+}
+
+/** Both packages write into the same object where both are loaded. */
+function versionOf({ env }: OrtModule, name: Host['name']): string {
+  const { common, node, web } = env.versions
+  return (name === 'onnxruntime-node' ? node : web) ?? common
 }
 
 const names = { model: 'model.onnx', weights: 'weights.bin', optimized: 'optimized.onnx', profile: 'profile' } as const
